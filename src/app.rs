@@ -1,0 +1,93 @@
+//! What every command gets: flags, configuration, and the recorder of its report. Made once.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::cli::Global;
+use crate::config::{self, Choice, Config, Targets};
+use crate::engine::event::{Event, Events};
+use crate::error::Result;
+use crate::kind::StoreKind;
+use crate::report::{Item, Layout, Report};
+use crate::servers;
+use crate::ui::Ui;
+
+/// The state of one run of lyrox.
+pub struct App {
+    /// The global flags.
+    pub global: Global,
+    /// The terminal.
+    pub ui: Ui,
+    started: Instant,
+    config: OnceLock<Config>,
+}
+
+impl App {
+    /// Takes the flags; reads nothing yet.
+    pub fn new(global: Global, ui: Ui) -> Self {
+        Self { global, ui, started: Instant::now(), config: OnceLock::new() }
+    }
+
+    /// The project's configuration, read at the first call.
+    ///
+    /// # Errors
+    /// As [`config::load`].
+    pub fn config(&self) -> Result<&Config> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = config::load(&Choice {
+            directory: self.global.directory.clone(),
+            file: self.global.config.clone(),
+            environment: self.global.env.clone(),
+        })?;
+        self.ui.environment(&config.environment);
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The servers of this run, `--only` applied, the running local ones included.
+    ///
+    /// # Errors
+    /// A store without a URL, or with one that cannot be read.
+    pub fn targets(&self) -> Result<Targets> {
+        let config = self.config()?;
+        let local =
+            if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
+        Targets::resolve(config, &self.global.only, &local)
+    }
+
+    /// The stores of the run as `--only` leaves them.
+    ///
+    /// # Errors
+    /// As [`App::config`].
+    pub fn kinds(&self) -> Result<Vec<StoreKind>> {
+        let stores = self.config()?.stores();
+        Ok(stores.into_iter().filter(|kind| self.global.only.is_empty() || self.global.only.contains(kind)).collect())
+    }
+
+    /// Begins the report of a command; from here on items are shown as they come.
+    pub fn begin(&self, command: &str, layout: Layout) {
+        self.ui.begin(command, layout);
+    }
+
+    /// Ends the report begun before and hands it out.
+    pub fn finish(&self) -> Report {
+        self.ui.take(self.started.elapsed())
+    }
+
+    /// Since the process began.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
+    /// Adds an item to the report.
+    pub fn item(&self, item: Item) {
+        self.ui.item(item);
+    }
+}
+
+impl Events for App {
+    fn event(&self, event: Event) {
+        self.ui.event(event);
+    }
+}

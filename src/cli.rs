@@ -1,0 +1,210 @@
+//! The command line: global flags, the command tree, one match.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::app::App;
+use crate::commands;
+use crate::config::Period;
+use crate::error::Result;
+use crate::kind::StoreKind;
+use crate::report::Report;
+
+/// Connect, migrate, seed, smoke-test and reset PostgreSQL, MongoDB and Redis together.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lyrox",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  lyrox setup            from nothing to verified: servers, migrations, seeds, smoke tests\n  lyrox check            is every store reachable and as it should be?\n  lyrox db migrate       apply what is pending on all three stores\n  lyrox help db seed     everything about one command\n\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 consent missing, 4 cannot connect,\n5 locked, 6 needs a human, 7 some tenants failed, 8 pending (--check), 70 bug, 130/143 signals"
+)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work in this folder
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Read this file instead of looking for lyrox.toml
+    #[arg(long, global = true, value_name = "FILE", env = "LYROX_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The environment: a section [env.NAME] of lyrox.toml
+    #[arg(short = 'e', long, global = true, value_name = "NAME", env = "LYROX_ENV")]
+    pub env: Option<String>,
+    /// Only these stores, separated by commas: postgres, mongodb, redis
+    #[arg(long, global = true, value_name = "STORE,...", value_delimiter = ',')]
+    pub only: Vec<StoreKind>,
+    /// How to print the report
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
+    pub output: Output,
+    /// Write the report to a file as well: JSON, JUnit XML for .xml, text for .txt
+    #[arg(long, global = true, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Tell more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Never ask; what would be asked fails, naming the flag that answers it
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Answer yes to questions that destroy nothing
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+    /// Give up after this long: 500ms, 30s, 5m
+    #[arg(long, global = true, value_name = "TIME")]
+    pub timeout: Option<Period>,
+    /// Fetch nothing
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+impl Global {
+    /// The bound of the whole command, if one was given.
+    pub fn limit(&self) -> Option<Duration> {
+        self.timeout.map(Period::duration)
+    }
+}
+
+/// How the report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON document
+    Json,
+    /// JUnit XML
+    Junit,
+    /// GitHub Actions annotations
+    Github,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// From nothing to verified: local servers, check, migrate, seed, smoke-test, summary
+    Setup(commands::setup::Args),
+    /// Start real local PostgreSQL, MongoDB and Redis under .lyrox/
+    Up(commands::up::Args),
+    /// Stop the local servers
+    Down(commands::down::Args),
+    /// Show the local servers
+    Ps(commands::ps::Args),
+    /// Show the log of a local server
+    Logs(commands::logs::Args),
+    /// Print the URLs in force, for a shell or a .env file
+    Env(commands::env::Args),
+    /// Verify every store stage by stage
+    #[command(visible_alias = "check-connections")]
+    Check(commands::check::Args),
+    /// Migrations, seeds, smoke tests, reset
+    #[command(subcommand)]
+    Db(Db),
+    /// Encode, decode, build, inspect and redact connection URLs
+    #[command(subcommand)]
+    Url(commands::url::Command),
+    /// Run one query or command on a store and print the answer; read-only unless --write
+    Query(commands::query::Args),
+    /// Make a new project that runs at once
+    Init(commands::init::Args),
+    /// Show and check the configuration
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Explain an error code
+    Explain(commands::explain::Args),
+    /// Print the completion script of a shell
+    Completions(commands::completions::Args),
+    /// Print or write the man pages
+    Man(commands::man::Args),
+    /// As `db migrate`
+    #[command(hide = true)]
+    Migrate(commands::migrate::Args),
+    /// As `db seed`
+    #[command(hide = true)]
+    Seed(commands::seed::Args),
+    /// As `db reset`
+    #[command(hide = true)]
+    Reset(commands::reset::Args),
+    /// As `db smoke-test`
+    #[command(hide = true)]
+    SmokeTest(commands::smoke_test::Args),
+}
+
+/// The commands below `db`.
+#[derive(Debug, Subcommand)]
+pub enum Db {
+    /// Apply what is pending, in one order across the stores
+    Migrate(commands::migrate::Args),
+    /// Undo the last migrations
+    Rollback(commands::rollback::Args),
+    /// Show what is applied, pending, changed, missing or out of order
+    Status(commands::status::Args),
+    /// Make a new migration
+    New(commands::new::Args),
+    /// Apply a seed set; running it again changes nothing
+    Seed(commands::seed::Args),
+    /// Prove that the stores work as declared; leaves nothing behind
+    SmokeTest(commands::smoke_test::Args),
+    /// Drop what lyrox manages, then migrate and seed again; asks first
+    Reset(commands::reset::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What the command could not report as an item.
+pub async fn run(app: &App, command: &Command) -> Result<Report> {
+    match command {
+        Command::Setup(args) => commands::setup::run(app, args).await,
+        Command::Up(args) => commands::up::run(app, args).await,
+        Command::Down(args) => commands::down::run(app, args).await,
+        Command::Ps(args) => commands::ps::run(app, args).await,
+        Command::Logs(args) => commands::logs::run(app, args).await,
+        Command::Env(args) => commands::env::run(app, args).await,
+        Command::Check(args) => commands::check::run(app, args).await,
+        Command::Url(command) => commands::url::run(app, command).await,
+        Command::Query(args) => commands::query::run(app, args).await,
+        Command::Init(args) => commands::init::run(app, args).await,
+        Command::Config(command) => commands::config::run(app, command).await,
+        Command::Explain(args) => commands::explain::run(app, args).await,
+        Command::Completions(args) => commands::completions::run(app, args).await,
+        Command::Man(args) => commands::man::run(app, args).await,
+        Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
+        Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
+        Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::New(args)) => commands::new::run(app, args).await,
+        Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,
+        Command::Db(Db::SmokeTest(args)) | Command::SmokeTest(args) => commands::smoke_test::run(app, args).await,
+        Command::Db(Db::Reset(args)) | Command::Reset(args) => commands::reset::run(app, args).await,
+    }
+}

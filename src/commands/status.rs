@@ -1,0 +1,14 @@
+//! `lyrox status`
+
+use crate::app::App;
+use crate::error::Result;
+use crate::report::Report;
+
+/// Flags of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
+    todo!()
+}

@@ -1,0 +1,64 @@
+//! The configuration in force: `lyrox.toml` with its environment laid over it and variables filled in.
+
+pub mod file;
+pub mod period;
+mod read;
+pub mod target;
+pub mod variables;
+
+use std::path::PathBuf;
+
+pub use file::Settings;
+pub use period::Period;
+pub use read::{Choice, Value, load, values};
+pub use target::{Endpoint, Target, Targets};
+pub use variables::{Origin, Variables};
+
+/// The name of the configuration file.
+pub const FILE_NAME: &str = "lyrox.toml";
+/// The environment that is used unless another is named.
+pub const LOCAL: &str = "local";
+
+/// A loaded project configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder of `lyrox.toml`: everything is relative to it.
+    pub root: PathBuf,
+    /// The file that was read.
+    pub file: PathBuf,
+    /// The settings in force.
+    pub settings: Settings,
+    /// The environment in force.
+    pub environment: String,
+    /// `[env.NAME]` says so: nothing destructive goes through.
+    pub is_protected: bool,
+    /// The one seed set that `[env.NAME]` allows where seeding is guarded.
+    pub allowed_seeds: Option<String>,
+    /// The variables that were looked at.
+    pub variables: Variables,
+    /// Keys whose variable is unset: the key's path and the variable's name.
+    pub unset: Vec<(String, String)>,
+    /// Where keys that hold a variable got their value: the key's path and its origin.
+    pub origins: Vec<(String, Origin)>,
+}
+
+impl Config {
+    /// The prefix of every Redis key of the project.
+    pub fn key_prefix(&self) -> String {
+        let given = self.settings.redis.as_ref().and_then(|redis| redis.key_prefix.clone());
+        given.unwrap_or_else(|| format!("{}:", self.settings.project.name))
+    }
+
+    /// The stores the project has, in order.
+    pub fn stores(&self) -> Vec<crate::kind::StoreKind> {
+        use crate::kind::StoreKind;
+        StoreKind::ALL
+            .into_iter()
+            .filter(|kind| match kind {
+                StoreKind::Postgres => self.settings.postgres.is_some(),
+                StoreKind::Mongodb => self.settings.mongodb.is_some(),
+                StoreKind::Redis => self.settings.redis.is_some(),
+            })
+            .collect()
+    }
+}

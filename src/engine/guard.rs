@@ -1,0 +1,155 @@
+//! The guard: who may destroy what. Destructive methods of a store demand a [`Permit`], which only
+//! this file makes, so a new command cannot forget to ask.
+
+use crate::config::{Config, Targets};
+use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+
+use super::ledger::Mark;
+
+/// Proof that the guard was asked and let it through.
+#[derive(Debug)]
+pub struct Permit(());
+
+/// What the user said to a destructive command.
+#[derive(Clone, Debug, Default)]
+pub struct Consent {
+    /// The name given with `--confirm` or typed at the prompt.
+    pub confirm: Option<String>,
+}
+
+/// The name that has to be typed: the PostgreSQL database (else MongoDB's, else the key prefix), with
+/// `@host` where the server is not this machine.
+pub fn name_to_confirm(targets: &Targets) -> String {
+    let Some(target) = targets.stores.first() else { return String::new() };
+    let url = &target.direct.url;
+    let name = match target.kind {
+        StoreKind::Postgres => url.database().or(url.user()).unwrap_or("postgres").to_owned(),
+        StoreKind::Mongodb | StoreKind::Redis => target.namespace.clone(),
+    };
+    if url.is_local() { name } else { format!("{name}@{}", url.host().name) }
+}
+
+/// Refuses at once where configuration or marks protect the environment. Reads only what is given.
+///
+/// # Errors
+/// `LYX-PROTECTED`.
+pub fn refuse_protected(config: &Config, marks: &[(StoreKind, Option<Mark>)], what: &str) -> Result<()> {
+    if config.is_protected {
+        return Err(Error::new(
+            Code::Protected,
+            format!("{what} is refused: environment `{}` is protected", config.environment),
+        )
+        .why(format!("`[env.{}] protected = true`; no flag overrides it", config.environment))
+        .data("nothing was changed"));
+    }
+    for (store, mark) in marks {
+        if let Some(mark) = mark.as_ref().filter(|mark| mark.is_protected) {
+            return Err(Error::new(
+                Code::Protected,
+                format!("{what} is refused: {store} is marked as protected environment `{}`", mark.environment),
+            )
+            .why("the store itself remembers it; no flag overrides it")
+            .data("nothing was changed"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses where a store remembers another environment than the one in force.
+///
+/// # Errors
+/// `LYX-MARK-DIFFERS`.
+pub fn refuse_other_mark(config: &Config, marks: &[(StoreKind, Option<Mark>)]) -> Result<()> {
+    for (store, mark) in marks {
+        if let Some(mark) = mark.as_ref().filter(|mark| mark.environment != config.environment) {
+            return Err(Error::new(
+                Code::MarkDiffers,
+                format!(
+                    "{store} is marked as environment `{}`, and this run is for `{}`",
+                    mark.environment, config.environment
+                ),
+            )
+            .data("nothing was changed")
+            .hint(format!("lyrox -e {} ..., or check that the URL is the one you mean", mark.environment)));
+        }
+    }
+    Ok(())
+}
+
+/// Lets a destructive act through if the exact name was given.
+///
+/// # Errors
+/// `LYX-PROTECTED`, `LYX-MARK-DIFFERS` or `LYX-CONSENT`.
+pub fn permit(
+    config: &Config,
+    targets: &Targets,
+    marks: &[(StoreKind, Option<Mark>)],
+    consent: &Consent,
+    what: &str,
+) -> Result<Permit> {
+    refuse_protected(config, marks, what)?;
+    refuse_other_mark(config, marks)?;
+    let name = name_to_confirm(targets);
+    match &consent.confirm {
+        Some(given) if *given == name => Ok(Permit(())),
+        Some(_) => Err(Error::new(Code::Consent, format!("{what} needs the exact name, and another was given"))
+            .data("nothing was changed")
+            .hint(format!("--confirm {name}"))),
+        None => Err(Error::new(Code::Consent, format!("{what} needs consent"))
+            .why("it destroys data; `--yes` is not consent")
+            .data("nothing was changed")
+            .hint(format!("--confirm {name}"))),
+    }
+}
+
+/// Lets the undoing of migrations through: asked for, and by name where the environment is protected.
+///
+/// # Errors
+/// `LYX-CONSENT` or `LYX-MARK-DIFFERS`.
+pub fn permit_rollback(
+    config: &Config,
+    targets: &Targets,
+    marks: &[(StoreKind, Option<Mark>)],
+    consent: &Consent,
+    said_yes: bool,
+) -> Result<Permit> {
+    refuse_other_mark(config, marks)?;
+    let is_protected =
+        config.is_protected || marks.iter().any(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.is_protected));
+    let name = name_to_confirm(targets);
+    let has_name = consent.confirm.as_deref() == Some(name.as_str());
+    if has_name || (said_yes && !is_protected) {
+        return Ok(Permit(()));
+    }
+    let error = Error::new(Code::Consent, "rollback needs consent").data("nothing was changed");
+    Err(if is_protected {
+        error.why("the environment is protected; `--yes` is not enough").hint(format!("--confirm {name}"))
+    } else {
+        error.hint("--yes")
+    })
+}
+
+/// Whether seeding needs `[env.NAME] seeds = "SET"`: protected, marked protected, or not on this machine.
+///
+/// # Errors
+/// `LYX-PROTECTED` where the set is not the one that is named.
+pub fn permit_seeds(config: &Config, targets: &Targets, marks: &[(StoreKind, Option<Mark>)], set: &str) -> Result<()> {
+    refuse_other_mark(config, marks)?;
+    let is_marked = marks.iter().any(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.is_protected));
+    let reason = if config.is_protected {
+        format!("environment `{}` is protected", config.environment)
+    } else if is_marked {
+        "a store is marked as protected".into()
+    } else if !targets.is_local() {
+        "a server is not on this machine".into()
+    } else {
+        return Ok(());
+    };
+    if config.allowed_seeds.as_deref() == Some(set) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Protected, format!("seeding `{set}` is refused: {reason}")).data("nothing was changed").hint(
+        format!("if set `{set}` is meant for it, say so in lyrox.toml: [env.{}] seeds = \"{set}\"", config.environment),
+    ))
+}

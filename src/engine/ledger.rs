@@ -1,0 +1,102 @@
+//! The ledger's rows as the engine sees them: the same for every store.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kind::StoreKind;
+use crate::project::migration::Version;
+
+/// The version of the ledger's own layout. A store with a higher one was written by a newer lyrox.
+pub const LAYOUT: i32 = 1;
+
+/// The state of one migration in one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Begun and not finished: journaled work that was cut short, or is running now.
+    Started,
+    /// Done.
+    Applied,
+    /// A step failed; `steps_done` are in effect.
+    Failed,
+    /// Was applied and undone.
+    Reverted,
+}
+
+impl State {
+    /// The word in the ledger.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Applied => "applied",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+        }
+    }
+
+    /// Reads the word of the ledger.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Started, Self::Applied, Self::Failed, Self::Reverted].into_iter().find(|state| state.word() == word)
+    }
+}
+
+/// One row: a migration in one store. Updated in place; history is in the store's event log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The store the migration ran in (PostgreSQL also keeps a copy of the other stores' rows).
+    pub store: StoreKind,
+    /// Its version.
+    pub version: Version,
+    /// Its name.
+    pub name: String,
+    /// SHA-256 (hex) of the text that was applied.
+    pub checksum: String,
+    /// The text, where it was kept (up to 1 MB).
+    pub text: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// How many steps are in effect.
+    pub steps_done: u32,
+    /// How many steps it has.
+    pub steps_total: u32,
+    /// Server time, RFC 3339.
+    pub started_at: String,
+    /// Server time, RFC 3339; none while it is not finished.
+    pub finished_at: Option<String>,
+    /// Who ran it: user@machine.
+    pub actor: String,
+    /// The lyrox that ran it.
+    pub lyrox: String,
+    /// The server's error code of a failure.
+    pub error_code: Option<String>,
+}
+
+/// What a store knows about the project. Reading it changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// This store's own rows, in version order.
+    pub rows: Vec<Row>,
+    /// The copies of other stores' rows (PostgreSQL only).
+    pub copies: Vec<Row>,
+    /// The environment the store remembers; none before the first migrate.
+    pub mark: Option<Mark>,
+    /// A reset was begun and not finished.
+    pub is_resetting: bool,
+    /// No ledger row and nothing of the user's: chunks are safe.
+    pub is_empty: bool,
+}
+
+/// The environment a store remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its name.
+    pub environment: String,
+    /// It was protected when it was marked.
+    pub is_protected: bool,
+}
+
+/// Who runs this: `user@machine`, without asking anyone.
+pub fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{machine}")
+}

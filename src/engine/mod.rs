@@ -1,0 +1,12 @@
+//! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
+
+pub mod check;
+pub mod event;
+pub mod guard;
+pub mod ledger;
+pub mod migrate;
+pub mod plan;
+pub mod reset;
+pub mod seed;
+pub mod smoke;
+pub mod snapshot;

@@ -1,0 +1,202 @@
+//! The table of error codes: `lyrox explain`, `docs/errors.md` and the exit codes all derive from it.
+
+use std::fmt;
+
+use crate::exit::Exit;
+
+macro_rules! codes {
+    ($($variant:ident, $text:literal, $exit:ident, $title:literal, $explanation:literal;)*) => {
+        /// A stable error code. The text never changes; new ones are only added.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is printed.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The exit code of a command that ends with it.
+            pub const fn exit(self) -> Exit {
+                match self { $(Self::$variant => Exit::$exit,)* }
+            }
+
+            /// One line: what it means.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// Why it happens and what to do about it.
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // usage and configuration: nothing was contacted
+    Usage, "LYX-USAGE", Usage, "the command line is not valid",
+        "An unknown command or flag, a missing argument, or two flags that exclude each other. `lyrox help COMMAND` shows what is possible.";
+    ConfigMissing, "LYX-CONFIG-MISSING", Usage, "no lyrox.toml was found",
+        "lyrox looks for `lyrox.toml` in the working directory and above it. `lyrox init` writes one; `-C DIR` or `--config FILE` names another place.";
+    ConfigSyntax, "LYX-CONFIG-SYNTAX", Usage, "the configuration is not valid TOML",
+        "The file cannot be parsed. The message shows the line; strings need quotes, tables need their brackets.";
+    ConfigKey, "LYX-CONFIG-KEY", Usage, "the configuration has an unknown key",
+        "Unknown keys are refused so that a typing error cannot silently switch something off. The message names the nearest known key; `config.example.toml` lists them all.";
+    ConfigValue, "LYX-CONFIG-VALUE", Usage, "a value of the configuration cannot be used",
+        "The value has the wrong type or lies outside what the key allows. `config.example.toml` shows each key with its default.";
+    ConfigEnvironment, "LYX-CONFIG-ENVIRONMENT", Usage, "the environment is not configured",
+        "`-e NAME` names an environment that has no `[env.NAME]` section. `local` always exists.";
+    UrlUnset, "LYX-URL-UNSET", Usage, "a store has no URL",
+        "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
+    UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
+        "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    FileMissing, "LYX-FILE-MISSING", Usage, "a file or folder does not exist",
+        "The path in the configuration or on the command line does not exist below the project's root.";
+    FileKind, "LYX-FILE-KIND", Usage, "a path is not the kind of file that is needed",
+        "A folder stands where a file is needed, a file where a folder is needed, or the file cannot be read.";
+    FileEncoding, "LYX-FILE-ENCODING", Usage, "a file is not valid UTF-8",
+        "Migrations, seeds and configuration are UTF-8 text. The message names the first bad byte.";
+    FileEmpty, "LYX-FILE-EMPTY", Usage, "a file has nothing in it to run",
+        "An empty migration is almost always a mistake: a save that failed or a file that was meant to be filled. Write the migration or delete the file.";
+    FileName, "LYX-FILE-NAME", Usage, "a file's name fits no known form",
+        "Migrations are named `VERSION_name.up.sql`, `.up.json` or `.up.redis`. A file that fits no form is refused, not skipped.";
+    FileDuplicate, "LYX-FILE-DUPLICATE", Usage, "two files claim the same version",
+        "One version may have one part per store and one name. Give one of them a new version.";
+    FileSyntax, "LYX-FILE-SYNTAX", Usage, "a file cannot be parsed",
+        "A quote, comment or bracket is not closed, or the text is not what the file's ending promises. Nothing was sent to any server.";
+    SeedFile, "LYX-SEED-FILE", Usage, "a seed file cannot be used",
+        "A seed names a table, column or transform that does not exist, or a value that the column cannot hold.";
+    SeedReference, "LYX-SEED-REFERENCE", Usage, "a seed refers to a row that does not exist",
+        "`{ ref = \"Table.row\" }` and `\"@Table.row\"` name rows of the same set. The message lists the nearest names.";
+    SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
+        "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
+    Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
+        "Rollback needs the `.down` file of each migration that it undoes. Write it, or write a new migration that undoes the change.";
+
+    // consent
+    Consent, "LYX-CONSENT", Consent, "consent is missing",
+        "What destroys data needs the exact name: type it at the prompt or pass `--confirm NAME`. `--yes` is not consent.";
+    Protected, "LYX-PROTECTED", Consent, "the environment is protected",
+        "A protected environment or mark cannot be overridden by any flag.";
+
+    // connection
+    ConnectName, "LYX-CONNECT-NAME", Connect, "the host name cannot be resolved",
+        "The name is wrong, the resolver is down, or the address exists for IPv6 only.";
+    ConnectRefused, "LYX-CONNECT-REFUSED", Connect, "nothing listens at the address",
+        "The server is not running, listens on another port, or a firewall rejects the connection. On a laptop: `lyrox up`.";
+    ConnectTimeout, "LYX-CONNECT-TIMEOUT", Connect, "the server did not answer in time",
+        "A firewall that drops packets, a paused project, or a server that hangs.";
+    ConnectClosed, "LYX-CONNECT-CLOSED", Connect, "the connection was closed",
+        "The server ended, or what listens there is no such server.";
+    ConnectLimit, "LYX-CONNECT-LIMIT", Connect, "the server has no connection left",
+        "All connection slots are taken. Use a pooler for the application, or lower its limit.";
+    ConnectStarting, "LYX-CONNECT-STARTING", Connect, "the server is starting or stopping",
+        "It accepts no work yet. `lyrox check --wait 60s` waits for it.";
+    Protocol, "LYX-PROTOCOL", Connect, "what answers is not this kind of server",
+        "The port belongs to another service, or the URL's scheme asks for TLS where there is none.";
+    Tls, "LYX-TLS", Connect, "the TLS connection failed",
+        "The certificate is not trusted, not for this name, or expired; or one side speaks TLS and the other does not.";
+    AuthPostgres, "LYX-AUTH-POSTGRES", Connect, "PostgreSQL refused the login",
+        "Wrong user or password, or the server does not let this address in. A raw reserved character in the password is the usual cause: `lyrox url inspect`.";
+    AuthMongodb, "LYX-AUTH-MONGODB", Connect, "MongoDB refused the login",
+        "Wrong user or password, or the user lives in another database: add `authSource=admin`.";
+    AuthRedis, "LYX-AUTH-REDIS", Connect, "Redis refused the login",
+        "Wrong user or password, or none given.";
+    DatabaseMissing, "LYX-DATABASE-MISSING", Connect, "the database does not exist",
+        "Create it or mend the path of the URL. `lyrox setup` creates it on local servers.";
+    Pooler, "LYX-POOLER", Connect, "a transaction pooler is in the way",
+        "Migrations, seeds and resets need a direct connection. Set `direct_url`.";
+    ServerBinary, "LYX-SERVER-BINARY", Connect, "a server program was not found",
+        "Install the server, name its path under `[local]`, or let lyrox fetch it (not with `--offline`).";
+    ServerDownload, "LYX-SERVER-DOWNLOAD", Connect, "a server program could not be fetched",
+        "The package client failed or the bytes are not the pinned ones. Nothing was unpacked.";
+    ServerStart, "LYX-SERVER-START", Connect, "a local server cannot start",
+        "The message shows the last lines of its log; `lyrox logs STORE` shows the rest.";
+    ServerVersion, "LYX-SERVER-VERSION", Connect, "the data folder belongs to another server version",
+        "A data folder of another major version is never touched. Use that version, or move the folder away.";
+    ServerDisk, "LYX-SERVER-DISK", Connect, "the disk is full or read-only",
+        "The local servers keep their data under `.lyrox/`. Free space there and run the command again.";
+
+    // locks
+    LockHeld, "LYX-LOCK-HELD", Lock, "another run holds the lock",
+        "Another lyrox works on the same project. The message says which; the lock dies with that process.";
+    LockLost, "LYX-LOCK-LOST", Lock, "the lock was lost during the run",
+        "The session or lease that held the lock is gone. What was done is in the ledger; run the command again.";
+
+    // state
+    DriftEdited, "LYX-DRIFT-EDITED", State, "an applied migration was edited",
+        "Its text differs from what was applied. Undo the edit and write a new migration.";
+    DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
+        "The file was deleted or belongs to another branch. Bring it back.";
+    DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
+        "The version was applied under another name. Give it its name back.";
+    DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
+        "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
+        "It ran without a transaction and was cut short or failed. The message names the exact step.";
+    InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",
+        "The connection was lost at the moment of the answer. The message says how to find out.";
+    MarkDiffers, "LYX-MARK-DIFFERS", State, "the store belongs to another environment",
+        "Each store remembers its environment. Use `-e` with that name, or change it with `lyrox env mark NAME --confirm NAME`.";
+    LedgerBehind, "LYX-LEDGER-BEHIND", State, "a store lacks migrations that were applied to it",
+        "It was emptied, evicted or restored from an older backup.";
+    LedgerNewer, "LYX-LEDGER-NEWER", State, "the ledger was written by a newer lyrox",
+        "Use a lyrox of that version or later.";
+    LedgerDamaged, "LYX-LEDGER-DAMAGED", State, "the ledger cannot be read",
+        "A table, column or row of the ledger is not as lyrox wrote it.";
+    SchemaDrift, "LYX-SCHEMA-DRIFT", State, "the live schema differs from the snapshot",
+        "Something was changed by hand. The message lists what.";
+    ResetUnfinished, "LYX-RESET-UNFINISHED", State, "a reset was cut short",
+        "Run `lyrox db reset` again, or `lyrox db migrate`: both finish it first.";
+
+    // failures of the work itself
+    MigrationFailed, "LYX-MIGRATION-FAILED", Failed, "a migration failed",
+        "The message shows the statement, the server's words and what happened to the data.";
+    SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
+        "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
+    SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",
+        "The test's line says what was expected and what was found.";
+    SmokeLeftover, "LYX-SMOKE-LEFTOVER", Failed, "a smoke test left something behind",
+        "What it wrote could not be removed, or a count changed. The message names it.";
+    ExpectFailed, "LYX-EXPECT-FAILED", Failed, "an expectation of the configuration failed",
+        "A `[[check.expect]]` query failed or found nothing. Migrate or seed first.";
+    Privilege, "LYX-PRIVILEGE", Failed, "a privilege is missing",
+        "The role may not do what the command needs. The message names the grant.";
+    Extension, "LYX-EXTENSION", Failed, "a PostgreSQL extension is missing",
+        "It is not installed on the server, or the role may not create it.";
+    QueryFailed, "LYX-QUERY-FAILED", Failed, "the query failed",
+        "The server's words follow. `lyrox query` is read-only unless `--write` is given.";
+    ResetFailed, "LYX-RESET-FAILED", Failed, "a reset could not drop everything",
+        "The message names what is left. The stores are marked `resetting`; run it again.";
+    WriteFailed, "LYX-WRITE-FAILED", Failed, "a file could not be written",
+        "The disk is full or read-only, or the folder may not be written to.";
+
+    Pending, "LYX-PENDING", Pending, "migrations are pending",
+        "`--check` found work to do. Run `lyrox db migrate`.";
+    Bug, "LYX-BUG", Bug, "a bug in lyrox",
+        "Something that cannot happen did. Please report it with the output of the command with `-v`.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.text())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = ();
+
+    /// Reads a code with or without its `LYX-`, in any case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let upper = text.trim().to_ascii_uppercase();
+        let full = if upper.starts_with("LYX-") { upper } else { format!("LYX-{upper}") };
+        Self::ALL.iter().copied().find(|code| code.text() == full).ok_or(())
+    }
+}

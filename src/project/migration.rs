@@ -1,0 +1,384 @@
+//! Migrations on disk: one flat folder, one timeline; a version holds a part per store.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::text;
+use crate::config::Period;
+use crate::error::{Code, Error, Place, Result};
+use crate::kind::StoreKind;
+
+/// A version: digits, compared as a number and then as text, so that `2` comes before `10`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Version(String);
+
+impl Version {
+    /// Takes the text as it is in the file's name or the ledger.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text as it is in the file's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let digits = |text: &str| text.trim_start_matches('0').to_owned();
+        let (a, b) = (digits(&self.0), digits(&other.0));
+        a.len().cmp(&b.len()).then_with(|| a.cmp(&b)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&self.0)
+    }
+}
+
+/// One version of the timeline.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// Its version.
+    pub version: Version,
+    /// Its name, the same in every part.
+    pub name: String,
+    /// Its parts, in store order.
+    pub parts: BTreeMap<StoreKind, Part>,
+}
+
+impl Migration {
+    /// `VERSION_name`, as people type it.
+    pub fn label(&self) -> String {
+        label(&self.version, &self.name)
+    }
+}
+
+/// `VERSION_name`; the version alone where there is no name.
+pub fn label(version: &Version, name: &str) -> String {
+    if name.is_empty() { version.to_string() } else { format!("{version}_{name}") }
+}
+
+/// One store's part of a version.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What is run to apply it.
+    pub up: Arc<Script>,
+    /// What is run to undo it.
+    pub down: Option<Arc<Script>>,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Its path relative to the project's root, with `/`.
+    pub path: String,
+    /// Its text, normalised: no byte-order mark, LF only. This is what runs.
+    pub text: String,
+    /// SHA-256 (hex) of the text, and of what it includes.
+    pub checksum: String,
+    /// What its header comments ask for.
+    pub header: Header,
+    /// Redis: the texts of the files that it includes with `@file`, by the name as written.
+    pub includes: BTreeMap<String, String>,
+}
+
+impl Script {
+    /// The place at a byte offset of the text.
+    pub fn place(&self, offset: usize, width: usize) -> Place {
+        Place::at_offset(&self.path, &self.text, offset, width)
+    }
+}
+
+/// The directives of a file's header: leading comment lines of the form `lyrox: ...`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Run statement by statement, outside a transaction.
+    pub no_transaction: bool,
+    /// Overrides `[postgres] lock_timeout`.
+    pub lock_timeout: Option<Period>,
+    /// Overrides `[postgres] statement_timeout`.
+    pub statement_timeout: Option<Period>,
+    /// May be applied below the newest applied version.
+    pub allow_out_of_order: bool,
+    /// Lint rules that do not apply to this file.
+    pub lint_ignore: Vec<String>,
+    /// `${VAR}` is filled in before it runs.
+    pub vars: bool,
+}
+
+/// Which way a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// Reads the migrations folder. Versions come out in order.
+///
+/// # Errors
+/// A folder that is missing, a file that fits no form, is empty, not UTF-8, or claims a taken version.
+pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
+    let folder = root.join(dir);
+    if !folder.is_dir() {
+        let what = if folder.exists() { "is not a folder" } else { "does not exist" };
+        return Err(Error::new(Code::FileMissing, format!("the migrations folder `{dir}` {what}"))
+            .data("nothing was changed")
+            .hint("lyrox db new NAME makes the folder and the first migration"));
+    }
+    let read_error =
+        |error: std::io::Error| Error::new(Code::FileKind, format!("cannot read `{dir}`")).why(error.to_string());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(read_error)? {
+        let entry = entry.map_err(read_error)?;
+        let name = entry.file_name();
+        let name = name.to_str().ok_or_else(|| {
+            Error::new(Code::FileName, format!("a file in `{dir}` has a name that is not UTF-8"))
+                .data("nothing was changed")
+        })?;
+        if !name.starts_with('.') {
+            names.push((name.to_owned(), entry.path()));
+        }
+    }
+    names.sort();
+
+    let mut found: BTreeMap<Version, Migration> = BTreeMap::new();
+    let mut downs = Vec::new();
+    for (file, path) in names {
+        let shown = format!("{dir}/{file}");
+        if path.is_dir() {
+            // Folders hold what scripts include; a folder named like a migration is a mistake.
+            if parse_name(&file).is_some() {
+                return Err(Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file"))
+                    .data("nothing was changed"));
+            }
+            continue;
+        }
+        let Some(parsed) = parse_name(&file) else {
+            if has_free_ending(&file) {
+                continue;
+            }
+            return Err(Error::new(Code::FileName, format!("`{shown}` fits no form of a migration"))
+                .why("a migration is named VERSION_name.up.sql, .up.json or .up.redis, with .down for the way back")
+                .data("nothing was changed")
+                .hint(format!("rename it, or move it out of `{dir}`")));
+        };
+        let script = Arc::new(read_script(root, dir, &shown, &path, parsed.store)?);
+        let migration = found.entry(parsed.version.clone()).or_insert_with(|| Migration {
+            version: parsed.version.clone(),
+            name: parsed.name.clone(),
+            parts: BTreeMap::new(),
+        });
+        if migration.name != parsed.name {
+            return Err(duplicate(&shown, &parsed.version, &migration.label()));
+        }
+        match parsed.way {
+            Way::Up => {
+                if migration.parts.insert(parsed.store, Part { up: script, down: None }).is_some() {
+                    return Err(duplicate(&shown, &parsed.version, &migration.label()));
+                }
+            }
+            Way::Down => downs.push((parsed, script)),
+        }
+    }
+    for (parsed, script) in downs {
+        let part = found.get_mut(&parsed.version).and_then(|migration| migration.parts.get_mut(&parsed.store));
+        match part {
+            Some(part) if part.down.is_none() => part.down = Some(script),
+            Some(_) => return Err(duplicate(&script.path, &parsed.version, &parsed.name)),
+            None => {
+                return Err(Error::new(
+                    Code::FileName,
+                    format!("`{}` undoes a migration that does not exist", script.path),
+                )
+                .data("nothing was changed")
+                .hint("bring back its .up file, or delete it"));
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn duplicate(shown: &str, version: &Version, other: &str) -> Error {
+    Error::new(Code::FileDuplicate, format!("`{shown}` claims version {version}, which `{other}` has"))
+        .data("nothing was changed")
+        .hint("give one of them a new version; lyrox db new NAME makes one")
+}
+
+struct FileName {
+    version: Version,
+    name: String,
+    store: StoreKind,
+    way: Way,
+}
+
+fn parse_name(file: &str) -> Option<FileName> {
+    let (stem, extension) = file.rsplit_once('.')?;
+    let store = StoreKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+    let (stem, way) = match stem.rsplit_once('.') {
+        Some((stem, "up")) => (stem, Way::Up),
+        Some((stem, "down")) => (stem, Way::Down),
+        _ => (stem, Way::Up),
+    };
+    let (version, name) = stem.split_once('_')?;
+    let is_version = !version.is_empty() && version.len() <= 32 && version.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = !name.is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
+    (is_version && is_name).then(|| FileName { version: Version::new(version), name: name.to_owned(), store, way })
+}
+
+/// Notes and scripts to include may lie beside migrations.
+fn has_free_ending(file: &str) -> bool {
+    ["md", "txt", "lua"].iter().any(|ending| file.ends_with(&format!(".{ending}")))
+}
+
+fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
+    let raw = text::read(path, shown)?;
+    if raw.contains('\0') {
+        return Err(
+            Error::new(Code::FileSyntax, format!("`{shown}` holds a NUL character")).data("nothing was changed")
+        );
+    }
+    let text = text::normalise(&raw);
+    if text.trim().is_empty() {
+        return Err(Error::new(Code::FileEmpty, format!("`{shown}` is empty"))
+            .data("nothing was changed")
+            .hint(format!("write the migration, or delete `{shown}`")));
+    }
+    let header = read_header(shown, &text, store)?;
+    let includes = if store == StoreKind::Redis { read_includes(root, dir, shown, &text)? } else { BTreeMap::new() };
+    let checksum = if includes.is_empty() {
+        text::sha256(text.as_bytes())
+    } else {
+        let mut all = text.clone();
+        for (name, included) in &includes {
+            all.push('\0');
+            all.push_str(name);
+            all.push('\0');
+            all.push_str(included);
+        }
+        text::sha256(all.as_bytes())
+    };
+    Ok(Script { path: shown.to_owned(), text, checksum, header, includes })
+}
+
+fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
+    let comment = match store {
+        StoreKind::Postgres => "--",
+        StoreKind::Mongodb => "//",
+        StoreKind::Redis => "#",
+    };
+    let mut header = Header::default();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let Some(rest) = line.strip_prefix(comment) else { break };
+        // sqlx's own spelling of the same wish, valid as it is.
+        if index == 0 && store == StoreKind::Postgres && rest.trim() == "no-transaction" {
+            header.no_transaction = true;
+        }
+        let Some(directive) = rest.trim().strip_prefix("lyrox:") else { continue };
+        let wrong = |why: String| {
+            Error::new(Code::FileSyntax, format!("`{}` is no directive", directive.trim()))
+                .why(why)
+                .at(Place::at_line(shown, text, index + 1))
+                .data("nothing was changed")
+                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars")
+        };
+        let words: Vec<&str> = directive.split_whitespace().collect();
+        match words.as_slice() {
+            ["no-transaction"] => header.no_transaction = true,
+            ["lock-timeout", period] => header.lock_timeout = Some(period.parse().map_err(wrong)?),
+            ["statement-timeout", period] => header.statement_timeout = Some(period.parse().map_err(wrong)?),
+            ["allow", "out-of-order"] => header.allow_out_of_order = true,
+            ["lint", "ignore", rules @ ..] if !rules.is_empty() => {
+                header.lint_ignore.extend(rules.iter().map(|rule| rule.trim_matches(',').to_owned()));
+            }
+            ["vars"] => header.vars = true,
+            _ => return Err(wrong("it is not known".into())),
+        }
+    }
+    Ok(header)
+}
+
+/// The files that `@name` words of a Redis script stand for; relative to the migrations folder.
+fn read_includes(root: &Path, dir: &str, shown: &str, text: &str) -> Result<BTreeMap<String, String>> {
+    let mut includes = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
+        for word in
+            line.split_whitespace().filter(|word| word.starts_with('@') && !word.starts_with("@@") && word.len() > 1)
+        {
+            let name = &word[1..];
+            let place = || Place::at_line(shown, text, index + 1);
+            let climbs = Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_)));
+            if climbs {
+                return Err(Error::new(Code::FileName, format!("`{word}` leaves the migrations folder"))
+                    .at(place())
+                    .data("nothing was changed")
+                    .hint(format!("put the file below `{dir}`; `@@` is a literal @")));
+            }
+            let path = root.join(dir).join(name);
+            let inside = path.canonicalize().ok().zip(root.join(dir).canonicalize().ok());
+            if inside.is_some_and(|(path, folder)| !path.starts_with(folder)) {
+                return Err(Error::new(Code::FileName, format!("`{word}` leaves the migrations folder"))
+                    .at(place())
+                    .data("nothing was changed"));
+            }
+            let included = text::read(&path, &format!("{dir}/{name}")).map_err(|error| {
+                error
+                    .at(place())
+                    .hint(format!("`{word}` is replaced by the text of `{dir}/{name}`; `@@` is a literal @"))
+            })?;
+            includes.insert(name.to_owned(), text::normalise(&included));
+        }
+    }
+    Ok(includes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_order_as_numbers_then_as_text() {
+        let mut versions: Vec<Version> = ["10", "2", "010", "20251101090000", "1"].map(Version::new).to_vec();
+        versions.sort();
+        assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1", "2", "010", "10", "20251101090000"]);
+    }
+
+    #[test]
+    fn names_follow_the_documented_forms() {
+        let read =
+            |name: &str| parse_name(name).map(|name| (name.version.to_string(), name.name, name.store, name.way));
+        assert_eq!(read("1_a.sql"), Some(("1".into(), "a".into(), StoreKind::Postgres, Way::Up)));
+        assert_eq!(read("01_a_b.up.json"), Some(("01".into(), "a_b".into(), StoreKind::Mongodb, Way::Up)));
+        assert_eq!(read("3_x.down.redis"), Some(("3".into(), "x".into(), StoreKind::Redis, Way::Down)));
+        for name in ["a.sql", "1.sql", "1_.sql", "x1_a.sql", "1_a.yaml", "1_a"] {
+            assert!(read(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_and_unknown_directives_refused() {
+        let text = "-- lyrox: no-transaction\n-- words\n-- lyrox: lock-timeout 5s\nSELECT 1;\n-- lyrox: vars\n";
+        let header = read_header("f.sql", text, StoreKind::Postgres).expect("a header");
+        assert!(header.no_transaction && !header.vars);
+        assert_eq!(header.lock_timeout, Some(Period::seconds(5)));
+        assert!(read_header("f.sql", "-- lyrox: no-transactions\n", StoreKind::Postgres).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Seed sets on disk.

@@ -1,0 +1,1 @@
+//! Declared smoke tests on disk.

@@ -1,0 +1,47 @@
+//! Reading text files with errors that say what is wrong with the file.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Code, Error, Place, Result};
+
+/// Reads a UTF-8 file; `shown` is its name in messages, relative to the project's root.
+///
+/// # Errors
+/// `LYX-FILE-MISSING`, `LYX-FILE-KIND` (a folder, no permission) or `LYX-FILE-ENCODING` with the line.
+pub fn read(path: &Path, shown: &str) -> Result<String> {
+    if path.is_dir() {
+        return Err(
+            Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file")).data("nothing was changed")
+        );
+    }
+    let bytes = std::fs::read(path).map_err(|error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::FileMissing } else { Code::FileKind };
+        Error::new(code, format!("cannot read `{shown}`")).why(error.to_string()).data("nothing was changed")
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let bad = error.as_bytes()[good];
+        Error::new(Code::FileEncoding, format!("`{shown}` is not valid UTF-8"))
+            .why(format!("byte {} is 0x{bad:02x}", good + 1))
+            .at(Place { file: shown.to_owned(), line, column: 0, text: None, width: 1 })
+            .data("nothing was changed")
+            .hint(format!("save `{shown}` as UTF-8"))
+    })
+}
+
+/// The text with its byte-order mark gone and every line end a single LF: what is hashed and run.
+pub fn normalise(text: &str) -> String {
+    text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n")
+}
+
+/// SHA-256 as lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,232 @@
+//! The contract of a store, and the closed set of those there are.
+//!
+//! How to add a store: a variant of [`StoreKind`], a folder here with a type that implements
+//! [`Store`], an arm in [`AnyStore`], a section in the configuration, and the conformance tests of
+//! `tests/it/conformance.rs` green for it. Drivers are named only below this folder.
+
+pub mod mongodb;
+pub mod postgres;
+pub mod redis;
+
+use std::time::Duration;
+
+use crate::config::{Config, Target};
+use crate::engine::event::Events;
+use crate::engine::guard::Permit;
+use crate::engine::ledger::{Ledger, Row};
+use crate::engine::plan::Step;
+use crate::engine::snapshot::Snapshot;
+use crate::error::{Error, Result};
+pub use crate::kind::StoreKind;
+
+/// What one run of steps did. A failure still tells what was done before it.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The steps that are in effect, in order.
+    pub done: Vec<Done>,
+    /// What stopped it: the index into the steps, and the error that says what happened to the data.
+    pub failure: Option<(usize, Error)>,
+}
+
+/// One step that is in effect.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The ledger row as it is now.
+    pub row: Row,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// How steps are to be run.
+#[derive(Clone, Debug)]
+pub struct ApplyOptions {
+    /// The store holds nothing of the user's and no ledger row: files may share transactions.
+    pub is_empty: bool,
+    /// `[migrations] transaction`.
+    pub transaction: crate::config::file::Transaction,
+    /// Values for `${VAR}` in files that ask for it.
+    pub variables: crate::config::Variables,
+}
+
+/// What a dry run shows of one step: the transaction it belongs to and its statements.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Steps with the same number share a transaction; none: outside a transaction.
+    pub transaction: Option<usize>,
+    /// The statements or commands, one line each.
+    pub statements: Vec<String>,
+}
+
+/// Whether the lock was obtained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockAnswer {
+    /// It is ours until `unlock`, or until the session or lease ends.
+    Obtained,
+    /// Another holds it; the text says who: application, pid, since when.
+    Held(String),
+}
+
+/// Something that a reset would remove, or keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// `table`, `collection`, `keys`, `function`, `role`, ...
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Rows, documents or keys; none where that means nothing.
+    pub rows: Option<u64>,
+    /// Size on disk or in memory, in bytes; none where unknown.
+    pub bytes: Option<u64>,
+    /// The project's: a reset removes it. Else it is listed and kept.
+    pub is_owned: bool,
+}
+
+/// One server of a project, connected. Every method may be called only after `open`.
+///
+/// Methods that read change nothing, not even the ledger's own tables. Errors carry lyrox's codes and
+/// never a connection string; `apply` says what happened to the data.
+#[allow(async_fn_in_trait, reason = "used through AnyStore only, never spawned")]
+pub trait Store {
+    /// The kind of store.
+    fn kind(&self) -> StoreKind;
+
+    /// Takes the project's lock if it is free; never waits inside the server. The session (or lease)
+    /// that runs the steps is the one that holds it.
+    async fn try_lock(&mut self) -> Result<LockAnswer>;
+
+    /// Gives the lock back. Never releases a lock that has become another's.
+    async fn unlock(&mut self) -> Result<()>;
+
+    /// Reads ledger, mark and state. A store without a ledger answers an empty one.
+    async fn ledger(&mut self) -> Result<Ledger>;
+
+    /// Makes the ledger and writes the mark where there is none. Only under the lock.
+    async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
+
+    /// Checks every step without touching data: parse, forbidden statements. Nothing is sent that writes.
+    fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>>;
+
+    /// Runs the steps in order, fast and safely, each with its ledger row. Stops at the first failure.
+    /// Each finished step is told as an item.
+    async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
+
+    /// Writes copies of other stores' rows. Stores other than PostgreSQL do nothing.
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
+
+    /// Reads the live schema in canonical form, lyrox's own objects left out.
+    async fn snapshot(&mut self) -> Result<Snapshot>;
+
+    /// Keeps a snapshot beside the ledger.
+    async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()>;
+
+    /// The snapshot that was kept last.
+    async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>>;
+
+    /// After a migrate: extensions, the application's role and its grants. Tells what it changed, as items.
+    async fn grant(&mut self, events: &dyn Events) -> Result<()>;
+
+    /// Writes another mark.
+    async fn set_mark(&mut self, mark: &crate::engine::ledger::Mark, permit: &Permit) -> Result<()>;
+
+    /// Lists what a reset would remove and what it would keep. Reads only.
+    async fn holdings(&mut self, include_foreign: bool) -> Result<Vec<Holding>>;
+
+    /// Removes what the project owns, marked `resetting` before the first removal; the mark is cleared
+    /// by `finish_reset`. Stays within the server's lock budget. Running it again finishes it.
+    async fn wipe(&mut self, permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64>;
+
+    /// Clears the `resetting` state: the last act of a reset.
+    async fn finish_reset(&mut self) -> Result<()>;
+
+    /// Closes the connection politely.
+    async fn close(self);
+}
+
+/// Any of the stores.
+#[allow(clippy::large_enum_variant, reason = "there are at most three of them in a run")]
+pub enum AnyStore {
+    /// PostgreSQL.
+    Postgres(postgres::PostgresStore),
+    /// MongoDB.
+    Mongodb(mongodb::MongodbStore),
+    /// Redis.
+    Redis(redis::RedisStore),
+}
+
+macro_rules! forward {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            AnyStore::Postgres($store) => $call,
+            AnyStore::Mongodb($store) => $call,
+            AnyStore::Redis($store) => $call,
+        }
+    };
+}
+
+impl AnyStore {
+    /// Connects to a target for work that changes it: PostgreSQL through its direct URL.
+    ///
+    /// # Errors
+    /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-*`, `LYX-DATABASE-MISSING`, each with a hint.
+    pub async fn open(config: &Config, target: &Target) -> Result<Self> {
+        Ok(match target.kind {
+            StoreKind::Postgres => Self::Postgres(postgres::PostgresStore::open(config, target).await?),
+            StoreKind::Mongodb => Self::Mongodb(mongodb::MongodbStore::open(config, target).await?),
+            StoreKind::Redis => Self::Redis(redis::RedisStore::open(config, target).await?),
+        })
+    }
+}
+
+impl Store for AnyStore {
+    fn kind(&self) -> StoreKind {
+        forward!(self, store => store.kind())
+    }
+    async fn try_lock(&mut self) -> Result<LockAnswer> {
+        forward!(self, store => store.try_lock().await)
+    }
+    async fn unlock(&mut self) -> Result<()> {
+        forward!(self, store => store.unlock().await)
+    }
+    async fn ledger(&mut self) -> Result<Ledger> {
+        forward!(self, store => store.ledger().await)
+    }
+    async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
+        forward!(self, store => store.prepare(mark).await)
+    }
+    fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        forward!(self, store => store.preview(steps, options))
+    }
+    async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
+        forward!(self, store => store.apply(steps, options, events).await)
+    }
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
+        forward!(self, store => store.copy_rows(rows).await)
+    }
+    async fn snapshot(&mut self) -> Result<Snapshot> {
+        forward!(self, store => store.snapshot().await)
+    }
+    async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        forward!(self, store => store.keep_snapshot(snapshot).await)
+    }
+    async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
+        forward!(self, store => store.kept_snapshot().await)
+    }
+    async fn grant(&mut self, events: &dyn Events) -> Result<()> {
+        forward!(self, store => store.grant(events).await)
+    }
+    async fn set_mark(&mut self, mark: &crate::engine::ledger::Mark, permit: &Permit) -> Result<()> {
+        forward!(self, store => store.set_mark(mark, permit).await)
+    }
+    async fn holdings(&mut self, include_foreign: bool) -> Result<Vec<Holding>> {
+        forward!(self, store => store.holdings(include_foreign).await)
+    }
+    async fn wipe(&mut self, permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        forward!(self, store => store.wipe(permit, include_foreign, events).await)
+    }
+    async fn finish_reset(&mut self) -> Result<()> {
+        forward!(self, store => store.finish_reset().await)
+    }
+    async fn close(self) {
+        forward!(self, store => store.close().await)
+    }
+}

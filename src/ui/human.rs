@@ -1,0 +1,282 @@
+//! The report for people: calm, aligned, at home in 80 columns.
+
+use std::fmt::Write as _;
+
+use console::Style;
+
+use super::paint;
+use crate::error::{Error, Place};
+use crate::exit::Exit;
+use crate::report::{Item, Layout, Outcome, Report};
+
+/// What the human renderer remembers between items.
+#[derive(Debug, Default)]
+pub struct Human {
+    tests: usize,
+    has_printed: bool,
+}
+
+impl Human {
+    /// One item, ready to print.
+    pub fn item(&mut self, item: &Item, layout: Layout, has_color: bool) -> String {
+        self.has_printed = true;
+        match layout {
+            Layout::Lines => line(item, has_color),
+            Layout::Stages => stage(item, has_color),
+            Layout::Tests => {
+                self.tests += 1;
+                test(self.tests, item, has_color)
+            }
+        }
+    }
+
+    /// A line above items.
+    pub fn heading(&mut self, text: &str, has_color: bool) -> String {
+        self.has_printed = true;
+        format!("{}\n", paint(&clean(text), &Style::new().bold(), has_color))
+    }
+
+    /// The closing lines; empty where nothing was reported item by item.
+    pub fn closing(&self, report: &Report, has_color: bool) -> String {
+        if report.items.is_empty() && report.summary.is_none() {
+            return String::new();
+        }
+        let mut text = String::new();
+        if self.has_printed {
+            text.push('\n');
+        }
+        let left = report.summary.clone().unwrap_or_else(|| summary(report));
+        let style = match report.exit {
+            Exit::Done => Style::new().green(),
+            _ => Style::new().red(),
+        };
+        let mut line = paint(&left, &style, has_color);
+        if report.exit != Exit::Done {
+            let code =
+                report.items.iter().filter(|item| item.outcome == Outcome::Fail).find_map(|item| item.code.clone());
+            let right = match code {
+                Some(code) => format!("{code}, exit {}", report.exit_code),
+                None => format!("exit {}", report.exit_code),
+            };
+            let gap = 79_usize.saturating_sub(console::measure_text_width(&left) + right.len()).max(2);
+            let _ = write!(line, "{}{right}", " ".repeat(gap));
+        }
+        text.push_str(&line);
+        text.push('\n');
+        text
+    }
+}
+
+/// The whole report as text, for a file.
+pub fn whole(report: &Report) -> String {
+    let mut human = Human::default();
+    let mut text: String = report.items.iter().map(|item| human.item(item, report.layout, false)).collect();
+    if let Some(value) = &report.text {
+        text.push_str(value);
+    }
+    text.push_str(&human.closing(report, false));
+    text
+}
+
+/// An error that ended the command.
+pub fn error(error: &Error, has_color: bool) -> String {
+    let mut text = String::new();
+    let label = paint("error:", &Style::new().red().bold(), has_color);
+    let _ = writeln!(text, "{label} {} ({})", clean(error.what()), error.code());
+    details(&mut text, error.place(), error.why_text(), error.data_text(), error.hint_text(), has_color);
+    text
+}
+
+fn summary(report: &Report) -> String {
+    let totals = report.totals;
+    let mut parts = vec![format!("{} ok", totals.pass)];
+    if totals.fail > 0 {
+        parts.push(format!("{} failed", totals.fail));
+    }
+    if totals.warn > 0 {
+        parts.push(format!("{} warning{}", totals.warn, if totals.warn == 1 { "" } else { "s" }));
+    }
+    if totals.skip > 0 {
+        parts.push(format!("{} skipped", totals.skip));
+    }
+    format!("{} in {}", parts.join(", "), seconds(report.elapsed_ms))
+}
+
+/// `0.13 s`, `12.4 s`.
+pub fn seconds(millis: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let seconds = millis as f64 / 1000.0;
+    if seconds < 10.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
+}
+
+fn time(item: &Item) -> String {
+    match item.elapsed_ms {
+        None => String::new(),
+        Some(millis) if millis < 10_000 => format!("{millis} ms"),
+        Some(millis) => seconds(millis),
+    }
+}
+
+fn pad(text: &str, width: usize) -> String {
+    let short = width.saturating_sub(console::measure_text_width(text));
+    format!("{text}{}", " ".repeat(short))
+}
+
+fn word(item: &Item) -> (&'static str, Style) {
+    match item.outcome {
+        Outcome::Fail => ("FAILED", Style::new().red().bold()),
+        Outcome::Warn => ("warn", Style::new().yellow()),
+        Outcome::Skip => ("skip", Style::new().dim()),
+        Outcome::Pass => match item.change {
+            None => ("ok", Style::new().green()),
+            Some(change) if change == crate::report::Change::Unchanged => (change.word(), Style::new().dim()),
+            Some(change) => (change.word(), Style::new().green()),
+        },
+    }
+}
+
+fn line(item: &Item, has_color: bool) -> String {
+    let (verb, style) = word(item);
+    let mut text = format!("  {}  {}", paint(&pad(verb, 9), &style, has_color), pad(&clean(&item.title), 30));
+    let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
+    let is_failed = item.outcome == Outcome::Fail;
+    let detail = if is_failed { String::new() } else { clean(item.detail.as_deref().unwrap_or("")) };
+    finish_line(&mut text, &detail, &time(item));
+    after(&mut text, item, is_failed, has_color);
+    text
+}
+
+fn stage(item: &Item, has_color: bool) -> String {
+    let (verb, style) = match item.outcome {
+        Outcome::Pass => ("ok", Style::new().green()),
+        Outcome::Fail => ("FAIL", Style::new().red().bold()),
+        Outcome::Warn => ("warn", Style::new().yellow()),
+        Outcome::Skip => ("skip", Style::new().dim()),
+    };
+    let mut text = format!("  {}  {}", paint(&pad(verb, 4), &style, has_color), pad(&clean(&item.title), 10));
+    text.push(' ');
+    finish_line(&mut text, &clean(item.detail.as_deref().unwrap_or("")), &time(item));
+    after(&mut text, item, false, has_color);
+    text
+}
+
+fn test(number: usize, item: &Item, has_color: bool) -> String {
+    let (verb, style) = match item.outcome {
+        Outcome::Pass => ("PASS", Style::new().green()),
+        Outcome::Fail => ("FAIL", Style::new().red().bold()),
+        Outcome::Warn => ("WARN", Style::new().yellow()),
+        Outcome::Skip => ("SKIP", Style::new().dim()),
+    };
+    let mut title = format!("Test {number}: {}", clean(&item.title));
+    if let Some(tenant) = &item.tenant {
+        let _ = write!(title, " ({})", clean(tenant));
+    }
+    let mut text = format!("{}  {}:", pad(&title, 46), paint(verb, &style, has_color));
+    if let Some(detail) = &item.detail {
+        let _ = write!(text, " {}", clean(detail));
+    }
+    text.push('\n');
+    after(&mut text, item, false, has_color);
+    text
+}
+
+fn finish_line(text: &mut String, detail: &str, time: &str) {
+    let used = console::measure_text_width(text);
+    if time.is_empty() {
+        text.push_str(if detail.is_empty() { "" } else { "  " });
+        text.push_str(detail);
+        let trimmed = text.trim_end().len();
+        text.truncate(trimmed);
+    } else {
+        let gap = 78_usize.saturating_sub(used + console::measure_text_width(detail) + 2 + time.len()).max(2);
+        let _ = write!(text, "  {detail}{}{time}", " ".repeat(gap));
+    }
+    text.push('\n');
+}
+
+fn after(text: &mut String, item: &Item, with_detail: bool, has_color: bool) {
+    let place = item.location.as_ref().and_then(|location| location.place.as_ref());
+    if let Some(detail) = item.detail.as_ref().filter(|_| with_detail) {
+        let _ = writeln!(text, "            {}", clean(detail));
+    }
+    let indent = if item.outcome == Outcome::Fail { "\n" } else { "" };
+    if place.is_some() {
+        text.push_str(indent);
+    }
+    details(text, place, item.why.as_deref(), item.state.as_deref(), item.hint.as_deref(), has_color);
+}
+
+fn details(
+    text: &mut String,
+    place: Option<&Place>,
+    why: Option<&str>,
+    data: Option<&str>,
+    hint: Option<&str>,
+    has_color: bool,
+) {
+    if let Some(place) = place {
+        let _ = writeln!(text, "  {}", clean(&place.to_string()));
+        if let Some(line) = &place.text {
+            excerpt(text, place, line, has_color);
+        }
+    }
+    for (label, value, style) in
+        [("why: ", why, Style::new().dim()), ("data:", data, Style::new().dim()), ("hint:", hint, Style::new().cyan())]
+    {
+        let Some(value) = value else { continue };
+        let mut lines = value.lines().map(clean);
+        let _ = writeln!(text, "        {} {}", paint(label, &style, has_color), lines.next().unwrap_or_default());
+        for line in lines {
+            let _ = writeln!(text, "              {line}");
+        }
+    }
+}
+
+/// The line with a caret under the column; long lines are cut around it.
+fn excerpt(text: &mut String, place: &Place, line: &str, has_color: bool) {
+    const WIDTH: usize = 68;
+    let characters: Vec<char> = clean(&line.replace('\t', " ")).chars().collect();
+    let column = place.column.max(1) - 1;
+    let start = if characters.len() <= WIDTH || column < WIDTH / 2 {
+        0
+    } else {
+        (column - WIDTH / 2).min(characters.len().saturating_sub(WIDTH))
+    };
+    let shown: String = characters.iter().skip(start).take(WIDTH).collect();
+    let number = place.line.to_string();
+    let _ = writeln!(text, "    {number} | {}", shown.trim_end());
+    if place.column > 0 {
+        let width = place.width.clamp(1, WIDTH.saturating_sub(column - start).max(1));
+        let caret = paint(&"^".repeat(width), &Style::new().red(), has_color);
+        let _ = writeln!(text, "    {} | {}{caret}", " ".repeat(number.len()), " ".repeat(column - start));
+    }
+}
+
+/// Removes control characters: server- and file-derived text must not drive the terminal.
+pub fn clean(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let item = Item::pass("a", "t\u{1b}[31m\u{7}itle").detail("d\r\u{9b}x");
+        let text = line(&item, false);
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\r', '\u{9b}']), "{text:?}");
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_column() {
+        let place = Place { file: "f.sql".into(), line: 7, column: 5, text: Some("abc defg".into()), width: 4 };
+        let mut text = String::new();
+        excerpt(&mut text, &place, "abc defg", false);
+        assert_eq!(text, "    7 | abc defg\n      |     ^^^^\n");
+    }
+}

@@ -1,0 +1,219 @@
+//! The only place that prints. Takes events, keeps the report, shows items as they come, and hands
+//! the finished report to one renderer. Everything printed passes the redactor.
+
+mod github;
+mod human;
+mod json;
+mod junit;
+mod progress;
+pub mod prompt;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use console::Style;
+
+use crate::cli::{Color, Global, Output};
+use crate::engine::event::{Event, Events};
+use crate::error::{Code, Error, Result};
+use crate::report::{Layout, Report};
+use crate::secret::redact;
+
+use progress::Progress;
+
+/// The terminal, as the flags want it.
+pub struct Ui {
+    output: Output,
+    is_quiet: bool,
+    verbose: u8,
+    colors: Colors,
+    state: Mutex<State>,
+}
+
+struct State {
+    report: Report,
+    progress: Progress,
+    human: human::Human,
+}
+
+/// Whether each stream is coloured.
+#[derive(Clone, Copy, Debug)]
+pub struct Colors {
+    out: bool,
+    err: bool,
+}
+
+impl Colors {
+    fn new(choice: Color) -> Self {
+        let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let decide = |is_terminal: bool| match choice {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && allowed,
+        };
+        Self { out: decide(std::io::stdout().is_terminal()), err: decide(std::io::stderr().is_terminal()) }
+    }
+}
+
+impl Ui {
+    /// Looks at the streams and takes the flags.
+    pub fn new(global: &Global) -> Self {
+        let colors = Colors::new(global.color);
+        let is_live = global.output == Output::Human && !global.quiet && std::io::stderr().is_terminal();
+        Self {
+            output: global.output,
+            is_quiet: global.quiet,
+            verbose: global.verbose,
+            colors,
+            state: Mutex::new(State {
+                report: Report::new(""),
+                progress: Progress::new(is_live, !global.quiet),
+                human: human::Human::default(),
+            }),
+        }
+    }
+
+    /// How much more was asked for with `-v`.
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+
+    /// Whether a person reads standard output as it comes.
+    pub fn is_human(&self) -> bool {
+        self.output == Output::Human
+    }
+
+    /// Begins the report of a command.
+    pub fn begin(&self, command: &str, layout: Layout) {
+        self.with(|state| {
+            state.report.command = command.to_owned();
+            state.report.layout = layout;
+        });
+    }
+
+    /// Notes the environment in the report.
+    pub fn environment(&self, name: &str) {
+        self.with(|state| state.report.environment = Some(name.to_owned()));
+    }
+
+    /// The report as it stands, which is taken out: the end of a command, or of one that was cut short.
+    pub fn take(&self, elapsed: Duration) -> Report {
+        self.with(|state| {
+            state.progress.clear();
+            let mut report = std::mem::replace(&mut state.report, Report::new(""));
+            report.elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            report
+        })
+    }
+
+    /// Prints the finished report in the chosen form, and writes the output file if one was named.
+    ///
+    /// # Errors
+    /// The output file cannot be written.
+    pub fn finish(&self, report: &Report, file: Option<&Path>) -> Result<()> {
+        self.with(|state| state.progress.clear());
+        match self.output {
+            Output::Human => {
+                if let Some(text) = &report.text {
+                    self.out_raw(text);
+                }
+                let text = self.with(|state| state.human.closing(report, self.colors.out));
+                if !text.is_empty() && (!self.is_quiet || !report.ok) {
+                    self.out(&text);
+                }
+            }
+            Output::Json => self.out(&json::render(report)),
+            Output::Junit => self.out(&junit::render(report)),
+            Output::Github => self.out(&github::render(report)),
+        }
+        if let Some(path) = file {
+            let text = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("xml") => junit::render(report),
+                Some("txt") => human::whole(report),
+                _ => json::render(report),
+            };
+            std::fs::write(path, redact(&text).as_bytes()).map_err(|error| {
+                Error::new(Code::WriteFailed, format!("cannot write `{}`", path.display())).why(error.to_string())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Prints an error that ended the command, on standard error.
+    pub fn error(&self, error: &Error) {
+        self.with(|state| state.progress.clear());
+        self.err(&human::error(error, self.colors.err));
+    }
+
+    /// Prints a line on standard error, unless quiet.
+    pub fn say(&self, text: &str) {
+        if !self.is_quiet {
+            self.with(|state| state.progress.suspend(|| self.err(text)));
+        }
+    }
+
+    /// Prints text on standard output as it is: for commands that exist to print a secret.
+    pub fn out_raw(&self, text: &str) {
+        write_quietly(&mut std::io::stdout().lock(), text);
+    }
+
+    fn out(&self, text: &str) {
+        write_quietly(&mut std::io::stdout().lock(), &redact(text));
+    }
+
+    fn err(&self, text: &str) {
+        write_quietly(&mut std::io::stderr().lock(), &redact(text));
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work(&mut state)
+    }
+}
+
+impl Events for Ui {
+    fn event(&self, event: Event) {
+        let shows = self.output == Output::Human && !self.is_quiet;
+        self.with(|state| match event {
+            Event::Item(item) => {
+                if shows {
+                    let text = state.human.item(&item, state.report.layout, self.colors.out);
+                    state.progress.suspend(|| self.out(&text));
+                }
+                state.report.push(*item);
+            }
+            Event::Heading(text) => {
+                if shows {
+                    let text = state.human.heading(&text, self.colors.out);
+                    state.progress.suspend(|| self.out(&text));
+                }
+            }
+            Event::Note(text) => {
+                if !self.is_quiet {
+                    let text = human::clean(&text);
+                    let text = paint(&format!("  {text}"), &Style::new().dim(), self.colors.err);
+                    state.progress.suspend(|| self.err(&format!("{text}\n")));
+                }
+            }
+            Event::Progress { task, store, done, total, unit } => {
+                if let Some(line) = state.progress.update(&task, store, done, total, unit) {
+                    self.err(&line);
+                }
+            }
+        });
+    }
+}
+
+/// A closed pipe is the reader's choice, not an error.
+fn write_quietly(stream: &mut dyn std::io::Write, text: &str) {
+    let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    let _ =
+        stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(end.as_bytes())).and_then(|()| stream.flush());
+}
+
+fn paint(text: &str, style: &Style, is_on: bool) -> String {
+    if is_on { style.clone().force_styling(true).apply_to(text).to_string() } else { text.to_owned() }
+}

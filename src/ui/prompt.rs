@@ -1,0 +1,51 @@
+//! Questions to a person: only on a terminal, never in CI, never with `--no-input`.
+
+use std::io::IsTerminal as _;
+
+use console::Term;
+
+use super::human::clean;
+use crate::error::{Code, Error, Result};
+use crate::secret::redact;
+
+/// Whether anyone is there to answer.
+pub fn can_ask(no_input: bool) -> bool {
+    let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    !no_input && !is_ci && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks for a line of text on standard error.
+///
+/// # Errors
+/// The terminal went away.
+pub fn line(question: &str) -> Result<String> {
+    let term = Term::stderr();
+    let asked = term.write_str(&format!("{} ", clean(&redact(question)))).and_then(|()| term.read_line());
+    asked.map(|answer| answer.trim().to_owned()).map_err(gone)
+}
+
+/// Asks for a secret without echo.
+///
+/// # Errors
+/// The terminal went away.
+pub fn secret(question: &str) -> Result<String> {
+    let term = Term::stderr();
+    term.write_str(&format!("{} ", clean(question))).and_then(|()| term.read_secure_line()).map_err(gone)
+}
+
+/// Asks a yes-or-no question; Enter gives the default.
+///
+/// # Errors
+/// The terminal went away.
+pub fn yes(question: &str, default: bool) -> Result<bool> {
+    let answer = line(&format!("{question} [{}]", if default { "Y/n" } else { "y/N" }))?;
+    Ok(match answer.to_ascii_lowercase().as_str() {
+        "" => default,
+        "y" | "yes" => true,
+        _ => false,
+    })
+}
+
+fn gone(error: std::io::Error) -> Error {
+    Error::new(Code::Consent, "the question was not answered").why(error.to_string()).data("nothing was changed")
+}

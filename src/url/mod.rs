@@ -1,0 +1,262 @@
+//! Connection URLs of the three stores: read once, by one reader, before any driver sees them.
+//!
+//! `url::Url` is not used: it knows no host lists and calls a raw `?` in a password an "invalid port
+//! number". The part before the last `@` whose right side reads as hosts is the login, whatever it holds.
+
+mod parse;
+pub mod provider;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use percent_encoding::utf8_percent_encode;
+
+use crate::kind::StoreKind;
+use crate::secret::{STRICT, Secret};
+
+pub use parse::{Problem, decode, parse, read};
+
+/// A connection URL taken apart. Display and Debug print the label; `expose` is the one door.
+#[derive(Clone)]
+pub struct SecretUrl {
+    pub(crate) kind: StoreKind,
+    pub(crate) scheme: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) database: Option<String>,
+    pub(crate) options: Vec<(String, String)>,
+}
+
+/// One host of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// A name, an address without brackets, or the path of a socket.
+    pub name: String,
+    /// The port, where the URL names one.
+    pub port: Option<u16>,
+}
+
+impl Host {
+    /// Whether it is a path of a Unix socket.
+    pub fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
+    /// Whether it can only be this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.is_socket()
+            || self.name.eq_ignore_ascii_case("localhost")
+            || self.name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// What the URL asks of TLS. Remote hosts are verified unless the URL spells out something weaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    Off,
+    /// Encrypted, the certificate is not looked at.
+    Unverified,
+    /// Encrypted; the chain is verified, the host name is not.
+    VerifiedChain,
+    /// Encrypted, chain and name verified.
+    Verified,
+}
+
+impl SecretUrl {
+    /// The store it is for.
+    pub fn kind(&self) -> StoreKind {
+        self.kind
+    }
+
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The user, decoded.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password, decoded.
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// The hosts; at least one.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The first host.
+    pub fn host(&self) -> &Host {
+        &self.hosts[0]
+    }
+
+    /// The port of a host, or the store's usual one.
+    pub fn port_of(&self, host: &Host) -> u16 {
+        host.port.unwrap_or(match self.kind {
+            StoreKind::Postgres => 5432,
+            StoreKind::Mongodb => 27017,
+            StoreKind::Redis => 6379,
+        })
+    }
+
+    /// The path: PostgreSQL's and MongoDB's database, Redis' database number.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// A parameter after the `?`; names are compared without case.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// All parameters after the `?`, decoded.
+    pub fn options(&self) -> &[(String, String)] {
+        &self.options
+    }
+
+    /// The same server and login with another path.
+    #[must_use]
+    pub fn with_database(&self, database: &str) -> Self {
+        Self { database: Some(database.to_owned()), ..self.clone() }
+    }
+
+    /// Whether every host is this machine.
+    pub fn is_local(&self) -> bool {
+        self.scheme != "mongodb+srv" && self.hosts.iter().all(Host::is_loopback)
+    }
+
+    /// Whether the hosts are to be looked up as SRV records.
+    pub fn is_srv(&self) -> bool {
+        self.scheme == "mongodb+srv"
+    }
+
+    /// What the URL asks of TLS.
+    pub fn tls(&self) -> TlsMode {
+        let default = if self.is_local() { TlsMode::Off } else { TlsMode::Verified };
+        let is = |name: &str, value: &str| self.option(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+        match self.kind {
+            StoreKind::Postgres => match self.option("sslmode") {
+                Some("disable") => TlsMode::Off,
+                Some("allow" | "prefer") | None => default,
+                Some("require" | "no-verify") if self.option("sslrootcert").is_none() && self.is_local() => {
+                    TlsMode::Unverified
+                }
+                Some("no-verify") => TlsMode::Unverified,
+                Some("verify-ca") => TlsMode::VerifiedChain,
+                Some(_) => TlsMode::Verified,
+            },
+            StoreKind::Mongodb => {
+                let off = is("tls", "false") || is("ssl", "false");
+                let on = is("tls", "true") || is("ssl", "true") || self.is_srv();
+                let insecure = is("tlsInsecure", "true") || is("tlsAllowInvalidCertificates", "true");
+                match (off, on, insecure) {
+                    (true, ..) => TlsMode::Off,
+                    (_, true, true) => TlsMode::Unverified,
+                    (_, true, false) => TlsMode::Verified,
+                    // Unlike the others, a plain `mongodb://` URL means no TLS to every client.
+                    (false, false, _) => TlsMode::Off,
+                }
+            }
+            StoreKind::Redis => {
+                if self.scheme == "rediss" || self.scheme == "valkeys" {
+                    if self.options.iter().any(|(key, _)| key == "#insecure") {
+                        TlsMode::Unverified
+                    } else {
+                        TlsMode::Verified
+                    }
+                } else {
+                    TlsMode::Off
+                }
+            }
+        }
+    }
+
+    /// `user@host:port/database`: what may be shown.
+    pub fn label(&self) -> String {
+        let mut label = String::new();
+        if let Some(user) = &self.user {
+            label.push_str(user);
+            label.push('@');
+        }
+        label.push_str(&self.authority());
+        if let Some(database) = &self.database {
+            label.push('/');
+            label.push_str(database);
+        }
+        label
+    }
+
+    /// `host:port,host:port`.
+    pub fn authority(&self) -> String {
+        let hosts = self.hosts.iter().map(|host| match host.port {
+            Some(port) if host.name.contains(':') => format!("[{}]:{port}", host.name),
+            Some(port) => format!("{}:{port}", host.name),
+            None if host.name.contains(':') => format!("[{}]", host.name),
+            None => host.name.clone(),
+        });
+        hosts.collect::<Vec<_>>().join(",")
+    }
+
+    /// The URL with everything percent-encoded that any client could misread. Holds the password.
+    pub fn expose(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, STRICT).to_string();
+        let mut url = format!("{}://", self.scheme);
+        if self.user.is_some() || self.password.is_some() {
+            url.push_str(&encode(self.user.as_deref().unwrap_or("")));
+            if let Some(password) = &self.password {
+                url.push(':');
+                url.push_str(&encode(password.expose()));
+            }
+            url.push('@');
+        }
+        let hosts = self.hosts.iter().map(|host| {
+            let name = if host.is_socket() {
+                encode(&host.name)
+            } else if host.name.contains(':') {
+                format!("[{}]", host.name)
+            } else {
+                host.name.clone()
+            };
+            host.port.map_or(name.clone(), |port| format!("{name}:{port}"))
+        });
+        url.push_str(&hosts.collect::<Vec<_>>().join(","));
+        if let Some(database) = &self.database {
+            url.push('/');
+            url.push_str(&encode(database));
+        } else if !self.options.is_empty() {
+            url.push('/');
+        }
+        let mut fragment = "";
+        let mut separator = '?';
+        for (key, value) in &self.options {
+            if key == "#insecure" {
+                fragment = "#insecure";
+                continue;
+            }
+            url.push(separator);
+            url.push_str(&encode(key));
+            url.push('=');
+            url.push_str(&encode(value));
+            separator = '&';
+        }
+        url.push_str(fragment);
+        url
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.label())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SecretUrl({})", self.label())
+    }
+}

@@ -1,0 +1,1 @@
+//! The one integration test crate: real servers, started once, a database or prefix per test.
