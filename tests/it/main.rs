@@ -1,1 +1,3 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
+
+mod support;
