@@ -73,7 +73,7 @@ impl<'a> Lexer<'a> {
     ///
     /// # Errors
     /// A quote or comment that is not closed.
-    pub fn next(&mut self) -> Result<Option<(Token, Range<usize>)>, Open> {
+    pub fn token(&mut self) -> Result<Option<(Token, Range<usize>)>, Open> {
         self.skip_space()?;
         let start = self.at;
         let Some(&byte) = self.bytes.get(start) else { return Ok(None) };

@@ -107,7 +107,7 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     fn run(&mut self) -> Result<(), Problem> {
         let mut previous = (Token::Symbol(0), 0..0);
-        while let Some((token, range)) = self.lexer.next()? {
+        while let Some((token, range)) = self.lexer.token()? {
             match token {
                 Token::Symbol(b';') if self.parentheses.is_empty() && self.body.is_none() => {
                     self.finish(Some(range.end))?;
