@@ -45,7 +45,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let targets = app.targets()?;
     let can_ask = prompt::can_ask(app.global.no_input);
     let consent = Consent { confirm: args.confirm.clone() };
-    if !args.dry_run && !(can_ask && consent.confirm.is_none()) {
+    let asks_later = args.dry_run || (can_ask && consent.confirm.is_none());
+    if !asks_later {
         // Without the exact name nothing is sent, not even a greeting.
         guard::permit(config, &targets, &[], &consent, "reset").map_err(|error| error.data("nothing was sent"))?;
     }

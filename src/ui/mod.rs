@@ -100,6 +100,11 @@ impl Ui {
         self.with(|state| state.report.layout = layout);
     }
 
+    /// The totals so far.
+    pub fn totals(&self) -> crate::report::Totals {
+        self.with(|state| state.report.totals)
+    }
+
     /// Notes the environment in the report.
     pub fn environment(&self, name: &str) {
         self.with(|state| state.report.environment = Some(name.to_owned()));
