@@ -1,5 +1,9 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
 mod config;
+mod crash;
+mod errors;
 mod generated;
+mod migrate;
+mod secrets;
 mod support;
