@@ -5,5 +5,7 @@ mod crash;
 mod errors;
 mod generated;
 mod migrate;
+mod reset;
 mod secrets;
+mod setup;
 mod support;
