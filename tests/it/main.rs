@@ -5,6 +5,7 @@ mod crash;
 mod errors;
 mod generated;
 mod migrate;
+mod postgres_store;
 mod reset;
 mod secrets;
 mod setup;
