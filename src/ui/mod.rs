@@ -125,6 +125,7 @@ impl Ui {
                     self.out(&text);
                 }
             }
+            Output::Json if report.reveals => self.out_raw(&json::render(report)),
             Output::Json => self.out(&json::render(report)),
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),
