@@ -9,5 +9,6 @@ mod migrate;
 mod postgres_store;
 mod reset;
 mod secrets;
+mod servers;
 mod setup;
 mod support;
