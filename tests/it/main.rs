@@ -4,6 +4,7 @@ mod config;
 mod crash;
 mod errors;
 mod generated;
+mod help;
 mod migrate;
 mod postgres_store;
 mod reset;
