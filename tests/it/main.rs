@@ -3,3 +3,5 @@
 mod support;
 
 mod connect_errors;
+mod mongodb_store;
+mod store_run;
