@@ -17,7 +17,7 @@ use crate::report::Report;
 #[command(
     name = "lyrox",
     version,
-    about,
+    about = "Connect, migrate, seed, smoke-test and reset PostgreSQL, MongoDB and Redis together",
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Examples:\n  lyrox setup            from nothing to verified: servers, migrations, seeds, smoke tests\n  lyrox check            is every store reachable and as it should be?\n  lyrox db migrate       apply what is pending on all three stores\n  lyrox help db seed     everything about one command\n\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 consent missing, 4 cannot connect,\n5 locked, 6 needs a human, 7 some tenants failed, 8 pending (--check), 70 bug, 130/143 signals"
@@ -169,6 +169,8 @@ pub enum Db {
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
+    /// Bring back the ledger of a store that was emptied or restored
+    Repair(commands::repair::Args),
     /// Make a new migration
     New(commands::new::Args),
     /// Apply a seed set; running it again changes nothing
@@ -202,6 +204,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,
         Command::Db(Db::SmokeTest(args)) | Command::SmokeTest(args) => commands::smoke_test::run(app, args).await,

@@ -1,7 +1,15 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
-mod support;
-
+mod config;
 mod connect_errors;
+mod crash;
+mod errors;
+mod generated;
+mod migrate;
 mod mongodb_store;
+mod postgres_store;
+mod reset;
+mod secrets;
+mod setup;
 mod store_run;
+mod support;

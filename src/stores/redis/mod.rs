@@ -3,7 +3,8 @@
 pub mod connect;
 pub mod error;
 pub mod link;
-pub mod words;
+
+pub use crate::project::words;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
@@ -89,6 +90,9 @@ impl Store for RedisStore {
         todo!()
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
+        todo!()
+    }
+    async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
         todo!()
     }
     async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
