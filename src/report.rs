@@ -44,6 +44,9 @@ pub struct Report {
     /// How the human renderer lays the items out.
     #[serde(skip)]
     pub layout: Layout,
+    /// The command exists to print a secret: standard output is not redacted.
+    #[serde(skip)]
+    pub reveals: bool,
 }
 
 /// How items are laid out for people.
@@ -282,6 +285,7 @@ impl Report {
             text: None,
             summary: None,
             layout: Layout::default(),
+            reveals: false,
         }
     }
 

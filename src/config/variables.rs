@@ -89,6 +89,11 @@ impl Variables {
         })
     }
 
+    /// Every variable that the `.env` files set, whether or not the process environment overrides it.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|(_, values)| values.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
     /// The `.env` files that were read, with how many variables each sets.
     pub fn files(&self) -> impl Iterator<Item = (&str, usize)> {
         self.files.iter().map(|(name, values)| (name.as_str(), values.len()))

@@ -118,14 +118,14 @@ impl Ui {
         match self.output {
             Output::Human => {
                 if let Some(text) = &report.text {
-                    self.out_raw(text);
+                    self.value(text, report.reveals);
                 }
                 let text = self.with(|state| state.human.closing(report, self.colors.out));
                 if !text.is_empty() && (!self.is_quiet || !report.ok) {
                     self.out(&text);
                 }
             }
-            Output::Json => self.out(&json::render(report)),
+            Output::Json => self.value(&json::render(report), report.reveals),
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),
         }
@@ -158,6 +158,25 @@ impl Ui {
     /// Prints text on standard output as it is: for commands that exist to print a secret.
     pub fn out_raw(&self, text: &str) {
         write_quietly(&mut std::io::stdout().lock(), text);
+    }
+
+    /// Writes a piece of a stream on standard output, redacted, with nothing added to it.
+    ///
+    /// # Errors
+    /// The reader has gone.
+    pub fn stream(&self, text: &str) -> std::io::Result<()> {
+        use std::io::Write as _;
+        let mut out = std::io::stdout().lock();
+        out.write_all(redact(text).as_bytes())?;
+        out.flush()
+    }
+
+    fn value(&self, text: &str, reveals: bool) {
+        if reveals {
+            self.out_raw(text);
+        } else {
+            self.out(text);
+        }
     }
 
     fn out(&self, text: &str) {
