@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::report::{Layout, Report};
 use crate::secret::redact;
 
+pub use human::{bytes, one_line, seconds};
 use progress::Progress;
 
 /// The terminal, as the flags want it.
@@ -94,6 +95,16 @@ impl Ui {
         });
     }
 
+    /// Changes the layout for the items that follow.
+    pub fn layout(&self, layout: Layout) {
+        self.with(|state| state.report.layout = layout);
+    }
+
+    /// The totals so far.
+    pub fn totals(&self) -> crate::report::Totals {
+        self.with(|state| state.report.totals)
+    }
+
     /// Notes the environment in the report.
     pub fn environment(&self, name: &str) {
         self.with(|state| state.report.environment = Some(name.to_owned()));
@@ -117,15 +128,18 @@ impl Ui {
         self.with(|state| state.progress.clear());
         match self.output {
             Output::Human => {
-                if let Some(text) = &report.text {
-                    self.value(text, report.reveals);
+                match &report.text {
+                    Some(text) if report.reveals => self.out_raw(text),
+                    Some(text) => self.out(text),
+                    None => {}
                 }
                 let text = self.with(|state| state.human.closing(report, self.colors.out));
                 if !text.is_empty() && (!self.is_quiet || !report.ok) {
                     self.out(&text);
                 }
             }
-            Output::Json => self.value(&json::render(report), report.reveals),
+            Output::Json if report.reveals => self.out_raw(&json::render(report)),
+            Output::Json => self.out(&json::render(report)),
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),
         }
@@ -169,14 +183,6 @@ impl Ui {
         let mut out = std::io::stdout().lock();
         out.write_all(redact(text).as_bytes())?;
         out.flush()
-    }
-
-    fn value(&self, text: &str, reveals: bool) {
-        if reveals {
-            self.out_raw(text);
-        } else {
-            self.out(text);
-        }
     }
 
     fn out(&self, text: &str) {

@@ -1,3 +1,11 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
+mod config;
+mod crash;
+mod errors;
+mod generated;
+mod migrate;
+mod reset;
+mod secrets;
+mod setup;
 mod support;
