@@ -9,3 +9,5 @@ mod reset;
 mod secrets;
 mod setup;
 mod support;
+
+mod connect_errors;
