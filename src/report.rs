@@ -47,9 +47,6 @@ pub struct Report {
     /// How the human renderer lays the items out.
     #[serde(skip)]
     pub layout: Layout,
-    /// The command exists to print a secret: standard output is not redacted.
-    #[serde(skip)]
-    pub reveals: bool,
 }
 
 /// How items are laid out for people.
@@ -291,7 +288,6 @@ impl Report {
             summary: None,
             reveals: false,
             layout: Layout::default(),
-            reveals: false,
         }
     }
 
