@@ -23,6 +23,16 @@ pub enum Origin {
     Local,
 }
 
+impl Origin {
+    /// The variable that holds the value, where one does.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Process(name) | Self::DotEnv(name, _) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,8 +6,11 @@
 
 pub mod mongodb;
 pub mod postgres;
+pub mod probe;
+pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod stages;
 
 use std::time::Duration;
 

@@ -210,6 +210,16 @@ impl Events for Ui {
                 }
                 state.report.push(*item);
             }
+            Event::Folded { line, items } => {
+                let shown = if self.verbose == 0 { std::slice::from_ref(&*line) } else { items.as_slice() };
+                if shows {
+                    for item in shown {
+                        let text = state.human.item(item, state.report.layout, self.colors.out);
+                        state.progress.suspend(|| self.out(&text));
+                    }
+                }
+                items.into_iter().for_each(|item| state.report.push(item));
+            }
             Event::Heading(text) => {
                 if shows {
                     let text = state.human.heading(&text, self.colors.out);

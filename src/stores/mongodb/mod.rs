@@ -1,7 +1,9 @@
 //! MongoDB as a store: a database, its collections, and lyrox's own collections `lyrox_*` in it.
 
+pub mod check;
 pub mod connect;
 pub mod error;
+pub mod query;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;

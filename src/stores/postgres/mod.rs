@@ -1,8 +1,11 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
+pub mod check;
 pub mod connect;
 pub mod error;
 pub mod ident;
+pub mod pooler;
+pub mod query;
 pub mod splitter;
 
 use sqlx::Connection as _;

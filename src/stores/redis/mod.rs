@@ -1,8 +1,10 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+pub mod check;
 pub mod connect;
 pub mod error;
 pub mod link;
+pub mod query;
 pub mod words;
 
 use crate::config::{Config, Endpoint, Target};
