@@ -9,8 +9,11 @@ pub mod lease;
 pub mod mongodb;
 pub mod packed;
 pub mod postgres;
+pub mod probe;
+pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod stages;
 pub mod told;
 
 use std::time::Duration;

@@ -2,12 +2,14 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 mod journal;
 mod ledger;
 mod lock;
 mod probe;
+pub mod query;
 mod run;
 pub mod script;
 mod wipe;

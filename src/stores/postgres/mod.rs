@@ -2,6 +2,7 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 mod failure;
@@ -12,6 +13,8 @@ mod journal;
 mod ledger;
 pub mod lock;
 mod message;
+pub mod pooler;
+pub mod query;
 mod script;
 pub mod splitter;
 mod transaction;
