@@ -1,0 +1,80 @@
+//! The project lock over all stores of a run: taken in store order, polled, always given back.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+
+use super::event::Events;
+use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::stores::{LockAnswer, Store};
+
+/// How long a run waits for the lock unless told otherwise.
+pub const WAIT: Duration = Duration::from_secs(60);
+
+/// Takes the lock of every store in order, does the work, gives the locks back: the only caller of
+/// `try_lock` and `unlock`. It polls with jitter and never waits inside a server, where a waiting
+/// statement would hold a snapshot open and deadlock a concurrent index build.
+///
+/// # Errors
+/// `LYX-LOCK-HELD` naming the holder, or what the work returns.
+pub async fn with_lock<S: Store, T>(
+    stores: &mut [S],
+    wait: Duration,
+    events: &dyn Events,
+    work: impl AsyncFnOnce(&mut [S]) -> Result<T>,
+) -> Result<T> {
+    let until = Instant::now() + wait;
+    let mut taken = 0;
+    let mut outcome = Ok(());
+    for store in stores.iter_mut() {
+        outcome = take(store, until, wait, events).await;
+        if outcome.is_err() {
+            break;
+        }
+        taken += 1;
+    }
+    let result = match outcome {
+        Ok(()) => work(stores).await,
+        Err(error) => Err(error),
+    };
+    let mut released = Ok(());
+    for store in stores[..taken].iter_mut().rev() {
+        // Every lock is given back, whatever happened to the others.
+        released = released.and(store.unlock().await);
+    }
+    // A lock that cannot be given back dies with its session or lease; it does not undo the work.
+    if let (Ok(_), Err(error)) = (&result, released) {
+        events.note(format!("a lock could not be given back: {error}"));
+    }
+    result
+}
+
+async fn take<S: Store>(store: &mut S, until: Instant, wait: Duration, events: &dyn Events) -> Result<()> {
+    let mut told = false;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match store.try_lock().await? {
+            LockAnswer::Obtained => return Ok(()),
+            LockAnswer::Held(holder) => {
+                if Instant::now() >= until {
+                    return Err(held(store.kind(), &holder, wait));
+                }
+                if !told {
+                    events.note(format!("waiting for the lock on {}, held by {holder}", store.kind()));
+                    told = true;
+                }
+            }
+        }
+        let jitter = rand::rng().random_range(0.5..1.5);
+        tokio::time::sleep(pause.mul_f64(jitter)).await;
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+fn held(store: StoreKind, holder: &str, wait: Duration) -> Error {
+    Error::new(Code::LockHeld, format!("the lock on {store} was not free within {} s", wait.as_secs()))
+        .why(format!("held by {holder}"))
+        .data("nothing was changed")
+        .hint("run it again when that run has ended; the lock ends with its process")
+}
