@@ -1,6 +1,7 @@
 //! What every command gets: flags, configuration, and the recorder of its report. Made once.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::cli::Global;
@@ -19,13 +20,14 @@ pub struct App {
     /// The terminal.
     pub ui: Ui,
     started: Instant,
+    is_cancelled: AtomicBool,
     config: OnceLock<Config>,
 }
 
 impl App {
     /// Takes the flags; reads nothing yet.
     pub fn new(global: Global, ui: Ui) -> Self {
-        Self { global, ui, started: Instant::now(), config: OnceLock::new() }
+        Self { global, ui, started: Instant::now(), is_cancelled: AtomicBool::new(false), config: OnceLock::new() }
     }
 
     /// The project's configuration, read at the first call.
@@ -75,6 +77,11 @@ impl App {
         self.ui.take(self.started.elapsed())
     }
 
+    /// Asks the work to stop before its next step.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
     /// Since the process began.
     pub fn elapsed(&self) -> std::time::Duration {
         self.started.elapsed()
@@ -89,5 +96,9 @@ impl App {
 impl Events for App {
     fn event(&self, event: Event) {
         self.ui.event(event);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
     }
 }

@@ -1,5 +1,6 @@
 //! The binary: runtime, signals, render, exit.
 
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use lyrox::error::{Code, Error, Result};
 use lyrox::exit::Exit;
 use lyrox::report::Report;
 use lyrox::ui::Ui;
+
+/// How long a step that is running may take to end after the first signal.
+const GRACE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,9 +29,13 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(async {
+        let mut work = pin!(limited(&app, &cli.command));
         let (outcome, signal) = tokio::select! {
-            outcome = limited(&app, &cli.command) => (outcome, None),
-            signal = signal() => (Ok(app.finish()), Some(signal)),
+            outcome = &mut work => (outcome, None),
+            signal = signal() => {
+                app.cancel();
+                (polite_end(&app, work.as_mut()).await, Some(signal))
+            }
         };
         render(&app, outcome, signal)
     });
@@ -41,6 +49,21 @@ async fn limited(app: &App, command: &cli::Command) -> Result<Report> {
         Err(Error::new(Code::ConnectTimeout, format!("not finished within {} s (--timeout)", limit.as_secs_f32()))
             .hint("what was done is in the report above; run the command again to go on"))
     })
+}
+
+/// After the first signal: the running step may end and locks be given back; a second signal or the end
+/// of the grace leaves at once, which is as safe as `kill -9`.
+async fn polite_end(app: &App, work: Pin<&mut impl Future<Output = Result<Report>>>) -> Result<Report> {
+    let waiting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        app.ui.say("  finishing the running step; another signal leaves at once");
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        () = waiting => Ok(app.finish()),
+        _ = signal() => Ok(app.finish()),
+    }
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -41,6 +41,9 @@ pub struct Report {
     /// The closing line; made from the totals where it is not set.
     #[serde(skip)]
     pub summary: Option<String>,
+    /// The command exists to print a secret: its value is not redacted on standard output.
+    #[serde(skip)]
+    pub reveals: bool,
     /// How the human renderer lays the items out.
     #[serde(skip)]
     pub layout: Layout,
@@ -52,6 +55,8 @@ pub enum Layout {
     /// `verb  title  store  detail  time`, one line an item: migrate, seed, reset, setup.
     #[default]
     Lines,
+    /// As `Lines`, with `applied` and `pending`: status.
+    Status,
     /// Blocks per store with `ok  stage  detail  time`: check.
     Stages,
     /// `Test 1: title   PASS: detail`: smoke tests.
@@ -281,6 +286,7 @@ impl Report {
             exit: Exit::Done,
             text: None,
             summary: None,
+            reveals: false,
             layout: Layout::default(),
         }
     }

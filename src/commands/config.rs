@@ -1,14 +1,85 @@
-//! `lyrox config`
+//! `lyrox config show | check`
 
 use crate::app::App;
+use crate::config;
 use crate::error::Result;
-use crate::report::Report;
+use crate::project::{migration, seed, smoke};
+use crate::report::{Item, Layout, Report};
+use crate::ui;
 
 /// The commands below `config`.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Print each value in force and where it came from; never a secret
+    #[command(
+        after_help = "Examples:\n  lyrox config show\n  lyrox -e production config show    as another environment sees it"
+    )]
+    Show,
+    /// Check lyrox.toml, URLs, migrations, seeds and smoke tests without contacting any server
+    #[command(after_help = "Examples:\n  lyrox config check\n  lyrox config check --output json")]
+    Check,
+}
 
 /// Runs the command.
-pub async fn run(_app: &App, _command: &Command) -> Result<Report> {
-    todo!()
+///
+/// # Errors
+/// A configuration that cannot be loaded.
+pub async fn run(app: &App, command: &Command) -> Result<Report> {
+    match command {
+        Command::Show => show(app),
+        Command::Check => check(app),
+    }
+}
+
+fn show(app: &App) -> Result<Report> {
+    app.begin("config show", Layout::Lines);
+    let config = app.config()?;
+    let values = config::values(config);
+    let width = values.iter().map(|value| value.key.len()).max().unwrap_or(0);
+    let mut text = format!("# {}, environment {}\n", config.file.display(), config.environment);
+    for (file, count) in config.variables.files() {
+        text.push_str(&format!("# {file}: {count} variables\n"));
+    }
+    for value in &values {
+        let shown = ui::one_line(&value.text, 60);
+        text.push_str(&format!("{:width$}  {shown}  ({})\n", value.key, value.origin));
+    }
+    let data = values
+        .iter()
+        .map(|value| serde_json::json!({ "key": value.key, "value": value.text, "origin": value.origin.to_string() }));
+    let data = serde_json::json!({ "values": data.collect::<Vec<_>>() });
+    let mut report = app.finish();
+    report.data = Some(data);
+    report.text = Some(text);
+    Ok(report)
+}
+
+fn check(app: &App) -> Result<Report> {
+    app.begin("config check", Layout::Lines);
+    let config = app.config()?;
+    let settings = &config.settings;
+    app.item(Item::pass("config.file", "lyrox.toml").detail(format!("environment {}", config.environment)));
+    match app.targets() {
+        Ok(targets) => {
+            for target in &targets.stores {
+                let id = format!("config.url.{}", target.kind);
+                app.item(Item::pass(id, "URL").store(target.kind).detail(target.direct.origin.to_string()));
+            }
+            for (store, reason) in &targets.absent {
+                app.item(Item::skip(format!("config.url.{store}"), "URL").store(*store).detail(reason));
+            }
+        }
+        Err(error) => app.item(Item::fail("config.urls", "URLs", &error)),
+    }
+    let told = |id: &str, title: &str, result: Result<String>| {
+        app.item(match result {
+            Ok(detail) => Item::pass(id, title).detail(detail),
+            Err(error) => Item::fail(id, title, &error),
+        });
+    };
+    let files = migration::read_all(&config.root, &settings.migrations.dir);
+    told("config.migrations", "migrations", files.map(|files| format!("{} versions", files.len())));
+    told("config.seeds", "seeds", seed::count(config));
+    told("config.smoke", "smoke tests", smoke::count(config));
+    Ok(app.finish())
 }

@@ -1,14 +1,123 @@
-//! `lyrox migrate`
+//! `lyrox db migrate`
 
 use crate::app::App;
-use crate::error::Result;
-use crate::report::Report;
+use crate::config::Period;
+use crate::engine::lock::WAIT;
+use crate::engine::migrate::{self, DryRun, Work};
+use crate::engine::plan::Goal;
+use crate::error::{Code, Error, Result};
+use crate::project::migration::{self, Migration, Version};
+use crate::report::{Layout, Report};
 
-/// Flags of `migrate`.
+/// Flags of `db migrate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "Examples:\n  lyrox db migrate                       apply everything that is pending\n  lyrox db migrate --dry-run             show the plan, change nothing\n  lyrox db migrate --to 20251101090000   up to and including this version"
+)]
+pub struct Args {
+    /// Up to and including this version
+    #[arg(long, value_name = "VERSION", conflicts_with = "steps")]
+    pub to: Option<String>,
+    /// Only the next N pending versions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Show store, file, statements and transactions; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait for another run to end
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub lock_wait: Period,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { to: None, steps: None, dry_run: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+    }
+}
 
 /// Runs the command.
-pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
-    todo!()
+///
+/// # Errors
+/// What kept it from starting; a migration that fails is an item of the report.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("db migrate", Layout::Lines);
+    let files = files(app)?;
+    let goal = match (&args.to, args.steps) {
+        (Some(version), _) => Goal::To(known(&files, version)?),
+        (None, Some(count)) => Goal::Steps(count as usize),
+        (None, None) => Goal::Latest,
+    };
+    let targets = app.targets()?;
+    let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    if args.dry_run {
+        let dry = migrate::dry_run(work, &files, &goal).await?;
+        let mut report = app.finish();
+        report.data = Some(data(&dry));
+        report.text = Some(text(&dry));
+        report.summary = Some("a dry run: nothing was changed".into());
+        return Ok(report);
+    }
+    let outcome = migrate::migrate(work, &files, &goal).await?;
+    let mut report = app.finish();
+    if report.ok && outcome.done == 0 {
+        report.summary = Some(format!("up to date in {}", crate::ui::seconds(report.elapsed_ms)));
+    }
+    Ok(report)
+}
+
+/// The project's migrations.
+///
+/// # Errors
+/// As [`migration::read_all`].
+pub fn files(app: &App) -> Result<Vec<Migration>> {
+    let config = app.config()?;
+    migration::read_all(&config.root, &config.settings.migrations.dir)
+}
+
+/// The version that a person typed: whole, or its beginning where that is enough.
+///
+/// # Errors
+/// No file or several files with it.
+pub fn known(files: &[Migration], typed: &str) -> Result<Version> {
+    if let Some(file) = files.iter().find(|file| file.version.as_str() == typed || file.label() == typed) {
+        return Ok(file.version.clone());
+    }
+    let mut matching = files.iter().filter(|file| file.version.as_str().starts_with(typed));
+    match (matching.next(), matching.next()) {
+        (Some(file), None) => Ok(file.version.clone()),
+        (Some(_), Some(_)) => Err(Error::new(Code::Usage, format!("several versions begin with `{typed}`"))
+            .hint("lyrox db status lists them")),
+        (None, _) => {
+            Err(Error::new(Code::Usage, format!("there is no version `{typed}`")).hint("lyrox db status lists them"))
+        }
+    }
+}
+
+fn data(dry: &DryRun) -> serde_json::Value {
+    let steps = dry.steps.iter().map(|(step, preview)| {
+        serde_json::json!({
+            "store": step.store,
+            "version": step.version.as_str(),
+            "name": step.name,
+            "file": step.script.path,
+            "transaction": preview.transaction,
+            "resume_from": step.resume_from,
+            "statements": preview.statements,
+        })
+    });
+    serde_json::json!({ "steps": steps.collect::<Vec<_>>() })
+}
+
+fn text(dry: &DryRun) -> String {
+    let mut text = String::new();
+    for (step, preview) in &dry.steps {
+        let boundary =
+            preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
+        text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
+        for (index, statement) in preview.statements.iter().enumerate() {
+            let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
+            text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));
+        }
+    }
+    text
 }

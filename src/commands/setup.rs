@@ -1,14 +1,211 @@
-//! `lyrox setup`
+//! `lyrox setup`: the other commands in a row, as one report.
+
+use clap::ValueEnum;
 
 use crate::app::App;
-use crate::error::Result;
-use crate::report::Report;
+use crate::config::{LOCAL, Targets};
+use crate::engine::event::{Event, Events as _};
+use crate::engine::guard;
+use crate::engine::migrate::{self, Work};
+use crate::engine::plan::Goal;
+use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::report::{Change, Item, Layout, Report};
+use crate::ui;
 
 /// Flags of `setup`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "Examples:\n  lyrox setup                          from nothing to verified\n  lyrox setup --skip seed,smoke-test   only servers, check and migrations\n\nRunning it again changes nothing. It starts local servers only for stores whose URL is not set."
+)]
+pub struct Args {
+    /// Leave these steps out
+    #[arg(long, value_name = "STEP,...", value_delimiter = ',')]
+    pub skip: Vec<Step>,
+    /// How long to wait for servers that are still starting
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub wait: crate::config::Period,
+}
+
+/// A step of `setup`, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// Read configuration, migrations, seeds and smoke tests
+    Prerequisites,
+    /// Write a .env template where there is none
+    Dotenv,
+    /// Find or fetch and start local servers where no URL is set
+    Servers,
+    /// Verify every store
+    Check,
+    /// Apply migrations
+    Migrate,
+    /// Apply the seed set
+    Seed,
+    /// Run the smoke tests
+    SmokeTest,
+}
+
+impl Step {
+    const ALL: [Self; 7] =
+        [Self::Prerequisites, Self::Dotenv, Self::Servers, Self::Check, Self::Migrate, Self::Seed, Self::SmokeTest];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Prerequisites => "prerequisites",
+            Self::Dotenv => ".env",
+            Self::Servers => "local servers",
+            Self::Check => "check",
+            Self::Migrate => "migrate",
+            Self::Seed => "seed",
+            Self::SmokeTest => "smoke test",
+        }
+    }
+
+    const fn layout(self) -> Layout {
+        match self {
+            Self::Check => Layout::Stages,
+            Self::SmokeTest => Layout::Tests,
+            _ => Layout::Lines,
+        }
+    }
+}
 
 /// Runs the command.
-pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
-    todo!()
+///
+/// # Errors
+/// A step that could not be done; the steps before it are in the report.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("setup", Layout::Lines);
+    refuse_where_seeds_are_refused(app)?;
+    let mut passed = Vec::new();
+    for (index, step) in Step::ALL.into_iter().enumerate() {
+        if app.is_cancelled() {
+            break;
+        }
+        app.ui.layout(step.layout());
+        if args.skip.contains(&step) {
+            app.ui.layout(Layout::Lines);
+            app.item(Item::skip(format!("setup.{}", step.title()), step.title()).detail("--skip"));
+            continue;
+        }
+        app.event(Event::Heading(format!("\n{}/{} {}", index + 1, Step::ALL.len(), step.title())));
+        let before = app.ui.totals();
+        perform(app, args, step).await?;
+        let after = app.ui.totals();
+        passed.push((step, after.pass - before.pass));
+        if after.fail > before.fail {
+            break;
+        }
+    }
+    let mut report = app.finish();
+    if report.ok {
+        report.summary = Some(summary(app.config()?.settings.project.name.as_str(), &passed, report.elapsed_ms));
+    }
+    Ok(report)
+}
+
+async fn perform(app: &App, args: &Args, step: Step) -> Result<()> {
+    match step {
+        Step::Prerequisites => prerequisites(app),
+        Step::Dotenv => dotenv(app),
+        Step::Servers => servers(app).await,
+        Step::Check => super::check::verify(app, &app.targets()?, Some(args.wait.duration())).await,
+        Step::Migrate => {
+            let files = super::migrate::files(app)?;
+            let targets = app.targets()?;
+            migrate::migrate(work(app, &targets)?, &files, &Goal::Latest).await.map(|_| ())
+        }
+        Step::Seed => super::seed::apply(app, &app.targets()?, None).await,
+        Step::SmokeTest => super::smoke_test::prove(app, &app.targets()?).await,
+    }
+}
+
+fn work<'a>(app: &'a App, targets: &'a Targets) -> Result<Work<'a>> {
+    Ok(Work { config: app.config()?, targets, events: app, wait: crate::engine::lock::WAIT })
+}
+
+/// Before anything is contacted: a protected environment, or a host that is not this machine.
+fn refuse_where_seeds_are_refused(app: &App) -> Result<()> {
+    let config = app.config()?;
+    let set = &config.settings.seeds.set;
+    match app.targets() {
+        Ok(targets) => guard::permit_seeds(config, &targets, &[], set),
+        // Stores without a URL yet are the local servers that a later step starts.
+        Err(error) if error.code() == Code::UrlUnset && config.environment == LOCAL => {
+            guard::permit_seeds(config, &Targets::default(), &[], set)
+        }
+        Err(error) => Err(error),
+    }
+    .map_err(|error| error.data("nothing was sent"))
+}
+
+fn prerequisites(app: &App) -> Result<()> {
+    let config = app.config()?;
+    let stores = config.stores();
+    if stores.is_empty() {
+        return Err(Error::new(Code::ConfigValue, "lyrox.toml names no store")
+            .hint("add at least one of the sections [postgres], [mongodb], [redis]"));
+    }
+    let names: Vec<&str> = stores.iter().map(|store| store.title()).collect();
+    app.item(Item::pass("setup.configuration", "configuration").detail(names.join(", ")));
+    let files = super::migrate::files(app)?;
+    app.item(Item::pass("setup.migrations", "migrations").detail(format!("{} versions", files.len())));
+    app.item(Item::pass("setup.seeds", "seeds").detail(crate::project::seed::count(config)?));
+    app.item(Item::pass("setup.smoke", "smoke tests").detail(crate::project::smoke::count(config)?));
+    Ok(())
+}
+
+fn dotenv(app: &App) -> Result<()> {
+    let config = app.config()?;
+    let path = config.root.join(".env");
+    let item = Item::pass("setup.dotenv", ".env");
+    if path.exists() {
+        app.item(item.change(Change::Unchanged).detail("is there already"));
+        return Ok(());
+    }
+    let mut text = String::from(
+        "# Connection URLs of this machine. Never commit this file.\n\
+         # A store whose URL is not set here or in the environment uses the local server of `lyrox up`.\n\
+         # A password is percent-encoded first: lyrox url encode\n",
+    );
+    for store in config.stores() {
+        text.push_str(match store {
+            StoreKind::Postgres => {
+                "# DATABASE_URL=postgres://USER:PASSWORD@HOST:6543/DATABASE    (what the application uses; may be a pooler)\n\
+                 # DIRECT_URL=postgres://OWNER:PASSWORD@HOST:5432/DATABASE     (the owner, not pooled: migrations)\n"
+            }
+            StoreKind::Mongodb => "# MONGODB_URI=mongodb+srv://USER:PASSWORD@HOST/DATABASE\n",
+            StoreKind::Redis => "# REDIS_URL=rediss://default:PASSWORD@HOST:6379\n",
+        });
+    }
+    let written = crate::project::text::write_private(&path, &text);
+    written.map_err(|error| Error::new(Code::WriteFailed, "cannot write `.env`").why(error.to_string()))?;
+    app.item(item.change(Change::Created).detail("a template; every URL in it is commented out"));
+    Ok(())
+}
+
+async fn servers(app: &App) -> Result<()> {
+    let config = app.config()?;
+    let missing: Vec<StoreKind> = match (config.environment.as_str(), super::up::stores_without_url(app)?) {
+        (LOCAL, missing) => missing,
+        _ => Vec::new(),
+    };
+    if missing.is_empty() {
+        app.item(Item::skip("setup.servers", "local servers").detail("every store has a URL"));
+        return Ok(());
+    }
+    super::up::start(app, &missing).await
+}
+
+fn summary(name: &str, passed: &[(Step, usize)], millis: u64) -> String {
+    let count = |step| passed.iter().find(|(done, _)| *done == step).map_or(0, |(_, count)| *count);
+    format!(
+        "{name} is verified: {} checks, {} migrations, {} seed targets, {} tests in {}",
+        count(Step::Check),
+        count(Step::Migrate),
+        count(Step::Seed),
+        count(Step::SmokeTest),
+        ui::seconds(millis)
+    )
 }

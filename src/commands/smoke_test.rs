@@ -12,3 +12,11 @@ pub struct Args {}
 pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
     todo!()
 }
+
+/// Runs every test as part of a larger command; items go to the report.
+///
+/// # Errors
+/// What kept the tests from starting.
+pub async fn prove(_app: &App, _targets: &crate::config::Targets) -> Result<()> {
+    todo!()
+}

@@ -1,14 +1,103 @@
-//! `lyrox status`
+//! `lyrox db status`
 
 use crate::app::App;
-use crate::error::Result;
-use crate::report::Report;
+use crate::engine::event::{Event, Events as _};
+use crate::engine::guard;
+use crate::engine::ledger::State;
+use crate::engine::migrate::{self, Work};
+use crate::engine::plan::{Drift, Goal, plan};
+use crate::error::{Code, Result};
+use crate::exit::Exit;
+use crate::project::migration::label;
+use crate::report::{Change, Item, Layout, Report};
 
-/// Flags of `status`.
+/// Flags of `db status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "Examples:\n  lyrox db status           what is applied, pending or changed\n  lyrox db status --check   for CI: exit 8 when something is pending, 6 when something drifted"
+)]
+pub struct Args {
+    /// End with 8 when something is pending, with 6 when files and ledger disagree
+    #[arg(long)]
+    pub check: bool,
+}
 
 /// Runs the command.
-pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
-    todo!()
+///
+/// # Errors
+/// A store that cannot be read.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("db status", Layout::Status);
+    let files = super::migrate::files(app)?;
+    let targets = app.targets()?;
+    let config = app.config()?;
+    let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
+    let mut stores = work.open().await?;
+    let ledgers = migrate::ledgers(&mut stores).await?;
+    migrate::close(stores).await;
+    guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
+    let rows = migrate::rows(&ledgers);
+    let drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();
+
+    app.event(Event::Heading(format!("{} ({})", config.settings.project.name, config.environment)));
+    let mut lines = Vec::new();
+    for (store, rows) in &rows {
+        for row in rows.iter().filter(|row| row.state == State::Applied) {
+            let subject = (*store, label(&row.version, &row.name));
+            if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
+                continue;
+            }
+            let when = row.finished_at.as_deref().unwrap_or(&row.started_at);
+            let when = when.get(..16).unwrap_or(when).replace('T', " ");
+            let item = Item::pass(format!("{store}.{}", row.version), &subject.1).store(*store);
+            lines.push((row.version.clone(), *store, item.detail(format!("{when} by {}", row.actor))));
+        }
+        for file in files.iter().filter(|file| file.parts.contains_key(store)) {
+            let row = rows.iter().find(|row| row.version == file.version);
+            let subject = (*store, file.label());
+            if row.is_some_and(|row| row.state == State::Applied)
+                || drift.iter().any(|drift| drift.subject() == subject)
+            {
+                continue;
+            }
+            let detail = match row {
+                Some(row) if row.state == State::Reverted => "was rolled back".to_owned(),
+                Some(row) => format!("stopped after step {} of {}", row.steps_done, row.steps_total),
+                None => String::new(),
+            };
+            let item =
+                Item::pass(format!("{store}.{}", file.version), file.label()).store(*store).change(Change::Planned);
+            lines.push((file.version.clone(), *store, if detail.is_empty() { item } else { item.detail(detail) }));
+        }
+    }
+    lines.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    let pending = lines.iter().filter(|(_, _, item)| item.change == Some(Change::Planned)).count();
+    let applied = lines.len() - pending;
+    for (.., item) in lines {
+        app.item(item);
+    }
+    for drift in &drift {
+        let (store, subject) = drift.subject();
+        let error = drift.error();
+        let id = format!("{store}.{subject}");
+        let mut item = Item::fail(id, subject, &error).store(store);
+        if !args.check {
+            item.outcome = crate::report::Outcome::Warn;
+        }
+        app.item(item);
+    }
+    let mut report = app.finish();
+    if args.check && pending > 0 {
+        report.decide(Exit::Pending);
+        if let Some(item) = report.items.iter_mut().find(|item| item.change == Some(Change::Planned)) {
+            item.code = Some(Code::Pending.text().to_owned());
+            item.hint = Some("lyrox db migrate".into());
+        }
+    }
+    let mut summary = format!("{applied} applied, {pending} pending");
+    if !drift.is_empty() {
+        summary.push_str(&format!(", {} in disagreement", drift.len()));
+    }
+    report.summary = Some(summary);
+    Ok(report)
 }

@@ -12,3 +12,19 @@ pub struct Args {}
 pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
     todo!()
 }
+
+/// Starts the local servers of these stores as part of a larger command; items go to the report.
+///
+/// # Errors
+/// A server that cannot be found, fetched or started.
+pub async fn start(_app: &App, _stores: &[crate::kind::StoreKind]) -> Result<()> {
+    todo!()
+}
+
+/// The stores of the run whose URL is not set, and which the local servers serve.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub fn stores_without_url(_app: &App) -> Result<Vec<crate::kind::StoreKind>> {
+    todo!()
+}

@@ -32,6 +32,11 @@ pub trait Events: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 
+    /// Whether the user wants the run to end: work stops before its next step.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
     /// An item of the report is complete.
     fn item(&self, item: Item) {
         self.event(Event::Item(Box::new(item)));

@@ -103,6 +103,22 @@ pub fn permit(
     }
 }
 
+/// Lets the rest of a reset through that was consented to and cut short: the store itself remembers it.
+///
+/// # Errors
+/// `LYX-PROTECTED`, where the store was protected since.
+pub fn permit_resume(config: &Config, mark: Option<&Mark>, is_resetting: bool) -> Result<Option<Permit>> {
+    if !is_resetting {
+        return Ok(None);
+    }
+    if config.is_protected || mark.is_some_and(|mark| mark.is_protected) {
+        return Err(Error::new(Code::Protected, "a reset was cut short here, and the environment is protected now")
+            .data("nothing was changed")
+            .hint("finish it by hand, or lift the protection in lyrox.toml first"));
+    }
+    Ok(Some(Permit(())))
+}
+
 /// Lets the undoing of migrations through: asked for, and by name where the environment is protected.
 ///
 /// # Errors

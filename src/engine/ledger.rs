@@ -79,6 +79,8 @@ pub struct Ledger {
     pub copies: Vec<Row>,
     /// The environment the store remembers; none before the first migrate.
     pub mark: Option<Mark>,
+    /// The `head` of the kept snapshot; none where no snapshot is kept.
+    pub snapshot_head: Option<String>,
     /// A reset was begun and not finished.
     pub is_resetting: bool,
     /// No ledger row and nothing of the user's: chunks are safe.
@@ -92,6 +94,15 @@ pub struct Mark {
     pub environment: String,
     /// It was protected when it was marked.
     pub is_protected: bool,
+}
+
+/// A digest of what is applied: two stores of the same project and kind with equal heads have run the
+/// same migrations. A kept snapshot carries it, so that a run cut short before its snapshot is noticed.
+pub fn head(rows: &[Row]) -> String {
+    let mut applied: Vec<&Row> = rows.iter().filter(|row| row.state == State::Applied).collect();
+    applied.sort_by(|a, b| a.version.cmp(&b.version));
+    let lines: Vec<String> = applied.iter().map(|row| format!("{} {}\n", row.version, row.checksum)).collect();
+    crate::project::text::sha256(lines.concat().as_bytes())
 }
 
 /// Who runs this: `user@machine`, without asking anyone.

@@ -12,6 +12,9 @@ use crate::kind::StoreKind;
 pub struct Snapshot {
     /// The store.
     pub store: StoreKind,
+    /// [`head`](super::ledger::head) of the ledger rows after which it was taken; empty for a live one.
+    #[serde(default)]
+    pub head: String,
     /// Objects by their path: `table User`, `column User.email`, `index public.user_email_key`,
     /// `collection conversations`, `function lyrox_locks`. The value is the canonical definition.
     pub objects: BTreeMap<String, String>,
@@ -31,7 +34,7 @@ pub enum Difference {
 impl Snapshot {
     /// An empty snapshot.
     pub fn new(store: StoreKind) -> Self {
-        Self { store, objects: BTreeMap::new() }
+        Self { store, head: String::new(), objects: BTreeMap::new() }
     }
 
     /// What has to change for `self` to become `live`, in object order.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::text;
-use crate::config::{Period, unknown_field};
+use crate::config::{Config, Period, unknown_field};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 
@@ -195,6 +195,15 @@ struct RawExpect {
     error: Option<toml::Value>,
     ttl: Option<Spanned<String>>,
     within: Option<Spanned<String>>,
+}
+
+/// Reads the project's tests without contacting a server: `8 tests`.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn count(config: &Config) -> Result<String> {
+    let tests = read_all(&config.root, &config.settings.smoke.dir, &config.stores())?.len();
+    Ok(format!("{tests} test{}", if tests == 1 { "" } else { "s" }))
 }
 
 /// Reads every file of the folder, in the order of their names. A folder that is not there holds none.

@@ -45,3 +45,13 @@ pub fn sha256(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// Writes a new file that only its owner may read; never over an existing one.
+///
+/// # Errors
+/// The file exists, or cannot be written.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}

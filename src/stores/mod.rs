@@ -131,8 +131,11 @@ pub trait Store {
     /// Lists what a reset would remove and what it would keep. Reads only.
     async fn holdings(&mut self, include_foreign: bool) -> Result<Vec<Holding>>;
 
-    /// Removes what the project owns, marked `resetting` before the first removal; the mark is cleared
-    /// by `finish_reset`. Stays within the server's lock budget. Running it again finishes it.
+    /// Writes `resetting`: every store of a reset is marked before anything is removed from any of them.
+    async fn begin_reset(&mut self, permit: &Permit) -> Result<()>;
+
+    /// Removes what the project owns (or, with `include_foreign`, all that `holdings` lists) and the ledger's
+    /// rows; `resetting`, the mark and the event log stay. Stays within the server's lock budget. Running it again finishes it.
     async fn wipe(&mut self, permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64>;
 
     /// Clears the `resetting` state: the last act of a reset.
@@ -219,6 +222,9 @@ impl Store for AnyStore {
     }
     async fn holdings(&mut self, include_foreign: bool) -> Result<Vec<Holding>> {
         forward!(self, store => store.holdings(include_foreign).await)
+    }
+    async fn begin_reset(&mut self, permit: &Permit) -> Result<()> {
+        forward!(self, store => store.begin_reset(permit).await)
     }
     async fn wipe(&mut self, permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
         forward!(self, store => store.wipe(permit, include_foreign, events).await)

@@ -21,7 +21,8 @@ impl Human {
     pub fn item(&mut self, item: &Item, layout: Layout, has_color: bool) -> String {
         self.has_printed = true;
         match layout {
-            Layout::Lines => line(item, has_color),
+            Layout::Lines => line(item, word(item), has_color),
+            Layout::Status => line(item, status_word(item), has_color),
             Layout::Stages => stage(item, has_color),
             Layout::Tests => {
                 self.tests += 1;
@@ -109,6 +110,27 @@ pub fn seconds(millis: u64) -> String {
     if seconds < 10.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
 }
 
+/// `512 B`, `1.4 MB`.
+pub fn bytes(count: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let mut size = count as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if size < 1000.0 {
+            break;
+        }
+        size /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{size:.1} {unit}") }
+}
+
+/// A text on one line, white space folded, cut at a width.
+pub fn one_line(text: &str, width: usize) -> String {
+    let folded = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    console::truncate_str(&clean(&folded), width, "...").into_owned()
+}
+
 fn time(item: &Item) -> String {
     match item.elapsed_ms {
         None => String::new(),
@@ -135,8 +157,16 @@ fn word(item: &Item) -> (&'static str, Style) {
     }
 }
 
-fn line(item: &Item, has_color: bool) -> String {
-    let (verb, style) = word(item);
+/// In `db status` a passing item is applied or pending.
+fn status_word(item: &Item) -> (&'static str, Style) {
+    match (item.outcome, item.change) {
+        (Outcome::Pass, Some(_)) => ("pending", Style::new().yellow()),
+        (Outcome::Pass, None) => ("applied", Style::new().green()),
+        _ => word(item),
+    }
+}
+
+fn line(item: &Item, (verb, style): (&str, Style), has_color: bool) -> String {
     let mut text = format!("  {}  {}", paint(&pad(verb, 9), &style, has_color), pad(&clean(&item.title), 30));
     let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
     let is_failed = item.outcome == Outcome::Fail;
@@ -268,7 +298,7 @@ mod tests {
     #[test]
     fn control_characters_never_reach_the_terminal() {
         let item = Item::pass("a", "t\u{1b}[31m\u{7}itle").detail("d\r\u{9b}x");
-        let text = line(&item, false);
+        let text = line(&item, word(&item), false);
         assert!(!text.contains(['\u{1b}', '\u{7}', '\r', '\u{9b}']), "{text:?}");
     }
 

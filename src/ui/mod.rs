@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::report::{Layout, Report};
 use crate::secret::redact;
 
+pub use human::{bytes, one_line, seconds};
 use progress::Progress;
 
 /// The terminal, as the flags want it.
@@ -94,6 +95,16 @@ impl Ui {
         });
     }
 
+    /// Changes the layout for the items that follow.
+    pub fn layout(&self, layout: Layout) {
+        self.with(|state| state.report.layout = layout);
+    }
+
+    /// The totals so far.
+    pub fn totals(&self) -> crate::report::Totals {
+        self.with(|state| state.report.totals)
+    }
+
     /// Notes the environment in the report.
     pub fn environment(&self, name: &str) {
         self.with(|state| state.report.environment = Some(name.to_owned()));
@@ -117,14 +128,17 @@ impl Ui {
         self.with(|state| state.progress.clear());
         match self.output {
             Output::Human => {
-                if let Some(text) = &report.text {
-                    self.out_raw(text);
+                match &report.text {
+                    Some(text) if report.reveals => self.out_raw(text),
+                    Some(text) => self.out(text),
+                    None => {}
                 }
                 let text = self.with(|state| state.human.closing(report, self.colors.out));
                 if !text.is_empty() && (!self.is_quiet || !report.ok) {
                     self.out(&text);
                 }
             }
+            Output::Json if report.reveals => self.out_raw(&json::render(report)),
             Output::Json => self.out(&json::render(report)),
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),

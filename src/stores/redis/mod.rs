@@ -62,6 +62,9 @@ impl Store for RedisStore {
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
         todo!()
     }
+    async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
+        todo!()
+    }
     async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
         todo!()
     }
