@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod smoke;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;

@@ -10,7 +10,7 @@ use super::ledger::{Entry, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
 use super::script::{Prepared, line};
 use super::splitter::{Kind, split};
-use super::transaction::{TRIES, entry, pause};
+use super::transaction::{TRIES, end_quoting, entry, pause};
 use super::{PostgresStore, run};
 use crate::engine::event::Events;
 use crate::engine::ledger::State;
@@ -283,6 +283,7 @@ impl PostgresStore {
     async fn end_journal(&mut self, file: &Prepared<'_>) -> Result<Done> {
         let files = std::slice::from_ref(file);
         let mut batch = Batch::default();
+        end_quoting(&mut batch, 0, file);
         batch.own(0, Role::Before, "BEGIN").own(0, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
         batch.own(0, Role::Ledger, self.upsert(entry(file))).own(0, Role::Commit, "COMMIT");
         let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {

@@ -46,6 +46,7 @@ enum What {
 enum Item {
     Own { file: usize, role: Role, sql: String },
     Statements { file: usize, range: Range<usize> },
+    Break,
 }
 
 /// Where an error arose.
@@ -99,6 +100,12 @@ impl Batch {
         self
     }
 
+    /// What follows goes into a message of its own.
+    pub fn cut(&mut self) -> &mut Self {
+        self.items.push(Item::Break);
+        self
+    }
+
     /// Sends everything in order and hands out the rows that ledger statements answered.
     ///
     /// # Errors
@@ -108,6 +115,7 @@ impl Batch {
         let mut message = Message::default();
         for item in self.items {
             match item {
+                Item::Break => message.send(connection, files, &mut rows).await?,
                 Item::Own { file, role, sql } => message.push(file, What::Own(role), sql.trim_end_matches(';')),
                 Item::Statements { file, range } => {
                     for at in range {

@@ -10,6 +10,7 @@ use super::failure::{self, is_passing};
 use super::ledger::{Entry, began, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
 use super::script::Prepared;
+use super::splitter::Kind;
 use super::{PostgresStore, run};
 use crate::engine::event::Events;
 use crate::engine::ledger::State;
@@ -93,6 +94,7 @@ impl PostgresStore {
             } else {
                 self.begin_file(&mut batch, at, file);
                 batch.statements(at, 0..file.statements.len());
+                end_quoting(&mut batch, at, file);
                 batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
                 // The file may have become someone who cannot write the ledger.
                 batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
@@ -147,6 +149,13 @@ impl PostgresStore {
             is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })
         });
         Ok(found.collect())
+    }
+}
+
+/// Where a file changed how strings are read: back, before the next message is read as a whole.
+pub fn end_quoting(batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+    if file.statements.iter().any(|statement| statement.kind == Kind::Quoting) {
+        batch.own(at, Role::Before, "RESET standard_conforming_strings").cut();
     }
 }
 

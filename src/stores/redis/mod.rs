@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod smoke;
 pub mod link;
 pub mod words;
 
