@@ -192,13 +192,21 @@ impl PostgresSmoke<'_> {
             Ok(made) => made,
             Err(unmade) => return Ok(unmade.into()),
         };
-        // What other unique keys hold must differ, so that only this one is met.
-        let others: BTreeSet<&String> = all
-            .iter()
-            .filter(|other| other.name != index.name && (other.is_unique || other.is_exclusion))
-            .flat_map(|other| &other.uses)
-            .filter(|column| !uses.contains(*column))
-            .collect();
+        // Every other unique key must differ in one column, so that only this one is met: in a plain column
+        // where it has one, else in a parent of its own. The tenant stays.
+        let tenancy = self.run.config.settings.tenancy.clone();
+        let tenants = tenancy.as_ref().and_then(|tenancy| tenant_column(&table, tenancy));
+        let is_tenants_own = tenancy.as_ref().is_some_and(|tenancy| tenancy.table.as_deref() == Some(name));
+        let is_foreign = |column: &String| table.foreign_keys().any(|key| key.columns.contains(column));
+        let mut others: BTreeSet<String> = BTreeSet::new();
+        for other in all.iter().filter(|other| other.name != index.name && (other.is_unique || other.is_exclusion)) {
+            let free: Vec<&String> =
+                other.uses.iter().filter(|column| !uses.contains(*column) && tenants.as_ref() != Some(*column)).collect();
+            match free.iter().find(|column| !is_foreign(column)) {
+                Some(plain) => others.insert((*plain).clone()),
+                None => free.first().is_some_and(|column| others.insert((*column).clone())),
+            };
+        }
         let mut values = first;
         values.retain(|column, _| !others.contains(column));
         let fresh: BTreeSet<String> = table
@@ -206,13 +214,22 @@ impl PostgresSmoke<'_> {
             .filter(|key| key.columns.iter().any(|column| others.contains(column)))
             .map(|key| key.name.clone())
             .collect();
+        // A second row of the tenant table is a second tenant.
+        let another = if is_tenants_own && tenants.as_ref().is_some_and(|column| !uses.contains(column)) {
+            values.retain(|column, _| tenants.as_ref() != Some(column));
+            self.draw_tenant(name)
+        } else {
+            None
+        };
+        let tenant = another.as_deref().or(tenant);
+        let before = self.set_tenant(another.as_deref());
         let second = Ask { values, fresh, ..ask };
         let mut chain = self.chain(tenant).after(&inserts);
         if let Err(reason) = chain.row(name, &second) {
             return Ok(Tried::Not(reason));
         }
         let added = chain.inserts[inserts.len()..].to_vec();
-        let statements = sql(&self.catalog, &added, false)?.join(";");
+        let statements = format!("{before}{}", sql(&self.catalog, &added, false)?.join(";"));
         let allowed = |refused: &str| {
             refused == index.name
                 || all.iter().any(|other| other.name == refused && other.uses.iter().all(|column| uses.contains(column)))

@@ -141,7 +141,9 @@ impl PostgresSmoke<'_> {
         let mut outcome = Outcome::default();
         let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
         let setting = literal(&tenancy.setting);
-        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = '20s'; SELECT pg_catalog.current_setting({setting}, true) IS NULL");
+        // Acting as the application may need a grant, which a read-only transaction refuses.
+        let mode = if self.run.may_write { "" } else { " READ ONLY" };
+        let begin = format!("BEGIN{mode}; SET LOCAL statement_timeout = '20s'; SELECT pg_catalog.current_setting({setting}, true) IS NULL");
         let is_unset = match self.send(&begin).await? {
             Ok(rows) => rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t"),
             Err(_) => false,
@@ -255,7 +257,7 @@ impl PostgresSmoke<'_> {
         }
         let leaks = [
             ("reads another tenant's row", format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
-            ("reads rows that are not its own", format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) some")),
+            ("reads rows that are not its own", format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part")),
             ("changes another tenant's row", changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}"))),
             ("deletes another tenant's row", changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
         ];
