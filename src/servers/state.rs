@@ -142,6 +142,7 @@ impl State {
                 .map_err(|error| disk(&what(), &error))?;
             file.write_all(text.as_bytes())
                 .and_then(|()| file.as_file().sync_data())
+                .and_then(|()| files::hand_over(file.path()))
                 .map_err(|error| disk(&what(), &error))?;
             file.persist(folder.join(name)).map_err(|error| disk(&what(), &error.error))?;
         }
