@@ -129,6 +129,11 @@ pub async fn lock(path: &Path, who: &str, events: &dyn Events) -> Result<File> {
                     .why(format!("it did not end within {} s", WAIT.as_secs()))
                     .hint("wait for it or end it; the lock ends with its process"));
             }
+            Err(TryLockError::WouldBlock) if events.is_cancelled() => {
+                return Err(Error::new(Code::LockHeld, format!("another lyrox holds {who}"))
+                    .why("the wait for it was interrupted")
+                    .data("nothing was changed"));
+            }
             Err(TryLockError::WouldBlock) => {
                 if !has_told && begun.elapsed() > Duration::from_millis(300) {
                     events.note(format!("another lyrox holds {who}; waiting for it"));

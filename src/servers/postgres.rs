@@ -16,7 +16,7 @@ use super::files::{self, disk};
 use super::privileges::Privileges;
 use super::process::{self, Seat};
 use super::start::Trouble;
-use super::state::{ADMIN, OWNER, Record};
+use super::state::{ADMIN, OWNER, OWNER_RIGHTS, Record};
 use crate::error::{Code, Error, Result};
 
 /// What lyrox decides itself, so that `[local] postgres_settings` may not.

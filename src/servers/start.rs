@@ -185,7 +185,7 @@ async fn found(run: &Run<'_>, kind: StoreKind, record: &mut Record, process: Pro
             }
         }
     } else {
-        match wait_ready(kind, record, &process, None).await {
+        match wait_ready(run.events, kind, record, &process, None).await {
             Ok(()) => {}
             Err(Unready::Trouble(error)) => return Err(error),
             Err(Unready::Ended | Unready::Late(_)) => return Err(hangs(kind, &process)),
@@ -253,7 +253,7 @@ async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Sea
         let launch =
             Launch { program: &program.path, arguments, folder: &home, log: &log, privileges: record.privileges };
         let (mut child, process) = launch.start(seat, &run.root)?;
-        match wait_ready(kind, &record, &process, Some(&mut child)).await {
+        match wait_ready(run.events, kind, &record, &process, Some(&mut child)).await {
             Ok(()) => {
                 record.is_made = true;
                 record.process = Some(process.clone());
@@ -429,6 +429,7 @@ enum Unready {
 
 /// Waits until the server answers, making its users on the way.
 async fn wait_ready(
+    events: &dyn Events,
     kind: StoreKind,
     record: &Record,
     process: &Process,
@@ -443,6 +444,10 @@ async fn wait_ready(
     while begun.elapsed() < PATIENCE {
         if has_ended() {
             return Err(Unready::Ended);
+        }
+        if events.is_cancelled() {
+            let error = Error::new(Code::ServerStart, format!("{} was not waited for: interrupted", kind.title()));
+            return Err(Unready::Trouble(error.hint("lyrox up")));
         }
         // Drivers wait long between two attempts; a plain connection shows sooner when to begin.
         if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, record.port)).await.is_err() {
