@@ -14,6 +14,7 @@ pub mod query;
 pub mod reach;
 pub mod redis;
 pub mod stages;
+pub mod smoke;
 pub mod told;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod catalog;
 pub mod check;
 pub mod connect;
 pub mod error;
+pub mod smoke;
 mod journal;
 mod ledger;
 mod lock;

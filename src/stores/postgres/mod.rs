@@ -8,6 +8,7 @@ pub mod error;
 mod failure;
 mod grant;
 pub mod ident;
+pub mod smoke;
 mod index;
 mod journal;
 mod ledger;

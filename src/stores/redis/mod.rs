@@ -3,6 +3,7 @@
 pub mod check;
 pub mod connect;
 pub mod error;
+pub mod smoke;
 pub mod link;
 
 pub use crate::project::words;
