@@ -1,5 +1,13 @@
-//! Postgres: see the rooms below.
+//! PostgreSQL: the rooms below, and the store that they make together.
 
+pub mod connect;
+pub mod error;
+pub mod ident;
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
+use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
@@ -9,13 +17,38 @@ use crate::engine::snapshot::Snapshot;
 use crate::error::Result;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
 
-/// A connected Postgres.
-pub struct PostgresStore {}
+/// A connected PostgreSQL: one session, which holds the lock and runs the statements.
+pub struct PostgresStore {
+    /// The session.
+    pub connection: PgConnection,
+    /// What the server said of itself at login.
+    pub facts: Facts,
+    /// What the session is told before it works.
+    pub settings: Settings,
+    /// The project's name.
+    pub project: String,
+    /// The configuration in force.
+    pub config: Config,
+    /// The server of this run.
+    pub target: Target,
+}
 
 impl PostgresStore {
-    /// Connects.
+    /// Connects through the direct URL and sets the session up.
+    ///
+    /// # Errors
+    /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
-        todo!("{config:?} {target:?}")
+        let settings = Settings::of(config)?;
+        let (connection, facts) = connect::open(config, target).await?;
+        Ok(Self {
+            connection,
+            facts,
+            settings,
+            project: config.settings.project.name.clone(),
+            config: config.clone(),
+            target: target.clone(),
+        })
     }
 }
 
@@ -72,6 +105,6 @@ impl Store for PostgresStore {
         todo!()
     }
     async fn close(self) {
-        todo!()
+        let _ = self.connection.close().await;
     }
 }

@@ -1,0 +1,233 @@
+//! Making a connection: every option from the URL, none from the environment, then the session's
+//! settings in one round trip. It knows nothing of migrations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+
+use super::error::{connect_error, is_lost, sqlstate, timeout_error};
+use super::ident::{Ident, literal};
+use crate::config::{Config, Endpoint, Target};
+use crate::error::{Code, Error, Result};
+use crate::url::{Host, SecretUrl, TlsMode};
+
+/// How long name, TCP, TLS and login of one host may take together.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a session is told before it works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The schema that unqualified names are looked up and made in.
+    pub schema: Ident,
+    /// How long one statement waits for a lock, in milliseconds.
+    pub lock_timeout: u64,
+    /// How long one statement may run, in milliseconds; 0: no limit.
+    pub statement_timeout: u64,
+}
+
+impl Settings {
+    /// The project's settings.
+    ///
+    /// # Errors
+    /// A schema that is no name.
+    pub fn of(config: &Config) -> Result<Self> {
+        let section = config.settings.postgres.clone().unwrap_or_default();
+        Ok(Self {
+            schema: Ident::new(&section.schema)?,
+            lock_timeout: section.lock_timeout.millis(),
+            statement_timeout: section.statement_timeout.map_or(0, |limit| limit.millis()),
+        })
+    }
+
+    /// `SET` statements that bring a session to these settings, each ended by `;`.
+    pub fn sql(&self) -> String {
+        // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
+        format!(
+            "SET search_path TO {}, extensions;SET lock_timeout TO {};SET statement_timeout TO {};",
+            self.schema, self.lock_timeout, self.statement_timeout
+        )
+    }
+}
+
+/// What the server said of itself at login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `150018` for 15.18.
+    pub version: u32,
+    /// The process that serves this session.
+    pub pid: i32,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// A standby: it takes no writes.
+    pub is_standby: bool,
+}
+
+/// Options for one host of the URL. Everything is set, so that no `PG*` variable and no password file
+/// decides anything. (`PGOPTIONS`, `PGSSLCERT` and `PGSSLKEY` cannot be unset here: the driver has no way.)
+pub fn options(url: &SecretUrl, host: &Host, ca_file: Option<&Path>, application: &str) -> PgConnectOptions {
+    let user = url.user().map_or_else(system_user, str::to_owned);
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&host.name)
+        .port(url.port_of(host))
+        .username(&user)
+        .password(url.password().map_or("", |password| password.expose()))
+        .database(url.database().unwrap_or(&user))
+        .application_name(&application_name(application))
+        .ssl_mode(match url.tls() {
+            TlsMode::Off => PgSslMode::Disable,
+            TlsMode::Unverified => PgSslMode::Require,
+            TlsMode::VerifiedChain => PgSslMode::VerifyCa,
+            TlsMode::Verified => PgSslMode::VerifyFull,
+        })
+        .disable_statement_logging();
+    let given = url.option("sslrootcert").filter(|file| *file != "system").map(Path::new);
+    options = match ca_file.or(given) {
+        Some(file) => options.ssl_root_cert(file),
+        // An empty file of authorities adds none; it takes the place of what the environment names.
+        None => options.ssl_root_cert_from_pem(Vec::new()),
+    };
+    if let (Some(certificate), Some(key)) = (url.option("sslcert"), url.option("sslkey")) {
+        options = options.ssl_client_cert(certificate).ssl_client_key(key);
+    }
+    options
+}
+
+fn system_user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "postgres".into())
+}
+
+/// `lyrox VERSION PROJECT`, within the 63 bytes that the server keeps.
+fn application_name(project: &str) -> String {
+    let mut name = format!("lyrox {} {project}", env!("CARGO_PKG_VERSION"));
+    name.retain(|c| c.is_ascii() && !c.is_ascii_control());
+    name.truncate(super::ident::LONGEST);
+    name
+}
+
+/// Connects as the URL says and changes no setting: what the application would get.
+///
+/// # Errors
+/// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
+pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>, application: &str) -> Result<PgConnection> {
+    if let Some(file) = ca_file
+        && !file.is_file()
+    {
+        return Err(Error::new(Code::FileMissing, format!("`{}` does not exist", file.display()))
+            .why("`[postgres] ca_file` names it")
+            .hint("mend `ca_file` in lyrox.toml"));
+    }
+    let mut last = None;
+    for host in endpoint.url.hosts() {
+        match connect_host(endpoint, host, ca_file, application).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => {
+                let is_final = matches!(error.code(), Code::AuthPostgres | Code::DatabaseMissing | Code::Privilege);
+                last = Some(error);
+                if is_final {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::bug("a URL without a host")))
+}
+
+async fn connect_host(
+    endpoint: &Endpoint,
+    host: &Host,
+    ca_file: Option<&Path>,
+    application: &str,
+) -> Result<PgConnection> {
+    let options = options(&endpoint.url, host, ca_file, application);
+    match tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(&options)).await {
+        Err(_) => Err(timeout_error(endpoint)),
+        Ok(Err(error)) => Err(connect_error(endpoint, &error)),
+        Ok(Ok(connection)) => Ok(connection),
+    }
+}
+
+/// Connects for work that changes the store: through the direct URL, with the session's settings.
+/// Of several hosts the first that takes writes is used.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
+    let settings = Settings::of(config)?;
+    let endpoint = &target.direct;
+    let mut last = None;
+    let mut standby = None;
+    for host in endpoint.url.hosts() {
+        let one = Endpoint { url: with_host(&endpoint.url, host), origin: endpoint.origin.clone() };
+        let opened = async {
+            let mut connection = connect(&one, target.ca_file.as_deref(), &config.settings.project.name).await?;
+            let facts = begin_session(&one, &mut connection, &settings).await?;
+            Ok((connection, facts))
+        };
+        match opened.await {
+            Ok((connection, facts)) if facts.is_standby => {
+                standby.get_or_insert((connection, facts));
+            }
+            Ok(opened) => return Ok(opened),
+            Err(error) => last = Some(error),
+        }
+    }
+    match (standby, last) {
+        (Some(opened), _) => Ok(opened),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::bug("a URL without a host")),
+    }
+}
+
+fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
+    SecretUrl { hosts: vec![host.clone()], ..url.clone() }
+}
+
+/// Sets the session up and reads what the server says of itself: one round trip.
+async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
+    // The last two: a server that looks after its client ends a killed runner's statement within half
+    // a second; an idle session must keep the lock it holds. Older servers do not know them.
+    let sql = format!(
+        "SELECT pg_catalog.set_config('search_path', {path}, false), \
+         pg_catalog.set_config('lock_timeout', '{lock}', false), \
+         pg_catalog.set_config('statement_timeout', '{statement}', false), \
+         pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false); \
+         SELECT pg_catalog.set_config('idle_session_timeout', '0', false) \
+          WHERE pg_catalog.current_setting('server_version_num')::int >= 140000; \
+         SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
+          WHERE (pg_catalog.current_setting('server_version_num')::int >= 140000 AND pg_catalog.version() ~ 'linux') \
+             OR (pg_catalog.current_setting('server_version_num')::int >= 150000 AND pg_catalog.version() ~ 'apple|bsd'); \
+         SELECT pg_catalog.current_setting('server_version_num') AS facts, pg_catalog.pg_backend_pid(), \
+                pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery()",
+        path = literal(&format!("{}, extensions", settings.schema)),
+        lock = settings.lock_timeout,
+        statement = settings.statement_timeout,
+    );
+    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
+        .await
+        .map_err(|_| timeout_error(endpoint))?
+        .map_err(|error| {
+            if is_lost(&error) || sqlstate(&error).is_none() {
+                connect_error(endpoint, &error)
+            } else {
+                super::error::server_error(Code::Protocol, "the session cannot be set up", &error)
+            }
+        })?;
+    let row = rows.last().ok_or_else(|| Error::bug("the server answered no facts"))?;
+    let fact = |at| text(row, at).ok_or_else(|| Error::bug("the server left a fact out"));
+    Ok(Facts {
+        version: fact(0)?.parse().unwrap_or(0),
+        pid: fact(1)?.parse().unwrap_or(0),
+        database: fact(2)?,
+        user: fact(3)?,
+        is_standby: fact(4)? == "t",
+    })
+}
+
+/// A column of a simple query's row as the server's text; none for NULL.
+pub fn text(row: &PgRow, at: usize) -> Option<String> {
+    row.try_get_raw(at).ok().and_then(|raw| raw.as_str().ok().map(str::to_owned))
+}
