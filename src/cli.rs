@@ -169,6 +169,8 @@ pub enum Db {
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
+    /// Bring back the ledger of a store that was emptied or restored
+    Repair(commands::repair::Args),
     /// Make a new migration
     New(commands::new::Args),
     /// Apply a seed set; running it again changes nothing
@@ -202,6 +204,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,
         Command::Db(Db::SmokeTest(args)) | Command::SmokeTest(args) => commands::smoke_test::run(app, args).await,

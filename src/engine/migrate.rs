@@ -47,7 +47,7 @@ impl Work<'_> {
     }
 
     /// How steps are to be run against a store with this ledger.
-    fn options(&self, ledger: &Ledger) -> ApplyOptions {
+    pub(super) fn options(&self, ledger: &Ledger) -> ApplyOptions {
         ApplyOptions {
             is_empty: ledger.is_empty,
             transaction: self.config.settings.migrations.transaction,
@@ -266,7 +266,7 @@ async fn copy(stores: &mut [AnyStore], rows: Vec<Row>) -> Result<()> {
 }
 
 /// After the steps: grants, and a snapshot of every store whose kept one is not of its head.
-async fn settle(work: Work<'_>, stores: &mut [AnyStore]) -> Result<()> {
+pub(super) async fn settle(work: Work<'_>, stores: &mut [AnyStore]) -> Result<()> {
     try_join_all(stores.iter_mut().map(async |store| {
         store.grant(work.events).await?;
         let ledger = store.ledger().await?;

@@ -1,0 +1,19 @@
+# The same checks as CI.
+check: format lint test
+
+# Format check.
+format:
+    cargo fmt --all --check
+
+# Clippy with warnings denied, and the licences and sources of all dependencies.
+lint:
+    cargo clippy --all-targets --locked -- -D warnings
+    cargo deny check bans licenses sources
+
+# The whole suite: starts its own servers.
+test:
+    cargo test --locked
+
+# Writes what is generated from code: docs/errors.md and docs/report.schema.json.
+generate:
+    LYROX_WRITE_GENERATED=1 cargo test --locked --test it generated

@@ -1,0 +1,10 @@
+DROP TABLE "Subscription";
+DROP TABLE "AgentLog";
+DROP TABLE "Sale";
+DROP TABLE "Customer";
+DROP TABLE "Product";
+DROP TABLE "Company";
+DROP TABLE "User";
+DROP FUNCTION "touchUpdatedAt"();
+DROP TYPE "SaleStatus";
+DROP TYPE "UserStatus";
