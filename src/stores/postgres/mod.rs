@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod ident;
+pub mod splitter;
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
