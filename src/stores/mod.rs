@@ -6,6 +6,7 @@
 
 pub mod mongodb;
 pub mod postgres;
+pub mod reach;
 pub mod redis;
 
 use std::time::Duration;

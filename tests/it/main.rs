@@ -3,3 +3,5 @@
 mod config;
 mod generated;
 mod support;
+
+mod connect_errors;

@@ -1,6 +1,9 @@
-//! Mongodb: see the rooms below.
+//! MongoDB as a store: a database, its collections, and lyrox's own collections `lyrox_*` in it.
 
-use crate::config::{Config, Target};
+pub mod connect;
+pub mod error;
+
+use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
@@ -9,13 +12,31 @@ use crate::engine::snapshot::Snapshot;
 use crate::error::Result;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
 
-/// A connected Mongodb.
-pub struct MongodbStore {}
+/// A connected MongoDB.
+pub struct MongodbStore {
+    connected: connect::Connected,
+    endpoint: Endpoint,
+}
 
 impl MongodbStore {
     /// Connects.
-    pub async fn open(config: &Config, target: &Target) -> Result<Self> {
-        todo!("{config:?} {target:?}")
+    ///
+    /// # Errors
+    /// As [`connect::connect`].
+    pub async fn open(_config: &Config, target: &Target) -> Result<Self> {
+        let endpoint = target.direct.clone();
+        let connected = connect::connect(&endpoint, target.ca_file.as_deref(), &target.namespace).await?;
+        Ok(Self { connected, endpoint })
+    }
+
+    /// The connection, for seeds, smoke tests and queries.
+    pub fn connected(&self) -> &connect::Connected {
+        &self.connected
+    }
+
+    /// Where it is connected to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 }
 
@@ -72,6 +93,6 @@ impl Store for MongodbStore {
         todo!()
     }
     async fn close(self) {
-        todo!()
+        self.connected.client.shutdown().immediate(true).await;
     }
 }
