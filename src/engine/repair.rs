@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::event::Events as _;
 use super::ledger::{Ledger, Row, State};
 use super::lock::with_lock;
 use super::migrate::{self, Outcome, Work, close};
