@@ -27,6 +27,7 @@ use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
+use crate::project::migration::Version;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
@@ -103,6 +104,9 @@ impl Store for PostgresStore {
     }
     async fn ledger(&mut self) -> Result<Ledger> {
         self.read_ledger().await
+    }
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        self.read_text(version).await
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await
