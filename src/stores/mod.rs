@@ -4,10 +4,14 @@
 //! [`Store`], an arm in [`AnyStore`], a section in the configuration, and the conformance tests of
 //! `tests/it/conformance.rs` green for it. Drivers are named only below this folder.
 
+pub mod expand;
+pub mod lease;
 pub mod mongodb;
+pub mod packed;
 pub mod postgres;
 pub mod reach;
 pub mod redis;
+pub mod told;
 
 use std::time::Duration;
 

@@ -12,3 +12,5 @@ mod setup;
 mod support;
 
 mod connect_errors;
+mod mongodb_store;
+mod store_run;

@@ -169,7 +169,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         };
         return Error::new(Code::Tls, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
     }
-    if has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
+    if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
         return Error::new(Code::Tls, what)
             .why("the URL asks for TLS and the server does not speak it")
             .hint("take tls=true out of the URL if the server is meant to have none");

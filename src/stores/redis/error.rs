@@ -130,7 +130,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
             .why(format!("nothing listens there (from {from})"))
             .hint("lyrox up starts local servers; lyrox ps shows them");
     }
-    if has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
+    if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
         return no_tls(what);
     }
     if error.is_timeout() {
