@@ -3,10 +3,12 @@
 //! Values cross it as JSON in the store's own dialect: PostgreSQL casts texts itself, MongoDB reads
 //! extended JSON, Redis takes texts, lists and tables.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json};
 
 use super::{AnyStore, mongodb, postgres, redis};
-use crate::config::Variables;
+use crate::config::file::Keyspace;
 use crate::engine::event::Events;
 use crate::error::{Error, Place, Result};
 use crate::kind::StoreKind;
@@ -30,8 +32,10 @@ pub struct Terms {
     pub tenant_setting: String,
     /// The project has migrations for the store: what is missing must come from them.
     pub has_migrations: bool,
-    /// Values for `${VAR}` in scripts that ask for it.
-    pub variables: Variables,
+    /// `[project] name`.
+    pub project: String,
+    /// `[redis.keyspaces]`.
+    pub keyspaces: BTreeMap<String, Keyspace>,
 }
 
 /// What a store says of one target.
@@ -180,6 +184,8 @@ pub struct BulkLoad<'a> {
     pub rows: u64,
     /// The fields that tell rows apart; empty: it is loaded once per content.
     pub key: &'a [String],
+    /// SHA-256 (hex) of the file.
+    pub checksum: &'a str,
 }
 
 /// One store taking seeds. Made by [`Load::loader`], ended by [`Loader::finish`]; dropping it undoes
@@ -221,6 +227,9 @@ pub trait Loader {
 
     /// Remembers that a file was applied with this checksum.
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()>;
+
+    /// Sends what was held back: the last moment at which a refusal undoes everything everywhere.
+    async fn flush(&mut self) -> Result<()>;
 
     /// Makes the rows written so far last.
     async fn commit(&mut self) -> Result<()>;
@@ -321,6 +330,9 @@ impl Loader for AnyLoader<'_> {
     }
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
         forward!(self, loader => loader.remember(file, checksum).await)
+    }
+    async fn flush(&mut self) -> Result<()> {
+        forward!(self, loader => loader.flush().await)
     }
     async fn commit(&mut self) -> Result<()> {
         forward!(self, loader => loader.commit().await)

@@ -196,7 +196,8 @@ fn load_terms(work: Work<'_>, sheets: &[Sheet<'_>], options: &Options) -> Result
         tenant_column: column,
         tenant_setting: tenancy.map_or_else(|| "app.tenant".into(), |tenancy| tenancy.setting.clone()),
         has_migrations: false,
-        variables: work.config.variables.clone(),
+        project: settings.project.name.clone(),
+        keyspaces: settings.redis.as_ref().map(|redis| redis.keyspaces.clone()).unwrap_or_default(),
     })
 }
 

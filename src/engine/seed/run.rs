@@ -278,6 +278,12 @@ impl<'a> Run<'a> {
     async fn commit(&mut self) -> Result<(), Failure> {
         for at in 0..self.loaders.len() {
             let kind = self.loaders[at].kind();
+            if let Err(error) = self.loaders[at].flush().await {
+                return Err((format!("{kind}.seeds"), format!("seeds of {kind}"), kind, error));
+            }
+        }
+        for at in 0..self.loaders.len() {
+            let kind = self.loaders[at].kind();
             if let Err(error) = self.loaders[at].commit().await {
                 return Err((format!("{kind}.seeds"), format!("seeds of {kind}"), kind, error));
             }
@@ -331,7 +337,7 @@ impl<'a> Run<'a> {
         let (file, title) = (*file, format!("{} ({})", file.target, ending(&file.shown)));
         let id = format!("{}.{}.{}", file.store, file.target, ending(&file.shown));
         let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == file.store) else { return Ok(()) };
-        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key };
+        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &scan.checksum };
         let outcome = async {
             if key.is_empty() {
                 let applied = loader.applied(&file.shown).await?;

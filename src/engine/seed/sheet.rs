@@ -158,6 +158,10 @@ impl<'a> Sheet<'a> {
 
     /// The natural key, else the primary key, else the one unique index.
     fn choose_key(&self) -> Result<Vec<String>> {
+        if self.table.store == StoreKind::Redis {
+            // The parts of the key's pattern; it may have none.
+            return Ok(self.shape.identity.clone());
+        }
         if let Some((names, place)) = &self.table.key {
             for name in names {
                 if self.shape.fields.is_some() && self.shape.field(name).is_none() {

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod error;
 mod journal;
 mod ledger;
+pub mod load;
 mod lock;
 mod probe;
 mod run;

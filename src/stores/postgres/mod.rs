@@ -8,6 +8,7 @@ pub mod ident;
 mod index;
 mod journal;
 mod ledger;
+pub mod load;
 pub mod lock;
 mod message;
 mod script;

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod link;
+pub mod load;
 pub mod words;
 
 use crate::config::{Config, Endpoint, Target};

@@ -368,7 +368,8 @@ impl Run<'_> {
             })
         };
         let open: Vec<usize> = lines.iter().copied().filter(|&line| !is_known(line) && is_referred(line)).collect();
-        if open.is_empty() || (self.is_dry && sheet.table.store != StoreKind::Postgres) {
+        // Only PostgreSQL fills in what was not given.
+        if open.is_empty() || sheet.table.store != StoreKind::Postgres {
             return Ok(());
         }
         let mut probes = Vec::new();

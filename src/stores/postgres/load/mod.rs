@@ -243,14 +243,17 @@ impl Loader for PostgresLoader<'_> {
         Ok(())
     }
 
+    async fn flush(&mut self) -> Result<()> {
+        // Deferred constraints are checked while a rollback still undoes everything.
+        let checked = self.send("SET CONSTRAINTS ALL IMMEDIATE").await;
+        checked.map(|_| ()).map_err(|error| failed("the seeded rows break a deferred constraint", &error))
+    }
+
     async fn commit(&mut self) -> Result<()> {
         if self.terms.is_dry {
             self.abandon().await;
             return Ok(());
         }
-        // Deferred constraints are checked while a rollback still undoes everything.
-        let checked = self.send("SET CONSTRAINTS ALL IMMEDIATE").await;
-        checked.map_err(|error| failed("the seeded rows break a deferred constraint", &error))?;
         self.advance_sequences().await?;
         match self.send("COMMIT").await {
             Ok(_) => self.is_open = false,
