@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::privileges;
 use super::state::FOLDER;
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
@@ -45,13 +46,25 @@ pub fn speaks_of_disk(text: &str) -> bool {
     DISK_WORDS.iter().any(|words| text.contains(words))
 }
 
-/// Makes a folder that only its owner may enter, and those above it.
+/// Makes a folder that only its owner may enter.
 ///
 /// # Errors
 /// `LYX-SERVER-DISK`.
 pub fn private_folder(path: &Path) -> Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.and_then(|()| hand_over(path)),
+    };
     made.map_err(|error| disk(&format!("cannot make the folder `{}`", shown(path)), &error))
+}
+
+/// What root makes in the folder of a user belongs to that user, who must be able to go on without root.
+pub fn hand_over(path: &Path) -> io::Result<()> {
+    if !privileges::is_root() {
+        return Ok(());
+    }
+    let parent = std::fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
+    if parent.uid() == 0 { Ok(()) } else { lchown(path, Some(parent.uid()), Some(parent.gid())) }
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
@@ -64,6 +77,7 @@ pub fn private_file(path: &Path, text: &str) -> Result<()> {
     let file = tempfile::Builder::new().permissions(mode(0o600)).tempfile_in(folder);
     let mut file = file.map_err(|error| disk(&what(), &error))?;
     io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| disk(&what(), &error))?;
+    hand_over(file.path()).map_err(|error| disk(&what(), &error))?;
     file.persist(path).map_err(|error| disk(&what(), &error.error))?;
     Ok(())
 }
@@ -82,7 +96,7 @@ pub fn prepare(root: &Path) -> Result<()> {
     }
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
-        std::fs::write(&ignore, "*\n").map_err(|error| disk(&format!("cannot write `{FOLDER}/.gitignore`"), &error))?;
+        private_file(&ignore, "*\n")?;
     }
     Ok(())
 }
@@ -92,7 +106,9 @@ pub fn prepare(root: &Path) -> Result<()> {
 /// # Errors
 /// As the system says.
 pub fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    hand_over(path)?;
+    Ok(file)
 }
 
 /// Takes the lock that lets one lyrox at a time work on the servers of a project. It ends with the file.
@@ -113,6 +129,11 @@ pub async fn lock(path: &Path, who: &str, events: &dyn Events) -> Result<File> {
                     .why(format!("it did not end within {} s", WAIT.as_secs()))
                     .hint("wait for it or end it; the lock ends with its process"));
             }
+            Err(TryLockError::WouldBlock) if events.is_cancelled() => {
+                return Err(Error::new(Code::LockHeld, format!("another lyrox holds {who}"))
+                    .why("the wait for it was interrupted")
+                    .data("nothing was changed"));
+            }
             Err(TryLockError::WouldBlock) => {
                 if !has_told && begun.elapsed() > Duration::from_millis(300) {
                     events.note(format!("another lyrox holds {who}; waiting for it"));
@@ -126,7 +147,6 @@ pub async fn lock(path: &Path, who: &str, events: &dyn Events) -> Result<File> {
 
 /// The size of everything below a folder, in bytes on disk.
 pub fn size(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| {
         let data = entry.metadata().ok()?;

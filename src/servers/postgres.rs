@@ -16,7 +16,7 @@ use super::files::{self, disk};
 use super::privileges::Privileges;
 use super::process::{self, Seat};
 use super::start::Trouble;
-use super::state::{ADMIN, OWNER, Record};
+use super::state::{ADMIN, OWNER, OWNER_RIGHTS, Record};
 use crate::error::{Code, Error, Result};
 
 /// What lyrox decides itself, so that `[local] postgres_settings` may not.
@@ -217,7 +217,7 @@ pub async fn establish(record: &Record) -> Result<(), Trouble> {
     let quiet = [("log_statement", "none"), ("log_min_error_statement", "panic"), ("log_min_duration_statement", "-1")];
     let options = options(record, ADMIN)?.database("postgres").options(quiet);
     let mut admin = PgConnection::connect_with(&options).await.map_err(|error| trouble(&error))?;
-    role(&mut admin, OWNER, "LOGIN NOSUPERUSER NOBYPASSRLS CREATEDB CREATEROLE", record).await?;
+    role(&mut admin, OWNER, OWNER_RIGHTS, record).await?;
     if let Some(app) = &record.app_role {
         // Made by the owner, as on a hosted server, where nobody is superuser.
         run(&mut admin, "SELECT format('SET ROLE %I', $1::text)", &[OWNER]).await?;

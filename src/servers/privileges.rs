@@ -80,6 +80,14 @@ fn nobody() -> Option<(u32, u32)> {
     Some((number(fields.next()??)?, number(fields.next()??)?))
 }
 
+/// Whether a user's number has a name here: PostgreSQL refuses to run as someone without one. Where the
+/// users are not in the usual file, nobody can tell, and the number passes.
+pub fn has_name(uid: u32) -> bool {
+    let Ok(users) = std::fs::read_to_string("/etc/passwd") else { return true };
+    let uid = uid.to_string();
+    users.lines().any(|line| line.split(':').nth(2) == Some(&uid))
+}
+
 /// Makes a command become what `child` says when it is spawned.
 pub fn enter(command: &mut Command, child: &Child<'_>) {
     if let Privileges::User { uid, gid } = child.privileges {

@@ -271,7 +271,8 @@ fn open_log(path: &Path) -> Result<File> {
     if std::fs::metadata(path).is_ok_and(|data| data.len() > LOG_LIMIT) {
         std::fs::rename(path, path.with_extension("1")).map_err(|error| disk(&what(), &error))?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| disk(&what(), &error))
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    log.and_then(|log| files::hand_over(path).map(|()| log)).map_err(|error| disk(&what(), &error))
 }
 
 /// Stops a server: each signal in turn, with the time it has to end, until it is gone and its children

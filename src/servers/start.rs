@@ -185,7 +185,7 @@ async fn found(run: &Run<'_>, kind: StoreKind, record: &mut Record, process: Pro
             }
         }
     } else {
-        match wait_ready(kind, record, &process, None).await {
+        match wait_ready(run.events, kind, record, &process, None).await {
             Ok(()) => {}
             Err(Unready::Trouble(error)) => return Err(error),
             Err(Unready::Ended | Unready::Late(_)) => return Err(hangs(kind, &process)),
@@ -253,7 +253,7 @@ async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Sea
         let launch =
             Launch { program: &program.path, arguments, folder: &home, log: &log, privileges: record.privileges };
         let (mut child, process) = launch.start(seat, &run.root)?;
-        match wait_ready(kind, &record, &process, Some(&mut child)).await {
+        match wait_ready(run.events, kind, &record, &process, Some(&mut child)).await {
             Ok(()) => {
                 record.is_made = true;
                 record.process = Some(process.clone());
@@ -336,23 +336,28 @@ fn same_version(kind: StoreKind, record: &Record, program: &Program, major: Opti
 
 /// Decides as whom the server runs and where its data lies, and makes that folder.
 fn settle(run: &Run<'_>, kind: StoreKind, record: &mut Record) -> Result<PathBuf> {
-    let place = home(&run.root, kind, record);
     if record.home.is_none() {
-        let owner = std::fs::metadata(place.join("data")).ok().map(|data| (data.uid(), data.gid()));
-        record.privileges = match owner {
-            // Made by a user, and now it is root who starts it: it stays that user's.
-            Some((uid, gid)) if privileges::is_root() && uid != 0 => Privileges::User { uid, gid },
-            _ => privileges::choose(),
-        };
-        if matches!(record.privileges, Privileges::User { .. }) && owner.is_none_or(|(uid, _)| uid == 0) {
-            if owner.is_some() {
+        let place = home(&run.root, kind, record);
+        let (uid, gid) = std::fs::metadata(place.join("data"))
+            .or_else(|_| std::fs::metadata(&place))
+            .map(|data| (data.uid(), data.gid()))
+            .map_err(|error| disk(&format!("cannot read `{}`", files::shown(&place)), &error))?;
+        record.privileges = match privileges::choose() {
+            Privileges::Same => Privileges::Same,
+            // The folder is a user's, and it is root who starts the server: it runs as that user.
+            _ if uid != 0 && privileges::has_name(uid) => Privileges::User { uid, gid },
+            chosen @ Privileges::Namespace if uid == 0 => chosen,
+            Privileges::User { .. } if place.join("data").exists() => {
                 return Err(Error::new(Code::ServerStart, format!("{}'s data belongs to root", kind.title()))
                     .why("no user namespace can be made here, and servers do not run as root")
                     .data("the data folder is untouched")
                     .hint("allow user namespaces, or give the project to another user and run lyrox as that one"));
             }
-            record.home = Some(home_elsewhere(&run.root, kind));
-        }
+            chosen => {
+                record.home = Some(home_elsewhere(&run.root, kind));
+                chosen
+            }
+        };
     }
     let place = home(&run.root, kind, record);
     if record.home.is_some() {
@@ -424,6 +429,7 @@ enum Unready {
 
 /// Waits until the server answers, making its users on the way.
 async fn wait_ready(
+    events: &dyn Events,
     kind: StoreKind,
     record: &Record,
     process: &Process,
@@ -438,6 +444,10 @@ async fn wait_ready(
     while begun.elapsed() < PATIENCE {
         if has_ended() {
             return Err(Unready::Ended);
+        }
+        if events.is_cancelled() {
+            let error = Error::new(Code::ServerStart, format!("{} was not waited for: interrupted", kind.title()));
+            return Err(Unready::Trouble(error.hint("lyrox up")));
         }
         // Drivers wait long between two attempts; a plain connection shows sooner when to begin.
         if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, record.port)).await.is_err() {

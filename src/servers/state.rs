@@ -22,6 +22,8 @@ pub const FOLDER: &str = ".lyrox";
 pub const ADMIN: &str = "lyrox_admin";
 /// The owner of the databases, and the user of MongoDB and Redis.
 pub const OWNER: &str = "lyrox";
+/// What the owner may: as much as the role that Supabase and Neon hand out, and no more.
+pub const OWNER_RIGHTS: &str = "LOGIN NOSUPERUSER BYPASSRLS CREATEDB CREATEROLE";
 
 const FILE: &str = "state.json";
 const COPY: &str = "state.copy.json";
@@ -142,6 +144,7 @@ impl State {
                 .map_err(|error| disk(&what(), &error))?;
             file.write_all(text.as_bytes())
                 .and_then(|()| file.as_file().sync_data())
+                .and_then(|()| files::hand_over(file.path()))
                 .map_err(|error| disk(&what(), &error))?;
             file.persist(folder.join(name)).map_err(|error| disk(&what(), &error.error))?;
         }

@@ -105,15 +105,18 @@ pub fn signals(kind: StoreKind) -> Vec<(Signal, Duration)> {
 fn purge(root: &Path, kind: StoreKind, state: Option<&mut State>) -> Result<()> {
     let recorded = state.and_then(|state| state.servers.remove(&kind)).and_then(|record| record.home);
     let recorded = recorded.filter(|path| is_elsewhere(path));
-    let elsewhere = home_elsewhere(root, kind);
-    let own = folder(root, kind);
-    for path in recorded.into_iter().chain([elsewhere, own]) {
-        match std::fs::remove_dir_all(&path) {
+    let elsewhere = recorded.unwrap_or_else(|| home_elsewhere(root, kind));
+    for path in [&elsewhere, &folder(root, kind)] {
+        match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(disk(&format!("cannot remove `{}`", files::shown(&path)), &error));
+                return Err(disk(&format!("cannot remove `{}`", files::shown(path)), &error));
             }
             _ => {}
         }
+    }
+    // The folder of the project there goes with the last of its servers.
+    if let Some(above) = elsewhere.parent() {
+        let _ = std::fs::remove_dir(above);
     }
     Ok(())
 }
