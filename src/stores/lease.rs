@@ -57,6 +57,41 @@ impl Drop for Heartbeat {
     }
 }
 
+/// What tells this process from every other that ever was, where the system lets it be told: the boot,
+/// the process namespace, the process and its start.
+pub fn identity() -> Option<String> {
+    let pid = std::process::id();
+    Some(format!("{} {pid} {}", place()?, start_of(pid)?))
+}
+
+/// Whether the process of an [`identity`] has certainly ended: it ran on this boot of this machine, in this
+/// namespace, and is not there any more. Its lock need not be waited for.
+pub fn has_ended(identity: &str) -> bool {
+    let mut parts = identity.rsplitn(3, ' ');
+    let (start, pid, its_place) = (parts.next(), parts.next().and_then(|pid| pid.parse().ok()), parts.next());
+    let (Some(start), Some(pid), Some(its_place)) = (start, pid, its_place) else { return false };
+    // Without a readable list of processes nothing is certain.
+    place().is_some_and(|place| place == its_place)
+        && start_of(std::process::id()).is_some()
+        && start_of(pid).as_deref() != Some(start)
+}
+
+fn place() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.to_str()?))
+}
+
+/// The start of a process in clock ticks since the boot: field 22 of its status line.
+fn start_of(pid: u32) -> Option<String> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let fields = &line[line.rfind(')')? + 1..];
+    let state = fields.split_whitespace().next()?;
+    // A zombie does no more work.
+    if state == "Z" { None } else { fields.split_whitespace().nth(19).map(str::to_owned) }
+}
+
 /// Who holds a lock, as another run is told: `ana@laptop, pid 4711`.
 pub fn holder() -> String {
     format!("{}, pid {}", ledger::actor(), std::process::id())
@@ -67,4 +102,24 @@ pub fn lost(store: StoreKind) -> Error {
     Error::new(Code::LockLost, format!("the lock on {store} was lost during the run"))
         .why("it was not renewed in time (this process was paused, or the server did not answer), or it was taken away")
         .hint("look whether another run is at work, then run it again: it goes on where this one stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_surely_gone_has_ended() {
+        let Some(own) = identity() else { return };
+        assert!(!has_ended(&own));
+        let (rest, start) = own.rsplit_once(' ').expect("a start");
+        assert!(has_ended(&format!("{rest} {start}0")), "another process has this number now");
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let place = place().expect("a place");
+        let its = format!("{place} {} {}", child.id(), start_of(child.id()).unwrap_or_else(|| "1".into()));
+        child.wait().expect("an end");
+        assert!(has_ended(&its));
+        assert!(!has_ended(&its.replacen(&place[..8], "another!", 1)), "another machine");
+        assert!(!has_ended("nonsense"));
+    }
 }

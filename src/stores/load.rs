@@ -357,4 +357,3 @@ pub fn several(shape: &Shape, key: &[String], place: &Place) -> Error {
 pub fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
-

@@ -75,7 +75,8 @@ fn migrations_are_applied_recorded_and_undone() {
         assert_eq!(ledger.rows.len(), 2);
         let first = &ledger.rows[0];
         assert_eq!((first.state, first.steps_done, first.steps_total), (State::Applied, 3, 3));
-        assert_eq!(first.text.as_deref(), Some(CORE));
+        let text = store.applied_text(&first.version).await.expect("an answer");
+        assert_eq!(text.as_deref(), Some(CORE));
         assert!(first.started_at.ends_with('Z') && first.finished_at.is_some());
         let snapshot = store.kept_snapshot().await.expect("an answer").expect("a snapshot");
         let objects: Vec<&str> = snapshot.objects.keys().map(String::as_str).collect();
@@ -422,7 +423,12 @@ fn a_reset_keeps_what_is_foreign_and_the_mark() {
         store.try_lock().await.expect("a lock");
         let heard = Heard::default();
         heard.note("begin".into());
-        let removed = store.wipe(&permit(&config, StoreKind::Mongodb), false, &heard).await.expect("wiped");
+        let removed = {
+            let permit = permit(&config, StoreKind::Mongodb);
+            store.begin_reset(&permit).await.expect("begun");
+            assert!(store.ledger().await.expect("a ledger").is_resetting);
+            store.wipe(&permit, false, &heard).await.expect("wiped")
+        };
         assert_eq!(removed, 2);
         let ledger = store.ledger().await.expect("a ledger");
         assert!(ledger.is_resetting && ledger.rows.is_empty());

@@ -35,7 +35,9 @@ pub fn scan(file: &Bulk) -> Result<Scan> {
 }
 
 fn unreadable(file: &Bulk, error: &std::io::Error) -> Error {
-    Error::new(Code::FileKind, format!("cannot read `{}`", file.shown)).why(error.to_string()).data("nothing was changed")
+    Error::new(Code::FileKind, format!("cannot read `{}`", file.shown))
+        .why(error.to_string())
+        .data("nothing was changed")
 }
 
 fn open(file: &Bulk) -> Result<BufReader<File>> {
@@ -87,7 +89,9 @@ fn csv_error(file: &Bulk, error: &csv::Error) -> Error {
             "a row has another number of fields than the header",
             format!("{len} fields where the header has {expected_len}"),
         ),
-        csv::ErrorKind::Utf8 { .. } => (Code::FileEncoding, "a row is not valid UTF-8", "save the file as UTF-8".into()),
+        csv::ErrorKind::Utf8 { .. } => {
+            (Code::FileEncoding, "a row is not valid UTF-8", "save the file as UTF-8".into())
+        }
         csv::ErrorKind::Io(error) => (Code::FileKind, "the file cannot be read", error.to_string()),
         _ => (Code::FileSyntax, "the file is no CSV", "it cannot be parsed".into()),
     };

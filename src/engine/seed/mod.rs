@@ -28,7 +28,7 @@ use crate::kind::StoreKind;
 use crate::project::migration;
 use crate::project::seed::Set;
 use crate::report::Item;
-use crate::stores::load::{Load as _, Loader as _, Terms};
+use crate::stores::load::{Load as _, Terms};
 use crate::stores::{AnyStore, Store as _};
 
 /// What is asked for beside the set.
@@ -84,10 +84,8 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
         apply(work, &mut stores, set, sheets, scans, options).await
     } else {
         let wait = work.wait;
-        with_lock(&mut stores, wait, work.events, async |stores| {
-            apply(work, stores, set, sheets, scans, options).await
-        })
-        .await
+        with_lock(&mut stores, wait, work.events, async |stores| apply(work, stores, set, sheets, scans, options).await)
+            .await
     };
     migrate::close(stores).await;
     outcome
@@ -96,10 +94,7 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
 /// Reads every row: all that can be wrong without a server is found here.
 fn read_sheets<'a>(work: Work<'_>, set: &'a Set, names: &Names, now: Timestamp) -> Result<Vec<Sheet<'a>>> {
     let variables = &work.config.variables;
-    set.tables
-        .iter()
-        .map(|table| Sheet::read(table, &Reader { names, variables, now, store: table.store }))
-        .collect()
+    set.tables.iter().map(|table| Sheet::read(table, &Reader { names, variables, now, store: table.store })).collect()
 }
 
 /// A row whose store is not part of the run can be neither found nor written.
@@ -111,10 +106,13 @@ fn refuse_left_out(sheets: &[Sheet<'_>], targets: &Targets) -> Result<()> {
             else {
                 continue;
             };
-            return Err(Error::new(Code::SeedReference, format!("`{reference}` is in a store that is not part of this run"))
-                .at(line.row.place())
-                .data("nothing was changed")
-                .hint(format!("add {} to --only, or leave --only out", reference.store)));
+            return Err(Error::new(
+                Code::SeedReference,
+                format!("`{reference}` is in a store that is not part of this run"),
+            )
+            .at(line.row.place())
+            .data("nothing was changed")
+            .hint(format!("add {} to --only, or leave --only out", reference.store)));
         }
     }
     Ok(())
@@ -168,7 +166,8 @@ fn load_terms(work: Work<'_>, sheets: &[Sheet<'_>], options: &Options) -> Result
     let column = tenancy.and_then(|tenancy| tenancy.column.clone());
     let mut tenants = Vec::new();
     if let Some((table, key)) = &table {
-        for sheet in sheets.iter().filter(|sheet| sheet.table.store == StoreKind::Postgres && sheet.table.target == *table)
+        for sheet in
+            sheets.iter().filter(|sheet| sheet.table.store == StoreKind::Postgres && sheet.table.target == *table)
         {
             let origin = run::origin(work, options, sheet);
             tenants.extend(sheet.lines.iter().filter_map(|line| match line.term(key) {

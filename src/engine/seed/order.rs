@@ -39,9 +39,10 @@ pub fn groups(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
     while ordered.len() < members.len() {
         let is_ready = |group: &usize| {
             !done[*group]
-                && members[*group].iter().flat_map(|node| &needs[*node]).all(|needed| {
-                    group_of[*needed].is_none_or(|other| other == *group || done[other])
-                })
+                && members[*group]
+                    .iter()
+                    .flat_map(|node| &needs[*node])
+                    .all(|needed| group_of[*needed].is_none_or(|other| other == *group || done[other]))
         };
         // Groups form no cycle, so one of them is always ready.
         let Some(next) = (0..members.len()).find(is_ready) else { break };

@@ -36,9 +36,10 @@ pub struct Names(Vec<(StoreKind, String, String)>);
 impl Names {
     /// Collects them.
     pub fn of(set: &Set) -> Self {
-        let rows = set.tables.iter().flat_map(|table| {
-            table.rows.iter().map(|row| (table.store, table.target.clone(), row.name.clone()))
-        });
+        let rows = set
+            .tables
+            .iter()
+            .flat_map(|table| table.rows.iter().map(|row| (table.store, table.target.clone(), row.name.clone())));
         Self(rows.collect())
     }
 
@@ -74,19 +75,25 @@ impl Names {
         if let Some(elsewhere) =
             StoreKind::ALL.into_iter().filter(|kind| *kind != store).find_map(|kind| self.find(kind, text))
         {
-            return error.why("unqualified names are rows of the same store").hint(format!("did you mean `{elsewhere}`?"));
+            return error
+                .why("unqualified names are rows of the same store")
+                .hint(format!("did you mean `{elsewhere}`?"));
         }
         let own: Vec<String> = self
             .0
             .iter()
-            .map(|(kind, target, row)| {
-                if *kind == store { format!("{target}.{row}") } else { format!("{kind}.{target}.{row}") }
-            })
+            .map(
+                |(kind, target, row)| {
+                    if *kind == store { format!("{target}.{row}") } else { format!("{kind}.{target}.{row}") }
+                },
+            )
             .collect();
         match nearest(text, own.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if text.contains('.') => error.hint(format!("add [rows.NAME] to the file of that target, or write `@@{text}` for the text itself")),
-            None => error.hint(format!("a reference is written `@Table.row`; a text that begins with @ is written `@@{text}`")),
+            None if text.contains('.') => error
+                .hint(format!("add [rows.NAME] to the file of that target, or write `@@{text}` for the text itself")),
+            None => error
+                .hint(format!("a reference is written `@Table.row`; a text that begins with @ is written `@@{text}`")),
         }
     }
 }
@@ -116,7 +123,10 @@ mod tests {
         assert_eq!(resolve(postgres, "User.pedro.b.email").ok().as_deref(), Some("postgres.User.pedro.b.email"));
         assert_eq!(resolve(postgres, "audit.Event.first").ok().as_deref(), Some("postgres.audit.Event.first"));
         assert_eq!(resolve(StoreKind::Redis, "postgres.User.pedro").ok().as_deref(), Some("postgres.User.pedro"));
-        assert_eq!(resolve(postgres, "mongodb.conversations.hello").ok().as_deref(), Some("mongodb.conversations.hello"));
+        assert_eq!(
+            resolve(postgres, "mongodb.conversations.hello").ok().as_deref(),
+            Some("mongodb.conversations.hello")
+        );
     }
 
     #[test]

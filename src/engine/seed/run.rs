@@ -68,7 +68,9 @@ pub fn plain(value: &Json) -> Option<String> {
 /// Whether two scalars are one, however they are written.
 fn is_same(a: &Json, b: &Json) -> bool {
     match (plain(a), plain(b)) {
-        (Some(a), Some(b)) => a == b || matches!((uuid::Uuid::parse_str(&a), uuid::Uuid::parse_str(&b)), (Ok(a), Ok(b)) if a == b),
+        (Some(a), Some(b)) => {
+            a == b || matches!((uuid::Uuid::parse_str(&a), uuid::Uuid::parse_str(&b)), (Ok(a), Ok(b)) if a == b)
+        }
         (a, b) => a == b,
     }
 }
@@ -108,13 +110,21 @@ impl<'a> Run<'a> {
             set.bulks.iter().zip(scans).filter(|(file, _)| kinds.contains(&file.store)).collect();
         for loader in &mut self.loaders {
             let kind = loader.kind();
-            let mut targets: Vec<String> =
-                self.sheets.iter().filter(|sheet| sheet.table.store == kind).map(|sheet| sheet.table.target.clone()).collect();
+            let mut targets: Vec<String> = self
+                .sheets
+                .iter()
+                .filter(|sheet| sheet.table.store == kind)
+                .map(|sheet| sheet.table.target.clone())
+                .collect();
             targets.extend(bulks.iter().filter(|(file, _)| file.store == kind).map(|(file, _)| file.target.clone()));
             targets.dedup();
             let shapes = loader.describe(&targets).await?;
             let shape = |target: &str| {
-                shapes.iter().find(|shape| shape.target == target).cloned().ok_or_else(|| Error::bug("a target without a shape"))
+                shapes
+                    .iter()
+                    .find(|shape| shape.target == target)
+                    .cloned()
+                    .ok_or_else(|| Error::bug("a target without a shape"))
             };
             for sheet in self.sheets.iter_mut().filter(|sheet| sheet.table.store == kind) {
                 let origin = origin(self.work, &options, sheet);
@@ -243,7 +253,9 @@ impl<'a> Run<'a> {
             }
             for at in 0..self.bulks.len() {
                 let file = self.bulks[at].file;
-                if file.store == StoreKind::Postgres && group.iter().any(|(store, target)| *store == file.store && *target == file.target) {
+                if file.store == StoreKind::Postgres
+                    && group.iter().any(|(store, target)| *store == file.store && *target == file.target)
+                {
                     self.bulk(at).await?;
                 }
             }

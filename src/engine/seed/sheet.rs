@@ -143,11 +143,14 @@ impl<'a> Sheet<'a> {
                             .hint(format!("add `{name} = ...` to the row")));
                     }
                     Some(term) if term.is_made() => {
-                        return Err(Error::new(Code::SeedFile, format!("`{name}` of row `{}` cannot be made", line.row.name))
-                            .why("it is part of the key, which must be the same in every run")
-                            .at(place())
-                            .data("nothing was changed")
-                            .hint("give the value itself, or name another key"));
+                        return Err(Error::new(
+                            Code::SeedFile,
+                            format!("`{name}` of row `{}` cannot be made", line.row.name),
+                        )
+                        .why("it is part of the key, which must be the same in every run")
+                        .at(place())
+                        .data("nothing was changed")
+                        .hint("give the value itself, or name another key"));
                     }
                     Some(_) => {}
                 }

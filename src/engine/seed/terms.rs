@@ -59,7 +59,13 @@ impl Reader<'_> {
             NodeKind::Float(value, digits) => match Number::from_f64(*value) {
                 Some(number) => Term::Digits(number, digits.replace('_', "")),
                 None if self.store == StoreKind::Mongodb => {
-                    let word = if value.is_nan() { "NaN" } else if *value > 0.0 { "Infinity" } else { "-Infinity" };
+                    let word = if value.is_nan() {
+                        "NaN"
+                    } else if *value > 0.0 {
+                        "Infinity"
+                    } else {
+                        "-Infinity"
+                    };
                     Term::Literal(json!({ "$numberDouble": word }))
                 }
                 None => Term::Literal(json!(digits)),

@@ -140,10 +140,13 @@ fn folder(config: &Config, name: &str) -> Result<String> {
         return Ok(shown);
     }
     let known = sets(config)?;
-    let error =
-        Error::new(Code::FileMissing, format!("there is no seed set `{name}`")).data("nothing was changed").why(
-            if known.is_empty() { format!("`{dir}` holds no sets") } else { format!("`{dir}` holds {}", known.join(", ")) },
-        );
+    let error = Error::new(Code::FileMissing, format!("there is no seed set `{name}`"))
+        .data("nothing was changed")
+        .why(if known.is_empty() {
+            format!("`{dir}` holds no sets")
+        } else {
+            format!("`{dir}` holds {}", known.join(", "))
+        });
     Err(match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint(format!("mkdir -p {shown}/postgres, or --set NAME")),
@@ -190,10 +193,13 @@ fn read_folder(config: &Config, name: &str, set: &mut Set) -> Result<()> {
         match entry.parse::<StoreKind>() {
             Ok(kind) if path.is_dir() && stores.contains(&kind) => read_store(config, kind, &here, set)?,
             Ok(kind) if path.is_dir() => {
-                return Err(Error::new(Code::SeedFile, format!("`{here}` is for a store that the project does not have"))
-                    .at(Place::file(&here))
-                    .data("nothing was changed")
-                    .hint(format!("add the section [{kind}] to lyrox.toml, or remove the folder")));
+                return Err(Error::new(
+                    Code::SeedFile,
+                    format!("`{here}` is for a store that the project does not have"),
+                )
+                .at(Place::file(&here))
+                .data("nothing was changed")
+                .hint(format!("add the section [{kind}] to lyrox.toml, or remove the folder")));
             }
             _ => {
                 return Err(Error::new(Code::FileName, format!("`{here}` fits no form of a seed"))

@@ -204,7 +204,10 @@ fn node(shown: &str, text: &str, value: Spanned<DeValue<'_>>) -> Result<Node> {
         }
         DeValue::Float(number) => {
             let digits = number.as_str().trim_start_matches('+').to_owned();
-            NodeKind::Float(digits.parse().map_err(|_| refuse("the number cannot be read", "write it as a string"))?, digits)
+            NodeKind::Float(
+                digits.parse().map_err(|_| refuse("the number cannot be read", "write it as a string"))?,
+                digits,
+            )
         }
         DeValue::Array(items) => {
             NodeKind::List(items.into_iter().map(|item| node(shown, text, item)).collect::<Result<_>>()?)
@@ -295,7 +298,12 @@ fn rows(source: &Arc<Source>, node: &Node) -> Result<Vec<Row>> {
             source: source.clone(),
         };
         let offset = header(&source.text, node.offset, name);
-        rows.push(Row { name: name.clone(), fields: fields.iter().map(field).collect(), source: source.clone(), offset });
+        rows.push(Row {
+            name: name.clone(),
+            fields: fields.iter().map(field).collect(),
+            source: source.clone(),
+            offset,
+        });
     }
     Ok(rows)
 }
@@ -323,7 +331,8 @@ mod tests {
 
     #[test]
     fn rows_keep_the_order_of_the_file_and_know_their_places() {
-        let read = table("key = [\"email\"]\n[rows.zoe]\nemail = \"z\"\nage = 3\n\n[rows.ana]\nemail = \"a\"\n").expect("rows");
+        let read = table("key = [\"email\"]\n[rows.zoe]\nemail = \"z\"\nage = 3\n\n[rows.ana]\nemail = \"a\"\n")
+            .expect("rows");
         assert_eq!(read.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["zoe", "ana"]);
         assert_eq!(read.rows[0].fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["email", "age"]);
         assert_eq!(read.rows[1].place().to_string(), "User.toml:6:7");

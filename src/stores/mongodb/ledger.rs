@@ -74,10 +74,12 @@ impl Books {
     /// The driver's, `LYX-LEDGER-NEWER` or `LYX-LEDGER-DAMAGED`.
     pub async fn read(&self) -> Result<Ledger, Trouble> {
         let pipeline = vec![
-            doc! { "$match": { "_id": { "$in": ["environment", "layout", "resetting"] } } },
+            doc! { "$match": { "_id": { "$in": ["environment", "layout", "resetting", self.snapshot_id()] } } },
             doc! { "$unionWith": { "coll": MIGRATIONS, "pipeline": [
                 { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
             ] } },
+            // Only `kept` and `text` want these, and they may be long.
+            doc! { "$project": { "snapshot": 0, "text": 0 } },
         ];
         let found: Vec<Document> = self.collection(META).aggregate(pipeline).await?.try_collect().await?;
         let mut ledger = Ledger::default();
@@ -98,6 +100,9 @@ impl Books {
                     }
                 }
                 Some(Bson::String(id)) if id == "resetting" => ledger.is_resetting = true,
+                Some(Bson::Document(id)) if id.contains_key("snapshot") => {
+                    ledger.snapshot_head = document.get_str("head").ok().map(str::to_owned);
+                }
                 _ => ledger.rows.push(row(document)?),
             }
         }
@@ -105,6 +110,15 @@ impl Books {
         ledger.is_empty = ledger.rows.is_empty()
             && self.database.list_collection_names().await?.iter().all(|name| catalog::is_own(name));
         Ok(ledger)
+    }
+
+    /// The text that was applied under a version.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn text(&self, version: &Version) -> mongodb::error::Result<Option<String>> {
+        let row = self.collection(MIGRATIONS).find_one(doc! { "_id": self.id(version) }).await?;
+        Ok(row.and_then(|row| packed::unpack(row.get_binary_generic("text").ok()?)))
     }
 
     /// Makes the ledger's collections and writes the mark where there is none.
@@ -151,7 +165,8 @@ impl Books {
     /// The driver's.
     pub async fn keep(&self, snapshot: &Snapshot) -> Result<(), Trouble> {
         let json = serde_json::to_string(snapshot).map_err(|_| Error::bug("a snapshot is no JSON"))?;
-        let update = doc! { "$set": { "snapshot": json }, "$currentDate": { "since": true } };
+        let update =
+            doc! { "$set": { "snapshot": json, "head": snapshot.head.as_str() }, "$currentDate": { "since": true } };
         self.collection(META).update_one(doc! { "_id": self.snapshot_id() }, update).upsert(true).await?;
         Ok(())
     }
@@ -242,7 +257,7 @@ pub fn row(document: &Document) -> Result<Row> {
         store: StoreKind::Mongodb,
         name: text("name")?,
         checksum: text("checksum")?,
-        text: document.get_binary_generic("text").ok().and_then(|bytes| packed::unpack(bytes)),
+        text: None,
         state: document.get_str("state").ok().and_then(State::parse).ok_or_else(|| damaged(&what, "state"))?,
         steps_done: count("steps_done")?,
         steps_total: count("steps_total")?,

@@ -197,15 +197,22 @@ impl MongodbLoader<'_> {
                 };
                 let reply = reply.map_err(|error| Sent::Driver(error, part[0].place.clone()))?;
                 if let Some(refused) = refusal_in_reply(&reply) {
-                    let at = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()?.get_i32("index").ok());
+                    let at = reply
+                        .get_array("writeErrors")
+                        .ok()
+                        .and_then(|errors| errors.first()?.as_document()?.get_i32("index").ok());
                     let at = at.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
                     let write = part.get(at).unwrap_or(&part[0]);
                     // The server counts items within the command; the place says more.
                     let text = refused.text.split_once(": ").filter(|(item, _)| item.starts_with("item "));
-                    let refused = super::error::Refusal { text: text.map_or(refused.text.clone(), |(_, text)| text.into()), ..refused };
-                    let mut error = Error::new(Code::SeedFailed, format!("MongoDB refused a document of `{}`", write.collection))
-                        .why(refused.shown())
-                        .at(write.place.clone());
+                    let refused = super::error::Refusal {
+                        text: text.map_or(refused.text.clone(), |(_, text)| text.into()),
+                        ..refused
+                    };
+                    let mut error =
+                        Error::new(Code::SeedFailed, format!("MongoDB refused a document of `{}`", write.collection))
+                            .why(refused.shown())
+                            .at(write.place.clone());
                     if refused.code == 121 {
                         error = error.hint("the collection's validator wants it otherwise: mend the row");
                     } else if refused.code == 11000 {
@@ -231,7 +238,8 @@ impl MongodbLoader<'_> {
                 }
                 Err(sent) => {
                     let _ = session.abort_transaction().await;
-                    let may_retry = matches!(&sent, Sent::Driver(error, _) if error.contains_label("TransientTransactionError"));
+                    let may_retry =
+                        matches!(&sent, Sent::Driver(error, _) if error.contains_label("TransientTransactionError"));
                     if may_retry && attempt < RETRIES {
                         tokio::time::sleep(std::time::Duration::from_millis(50 << attempt)).await;
                         continue;
@@ -259,7 +267,9 @@ enum Sent {
 
 fn filter(key: &[String], keys: &[Vec<Bson>]) -> Document {
     match key {
-        [name] => doc! { name: { "$in": keys.iter().filter_map(|values| values.first().cloned()).collect::<Vec<_>>() } },
+        [name] => {
+            doc! { name: { "$in": keys.iter().filter_map(|values| values.first().cloned()).collect::<Vec<_>>() } }
+        }
         _ => doc! { "$or": keys.iter().map(|values| Bson::Document(exact(key, values))).collect::<Vec<_>>() },
     }
 }
@@ -373,7 +383,11 @@ impl Loader for MongodbLoader<'_> {
             let values = probe.key.iter().map(|value| bson(value, &probe.place)).collect::<Result<Vec<_>>>()?;
             keys.push(Bson::Document(exact(key, &values)));
         }
-        let others = if keys.is_empty() { doc! {} } else { doc! { "$nor": keys } };
+        let others = if keys.is_empty() {
+            doc! {}
+        } else {
+            doc! { "$nor": keys }
+        };
         let collection = self.store.connected().database.collection::<Document>(&shape.target);
         let count = collection.count_documents(others.clone()).await;
         let count = count.map_err(|error| self.failed(&format!("read `{}`", shape.target), &error))?;
@@ -402,7 +416,9 @@ impl Loader for MongodbLoader<'_> {
                 Err(error) => refusal(error),
             };
             let failed = match (reply, refused) {
-                (_, Some(refused)) => Error::new(Code::SeedFailed, format!("`{}` failed", script.shown)).why(refused.shown()),
+                (_, Some(refused)) => {
+                    Error::new(Code::SeedFailed, format!("`{}` failed", script.shown)).why(refused.shown())
+                }
                 (Err(error), None) => self.failed("run a script", &error),
                 (Ok(_), None) => continue,
             };
@@ -443,7 +459,10 @@ impl Loader for MongodbLoader<'_> {
         }
         // A single server: what can be refused is refused before the other stores commit.
         let sent = self.send(&held, None).await;
-        sent.map_err(|sent| self.told(sent).data("MongoDB has no transactions here: rows before this one stay; nothing else was changed"))
+        sent.map_err(|sent| {
+            self.told(sent)
+                .data("MongoDB has no transactions here: rows before this one stay; nothing else was changed")
+        })
     }
 
     async fn commit(&mut self) -> Result<()> {

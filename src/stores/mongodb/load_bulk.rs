@@ -19,7 +19,8 @@ impl MongodbLoader<'_> {
         let first = collection.find_one(doc! {}).await;
         let is_empty = first.map_err(|error| self.failed(&format!("read `{}`", load.shape.target), &error))?.is_none();
         // Without a key, ids follow from the file's content and the line: a run that was cut short goes on.
-        let origin = Origin { project: load.checksum, tenant: "", store: StoreKind::Mongodb, target: &load.shape.target };
+        let origin =
+            Origin { project: load.checksum, tenant: "", store: StoreKind::Mongodb, target: &load.shape.target };
         let is_keyless = load.key.is_empty();
         let own = ["_id".to_owned()];
         let key: &[String] = if is_keyless { &own } else { load.key };
@@ -76,10 +77,13 @@ impl MongodbLoader<'_> {
         if self.read(load.shape, &["_id".to_owned()], &[probe]).await?.first().is_some_and(Option::is_some) {
             return Ok(());
         }
-        Err(Error::new(Code::SeedFile, format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target))
-            .why("without `_id` or one unique index in its fields, new documents cannot be told from stored ones")
-            .at(Place::file(&load.file.shown))
-            .hint("give the documents an `_id`, or make a unique index in a migration"))
+        Err(Error::new(
+            Code::SeedFile,
+            format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target),
+        )
+        .why("without `_id` or one unique index in its fields, new documents cannot be told from stored ones")
+        .at(Place::file(&load.file.shown))
+        .hint("give the documents an `_id`, or make a unique index in a migration"))
     }
 
     async fn load_batch(

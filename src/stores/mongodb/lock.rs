@@ -7,7 +7,7 @@ use mongodb::error::Result;
 use mongodb::options::ReturnDocument;
 
 use crate::stores::LockAnswer;
-use crate::stores::lease::{Heartbeat, LEASE, holder};
+use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
 
 /// The one lock document.
 const ID: &str = "lock";
@@ -21,14 +21,31 @@ pub struct Held {
     heartbeat: Heartbeat,
 }
 
-/// Takes the lock if it is free or its lease has ended. One write decides, on the server's clock.
+/// Takes the lock if it is free, its lease has ended, or its holder was a process of this machine that is
+/// gone. One write decides, on the server's clock.
 ///
 /// # Errors
 /// The driver's.
 pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Result<(LockAnswer, Option<Held>)> {
+    let (answer, held, dead) = take(collection, project, None).await?;
+    match dead {
+        Some(token) => take(collection, project, Some(&token)).await.map(|(answer, held, _)| (answer, held)),
+        None => Ok((answer, held)),
+    }
+}
+
+/// Tries once; the lock with the token `dead` counts as free. The third answer is the token of a holder
+/// that is gone.
+async fn take(
+    collection: &Collection<Document>,
+    project: &str,
+    dead: Option<&str>,
+) -> Result<(LockAnswer, Option<Held>, Option<String>)> {
     let token = uuid::Uuid::new_v4().to_string();
     let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-    let is_free = doc! { "$lte": [{ "$ifNull": ["$expires", Bson::DateTime(DateTime::from_millis(0))] }, "$$NOW"] };
+    let is_over = doc! { "$lte": [{ "$ifNull": ["$expires", Bson::DateTime(DateTime::from_millis(0))] }, "$$NOW"] };
+    let is_dead = doc! { "$eq": ["$token", { "$literal": dead.unwrap_or_default() }] };
+    let is_free = doc! { "$or": [is_over, is_dead] };
     let taken = doc! {
         "_id": "$_id",
         "token": { "$literal": token.as_str() },
@@ -36,6 +53,7 @@ pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Resul
         "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
         "project": { "$literal": project },
         "holder": { "$literal": holder() },
+        "process": { "$literal": identity() },
         "since": "$$NOW",
         "expires": { "$add": ["$$NOW", lease] },
     };
@@ -57,7 +75,8 @@ pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Resul
         let holder = found.get_str("holder").unwrap_or("another run");
         let since = found.get_datetime("since").ok().and_then(|since| since.try_to_rfc3339_string().ok());
         let since = since.map_or(String::new(), |since| format!(", since {since}"));
-        return Ok((LockAnswer::Held(format!("{holder}{since}")), None));
+        let dead = found.get_str("process").is_ok_and(has_ended).then(|| found.get_str("token").ok()).flatten();
+        return Ok((LockAnswer::Held(format!("{holder}{since}")), None, dead.map(str::to_owned)));
     }
     let heartbeat = {
         let (collection, token) = (collection.clone(), token.clone());
@@ -66,7 +85,7 @@ pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Resul
             async move { renew(&collection, &token).await.ok().map(|now| now.is_some()) }
         })
     };
-    Ok((LockAnswer::Obtained, Some(Held { token, collection: collection.clone(), heartbeat })))
+    Ok((LockAnswer::Obtained, Some(Held { token, collection: collection.clone(), heartbeat }), None))
 }
 
 /// Renews the lease and answers the server's time; nothing where it has become another's.
@@ -99,7 +118,7 @@ impl Held {
         let Self { token, collection, heartbeat } = self;
         drop(heartbeat);
         // The document stays, so that the count of takings goes on.
-        let freed = vec![doc! { "$unset": ["token", "holder", "since", "expires"] }];
+        let freed = vec![doc! { "$unset": ["token", "holder", "process", "since", "expires"] }];
         collection.update_one(doc! { "_id": ID, "token": token }, freed).await.map(|_| ())
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
+use crate::project::migration::Version;
 use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
@@ -96,6 +97,10 @@ impl Store for MongodbStore {
 
     async fn ledger(&mut self) -> Result<Ledger> {
         self.books.read().await.map_err(self.troubled("read the ledger"))
+    }
+
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        self.books.text(version).await.map_err(self.failed("read the ledger"))
     }
 
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
@@ -186,6 +191,10 @@ impl Store for MongodbStore {
 
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
         wipe::holdings(&self.books).await.map_err(self.troubled("list what a reset would remove"))
+    }
+
+    async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
+        wipe::begin(&self.books).await.map_err(self.failed("begin the reset"))
     }
 
     async fn wipe(&mut self, _permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {

@@ -78,14 +78,22 @@ fn logins(owned: &BTreeSet<String>) -> impl Iterator<Item = (&'static str, Strin
     })
 }
 
+/// Writes the resetting state.
+///
+/// # Errors
+/// The driver's.
+pub async fn begin(books: &Books) -> mongodb::error::Result<()> {
+    let resetting = doc! { "$currentDate": { "since": true } };
+    books.collection(META).update_one(doc! { "_id": "resetting" }, resetting).upsert(true).await.map(|_| ())
+}
+
 /// Removes what the project owns, then its rows and snapshot; mark, events and lock stay. Running it
 /// again finishes it. Answers how many objects were removed.
 ///
 /// # Errors
 /// The driver's, or `LYX-LOCK-LOST`.
 pub async fn wipe(books: &Books, lock: &Held, include_foreign: bool, events: &dyn Events) -> Result<u64, Trouble> {
-    let resetting = doc! { "$currentDate": { "since": true } };
-    books.collection(META).update_one(doc! { "_id": "resetting" }, resetting).upsert(true).await?;
+    begin(books).await?;
     let owned = owned(books).await?;
     let mut doomed: Vec<Listed> = catalog::list(&books.database).await?;
     doomed.retain(|listed| {

@@ -14,7 +14,7 @@ use super::RedisStore;
 use super::error::{Refusal, refusal, work_error};
 use super::words::split;
 use crate::config::Period;
-use crate::config::file::{KeyType, Keyspace};
+use crate::config::file::Keyspace;
 use crate::engine::event::{Event, Events};
 use crate::engine::seed::bulk::Rows;
 use crate::error::{Code, Error, Place, Result};
@@ -123,8 +123,7 @@ impl RedisLoader<'_> {
             for (key, ..) in there.iter().filter(|(_, kind, _)| is_right(kind)) {
                 second.add_command(value::read_command(keyspace.kind, key));
             }
-            let mut values =
-                if second.is_empty() { Vec::new() } else { self.ask(&second).await? }.into_iter();
+            let mut values = if second.is_empty() { Vec::new() } else { self.ask(&second).await? }.into_iter();
             for (key, kind, life) in there {
                 let value = if is_right(&kind) { values.next() } else { None };
                 let value = value.map(|value| value::read(keyspace.kind, value));
@@ -135,9 +134,7 @@ impl RedisLoader<'_> {
     }
 
     fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<Written> {
-        let refuse = |what: String| {
-            Error::new(Code::SeedFile, what).at(row.place.clone()).data("nothing was changed")
-        };
+        let refuse = |what: String| Error::new(Code::SeedFile, what).at(row.place.clone()).data("nothing was changed");
         let key = self
             .key(keyspace, |name| row.fields.get(name).cloned())
             .ok_or_else(|| refuse(format!("a row of `{}` lacks a part of `{}`", shape.target, keyspace.pattern)))?;
@@ -194,9 +191,8 @@ impl RedisLoader<'_> {
         }
         let replies: redis::RedisResult<Vec<redis::RedisResult<Value>>> = pipeline.query_async(&mut link).await;
         let replies = replies.map_err(|error| {
-            self.failed("write keys", &error).data_if_none(
-                "Redis may have some of the keys; running it again writes what is missing",
-            )
+            self.failed("write keys", &error)
+                .data_if_none("Redis may have some of the keys; running it again writes what is missing")
         })?;
         for ((place, _), reply) in held.iter().zip(replies) {
             if let Err(error) = reply {
@@ -265,12 +261,29 @@ impl RedisLoader<'_> {
                     .at(place.clone())
                     .data("nothing was changed")
             };
-            let words = split(&line.replace("{{prefix}}", self.store.prefix())).map_err(|error| wrong(error.to_string()))?;
-            let name = words.first().map(|word| String::from_utf8_lossy(&word.bytes).to_uppercase()).unwrap_or_default();
+            let words =
+                split(&line.replace("{{prefix}}", self.store.prefix())).map_err(|error| wrong(error.to_string()))?;
+            let name =
+                words.first().map(|word| String::from_utf8_lossy(&word.bytes).to_uppercase()).unwrap_or_default();
             let is_refused = matches!(
                 name.as_str(),
-                "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE"
-                    | "MONITOR" | "FLUSHALL" | "FLUSHDB" | "SHUTDOWN" | "QUIT" | "RESET" | "HELLO" | "AUTH" | "SELECT"
+                "MULTI"
+                    | "EXEC"
+                    | "DISCARD"
+                    | "WATCH"
+                    | "UNWATCH"
+                    | "SUBSCRIBE"
+                    | "PSUBSCRIBE"
+                    | "SSUBSCRIBE"
+                    | "MONITOR"
+                    | "FLUSHALL"
+                    | "FLUSHDB"
+                    | "SHUTDOWN"
+                    | "QUIT"
+                    | "RESET"
+                    | "HELLO"
+                    | "AUTH"
+                    | "SELECT"
             );
             if is_refused {
                 return Err(wrong(format!("{name} is not for a seed: it changes the connection or the whole server")));
@@ -306,13 +319,16 @@ impl Loader for RedisLoader<'_> {
         let shape = |target: &String| {
             let mut shape = Shape { target: target.clone(), ..Shape::default() };
             match self.terms.keyspaces.get(target) {
-                None => shape.near = nearest(target, self.terms.keyspaces.keys().map(String::as_str)).map(str::to_owned),
+                None => {
+                    shape.near = nearest(target, self.terms.keyspaces.keys().map(String::as_str)).map(str::to_owned)
+                }
                 Some(keyspace) => {
                     shape.exists = true;
                     shape.identity = placeholders(&keyspace.pattern);
                     let names = shape.identity.iter().cloned().chain(["value".to_owned(), "ttl".to_owned()]);
                     let takes_tables = true;
-                    shape.fields = Some(names.map(|name| FieldShape { name, takes_tables, ..FieldShape::default() }).collect());
+                    shape.fields =
+                        Some(names.map(|name| FieldShape { name, takes_tables, ..FieldShape::default() }).collect());
                 }
             }
             shape
@@ -320,7 +336,13 @@ impl Loader for RedisLoader<'_> {
         Ok(targets.iter().map(shape).collect())
     }
 
-    async fn find(&mut self, shape: &Shape, key: &[String], _: &[String], probes: &[Probe]) -> Result<Vec<Option<Found>>> {
+    async fn find(
+        &mut self,
+        shape: &Shape,
+        key: &[String],
+        _: &[String],
+        probes: &[Probe],
+    ) -> Result<Vec<Option<Found>>> {
         let keyspace = self.keyspace(shape)?;
         let mut keys = Vec::with_capacity(probes.len());
         for probe in probes {
@@ -392,10 +414,8 @@ impl Loader for RedisLoader<'_> {
             if records.is_empty() {
                 return Ok(done);
             }
-            let keys: Vec<String> = records
-                .iter()
-                .filter_map(|row| self.key(&keyspace, |name| row.fields.get(name).cloned()))
-                .collect();
+            let keys: Vec<String> =
+                records.iter().filter_map(|row| self.key(&keyspace, |name| row.fields.get(name).cloned())).collect();
             self.found.clear();
             self.look_at(&keyspace, &keys).await?;
             for record in &records {
@@ -461,6 +481,5 @@ mod tests {
         assert_eq!(placeholders("cache:{company}:{id}"), ["company", "id"]);
         assert!(placeholders("config").is_empty());
         assert_eq!(escaped("a*[b]"), "a\\*\\[b\\]");
-        assert_eq!(KeyType::Zset.name(), "zset");
     }
 }

@@ -170,7 +170,11 @@ impl Wish {
             KeyType::Set => list(value).filter(|items| !items.is_empty()).map(Self::Set),
             KeyType::Zset => value.as_object().filter(|table| !table.is_empty()).and_then(|table| {
                 let score = |value: &Json| value.as_f64().or_else(|| text(value).parse().ok());
-                table.iter().map(|(name, value)| Some((name.clone(), score(value)?))).collect::<Option<Vec<_>>>().map(Self::Sorted)
+                table
+                    .iter()
+                    .map(|(name, value)| Some((name.clone(), score(value)?)))
+                    .collect::<Option<Vec<_>>>()
+                    .map(Self::Sorted)
             }),
             KeyType::Stream => value
                 .as_array()
@@ -214,11 +218,16 @@ impl Wish {
                 let differs = |field: &&(String, String)| {
                     stored.and_then(|stored| stored.get(&field.0)).and_then(Json::as_str) != Some(field.1.as_str())
                 };
-                one(cmd("HSET").arg(key), fields.iter().filter(differs).flat_map(|(name, value)| [name.clone(), value.clone()]))
+                one(
+                    cmd("HSET").arg(key),
+                    fields.iter().filter(differs).flat_map(|(name, value)| [name.clone(), value.clone()]),
+                )
             }
             Self::Set(members) => {
                 let is_missing = |member: &&String| {
-                    !stored.and_then(Json::as_array).is_some_and(|items| items.iter().any(|item| item == member.as_str()))
+                    !stored
+                        .and_then(Json::as_array)
+                        .is_some_and(|items| items.iter().any(|item| item == member.as_str()))
                 };
                 one(cmd("SADD").arg(key), members.iter().filter(is_missing).cloned())
             }
@@ -273,10 +282,14 @@ mod tests {
         let stored = stored.map(|(value, life)| Stored { kind: kind.name().into(), life, value: Some(value) });
         let commands = Wish::read(kind, &wanted).expect("a value").commands("k", stored.as_ref(), life);
         let words = |command: &Cmd| {
-            command.args_iter().map(|word| match word {
-                redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                _ => "?".into(),
-            }).collect::<Vec<_>>().join(" ")
+            command
+                .args_iter()
+                .map(|word| match word {
+                    redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    _ => "?".into(),
+                })
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         commands.iter().map(words).collect()
     }
@@ -285,12 +298,17 @@ mod tests {
     fn only_what_differs_is_sent() {
         let hash = || json!({ "a": "1", "b": true });
         assert_eq!(shown(KeyType::Hash, hash(), None, Some(10)), ["HSET k a 1 b true", "PEXPIRE k 10"]);
-        assert_eq!(shown(KeyType::Hash, hash(), Some((json!({ "a": "1", "b": "false", "c": "x" }), 5)), Some(10)), ["HSET k b true"]);
+        assert_eq!(
+            shown(KeyType::Hash, hash(), Some((json!({ "a": "1", "b": "false", "c": "x" }), 5)), Some(10)),
+            ["HSET k b true"]
+        );
         assert!(shown(KeyType::Hash, hash(), Some((json!({ "a": "1", "b": "true" }), 5)), Some(10)).is_empty());
         assert!(shown(KeyType::Zset, json!({ "m": 1.5 }), Some((json!({ "m": 1.5 }), -1)), None).is_empty());
         assert_eq!(shown(KeyType::Set, json!(["a", "b"]), Some((json!(["b"]), -1)), None), ["SADD k a"]);
         assert_eq!(shown(KeyType::List, json!(["a", 2]), Some((json!(["a"]), -1)), None), ["DEL k", "RPUSH k a 2"]);
-        assert!(shown(KeyType::String, json!({ "b": 1, "a": 2 }), Some((json!({ "a": 2, "b": 1 }), -1)), None).is_empty());
+        assert!(
+            shown(KeyType::String, json!({ "b": 1, "a": 2 }), Some((json!({ "a": 2, "b": 1 }), -1)), None).is_empty()
+        );
         assert!(shown(KeyType::Stream, json!([{ "a": 1 }]), Some((json!([{ "a": "1" }]), -1)), None).is_empty());
     }
 

@@ -4,7 +4,8 @@ pub mod connect;
 pub mod error;
 pub mod link;
 pub mod load;
-pub mod words;
+
+pub use crate::project::words;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;

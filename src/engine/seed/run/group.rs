@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use serde_json::Value as Json;
 
-use super::{Batch, Error, Failure, Fields, Mode, Probe, Record, Reference, Result, Run, Sheet, Written, is_same, plain};
+use super::{
+    Batch, Error, Failure, Fields, Mode, Probe, Record, Reference, Result, Run, Sheet, Written, is_same, plain,
+};
 use crate::engine::seed::terms::Term;
 use crate::error::Code;
 use crate::kind::StoreKind;
@@ -100,12 +102,16 @@ impl Run<'_> {
             for line in 0..self.sheets[at].lines.len() {
                 let probe = self.probe(at, line).map_err(|error| self.failed(at, error))?;
                 let Some(probe) = probe else { continue };
-                let key: Vec<String> = probe.key.iter().map(|value| plain(value).unwrap_or_else(|| value.to_string())).collect();
+                let key: Vec<String> =
+                    probe.key.iter().map(|value| plain(value).unwrap_or_else(|| value.to_string())).collect();
                 if let Some(other) = seen.insert(key.join("\0"), line) {
                     let sheet = &self.sheets[at];
                     let error = Error::new(
                         Code::SeedFile,
-                        format!("rows `{}` and `{}` have the same key", sheet.lines[other].row.name, sheet.lines[line].row.name),
+                        format!(
+                            "rows `{}` and `{}` have the same key",
+                            sheet.lines[other].row.name, sheet.lines[line].row.name
+                        ),
                     )
                     .why(format!("both are the row with this {}", crate::stores::load::quoted(&sheet.key)))
                     .at(sheet.lines[line].row.place())
@@ -182,7 +188,9 @@ impl Run<'_> {
         }
         let row = sheet.lines[line].row;
         Err(Error::new(Code::SeedFailed, format!("row `{}` belongs to another tenant", row.name))
-            .why(format!("the stored row with its key has another `{column}`; an upsert never moves a row between tenants"))
+            .why(format!(
+                "the stored row with its key has another `{column}`; an upsert never moves a row between tenants"
+            ))
             .at(row.place())
             .hint(format!("make `{column}` part of the key, or delete the stored row first")))
     }
@@ -204,7 +212,10 @@ impl Run<'_> {
                 .iter()
                 .copied()
                 .filter(|&(at, line)| {
-                    self.sheets[at].lines[line].references().iter().all(|reference| self.is_or_comes(reference, members, &ready))
+                    self.sheets[at].lines[line]
+                        .references()
+                        .iter()
+                        .all(|reference| self.is_or_comes(reference, members, &ready))
                 })
                 .collect();
             ready = kept;
@@ -220,9 +231,12 @@ impl Run<'_> {
             if sheet.table.store != reference.store || sheet.table.target != reference.target {
                 return true;
             }
-            sheet.lines.iter().enumerate().filter(|(_, line)| line.row.name == reference.row).all(|(index, line)| {
-                line.is_done || line.found.is_some() || ready.contains(&(at, index))
-            })
+            sheet
+                .lines
+                .iter()
+                .enumerate()
+                .filter(|(_, line)| line.row.name == reference.row)
+                .all(|(index, line)| line.is_done || line.found.is_some() || ready.contains(&(at, index)))
         })
     }
 
@@ -269,10 +283,11 @@ impl Run<'_> {
 
     fn stuck(&self, (at, line): At) -> Failure {
         let row = self.sheets[at].lines[line].row;
-        let error = Error::new(Code::SeedReference, format!("row `{}` and what it refers to need each other", row.name))
-            .why("neither can be written first: the columns may not be empty, and the server gives the ids")
-            .at(row.place())
-            .hint("give the rows their ids in the file, or let one of the columns be empty");
+        let error =
+            Error::new(Code::SeedReference, format!("row `{}` and what it refers to need each other", row.name))
+                .why("neither can be written first: the columns may not be empty, and the server gives the ids")
+                .at(row.place())
+                .hint("give the rows their ids in the file, or let one of the columns be empty");
         self.failed(at, error)
     }
 
@@ -357,15 +372,21 @@ impl Run<'_> {
         };
         let is_referred = |line: usize| {
             let name = &sheet.lines[line].row.name;
-            self.sheets.iter().flat_map(|other| &other.lines).flat_map(|line| {
-                line.terms.iter().flat_map(|(_, term)| {
-                    let mut references = Vec::new();
-                    term.references(&mut references);
-                    references
+            self.sheets
+                .iter()
+                .flat_map(|other| &other.lines)
+                .flat_map(|line| {
+                    line.terms.iter().flat_map(|(_, term)| {
+                        let mut references = Vec::new();
+                        term.references(&mut references);
+                        references
+                    })
                 })
-            }).any(|reference| {
-                reference.store == sheet.table.store && reference.target == sheet.table.target && reference.row == *name
-            })
+                .any(|reference| {
+                    reference.store == sheet.table.store
+                        && reference.target == sheet.table.target
+                        && reference.row == *name
+                })
         };
         let open: Vec<usize> = lines.iter().copied().filter(|&line| !is_known(line) && is_referred(line)).collect();
         // Only PostgreSQL fills in what was not given.
@@ -377,7 +398,9 @@ impl Run<'_> {
             let probe = self.probe(at, line).map_err(|error| self.failed(at, error))?;
             probes.extend(probe);
         }
-        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == sheet.table.store) else { return Ok(()) };
+        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == sheet.table.store) else {
+            return Ok(());
+        };
         let answer = loader.find(&sheet.shape, &sheet.key, &sheet.wanted, &probes).await;
         let found = answer.map_err(|error| self.failed(at, error))?;
         for (line, found) in open.into_iter().zip(found) {
@@ -411,7 +434,9 @@ impl Run<'_> {
                 continue;
             }
             let sheet = &self.sheets[at];
-            let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == sheet.table.store) else { continue };
+            let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == sheet.table.store) else {
+                continue;
+            };
             let batch = Batch { shape: &sheet.shape, key: &sheet.key, rows };
             // These rows are counted already, as created.
             let answer = loader.write(&[batch]).await;

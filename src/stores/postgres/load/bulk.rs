@@ -40,10 +40,13 @@ impl PostgresLoader<'_> {
         let columns = names.iter().map(Ident::to_string).collect::<Vec<_>>().join(", ");
         let is_empty = self.is_empty(&table).await?;
         if load.key.is_empty() && !is_empty && !load.shape.is_guarded {
-            return Err(Error::new(Code::SeedFile, format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target))
-                .why("without a primary key or one unique index in its columns, new rows cannot be told from stored ones")
-                .at(Place::file(&load.file.shown))
-                .hint("add the key's column to the file, or make a unique index in a migration"));
+            return Err(Error::new(
+                Code::SeedFile,
+                format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target),
+            )
+            .why("without a primary key or one unique index in its columns, new rows cannot be told from stored ones")
+            .at(Place::file(&load.file.shown))
+            .hint("add the key's column to the file, or make a unique index in a migration"));
         }
         if is_empty && !load.shape.is_guarded && load.file.format == Format::Csv {
             self.mark().await?;
@@ -123,7 +126,8 @@ impl PostgresLoader<'_> {
             sent += count as u64;
             if sent - told >= 1 << 20 {
                 told = sent;
-                let done = u64::try_from(u128::from(load.rows) * u128::from(sent) / u128::from(size)).unwrap_or(load.rows);
+                let done =
+                    u64::try_from(u128::from(load.rows) * u128::from(sent) / u128::from(size)).unwrap_or(load.rows);
                 progress(events, load, done);
             }
         }
@@ -160,7 +164,9 @@ impl PostgresLoader<'_> {
 
         let counts = self.merge_all(table, load, names).await?;
         self.note_bulk_sequences(table, load, STAGE).await?;
-        self.send(&format!("DROP TABLE {STAGE}")).await.map_err(|error| failed("the stage cannot be dropped", &error))?;
+        self.send(&format!("DROP TABLE {STAGE}"))
+            .await
+            .map_err(|error| failed("the stage cannot be dropped", &error))?;
         let note = load.shape.is_guarded.then(|| {
             "row-level security: staged, then inserted tenant by tenant instead of COPY into the table".to_owned()
         });
@@ -207,18 +213,14 @@ impl PostgresLoader<'_> {
         Ok(())
     }
 
-    async fn merge_all(
-        &mut self,
-        table: &Table,
-        load: &BulkLoad<'_>,
-        names: &[Ident],
-    ) -> Result<Counts> {
+    async fn merge_all(&mut self, table: &Table, load: &BulkLoad<'_>, names: &[Ident]) -> Result<Counts> {
         self.refuse_keyless(load).await?;
         let tenant_column = self.tenant_column(load);
         let tenants = match (&tenant_column, load.shape.is_guarded) {
             (Some(column), true) => {
                 let sql = format!("SELECT DISTINCT s.{column}::pg_catalog.text FROM {STAGE} s ORDER BY 1");
-                let rows = self.send(&sql).await.map_err(|error| failed("the tenants of the file cannot be read", &error))?;
+                let rows =
+                    self.send(&sql).await.map_err(|error| failed("the tenants of the file cannot be read", &error))?;
                 rows.iter().map(|row| Some(text(row, 0).unwrap_or_default())).collect()
             }
             _ => vec![None],
@@ -278,7 +280,9 @@ impl PostgresLoader<'_> {
         match rows.first().and_then(|row| text(row, 0)?.parse().ok()) {
             None => Ok(()),
             Some(line) => Err(Error::new(Code::SeedFailed, "a row belongs to another tenant")
-                .why(format!("the stored row with its key has another `{name}`; an upsert never moves a row between tenants"))
+                .why(format!(
+                    "the stored row with its key has another `{name}`; an upsert never moves a row between tenants"
+                ))
                 .at(self.record(load, line))),
         }
     }
@@ -377,7 +381,12 @@ fn merge(table: &Table, load: &BulkLoad<'_>, names: &[Ident], only: &str) -> Res
     let list = |before: &str| names.iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>().join(", ");
     let is_always = load.columns.iter().any(|name| table.columns.get(name).is_some_and(|column| column.is_always));
     let overriding = if is_always { " OVERRIDING SYSTEM VALUE" } else { "" };
-    let insert = format!("INSERT INTO {} ({}){overriding} SELECT {} FROM {STAGE} s WHERE %range%{only}", table.name, list(""), list("s."));
+    let insert = format!(
+        "INSERT INTO {} ({}){overriding} SELECT {} FROM {STAGE} s WHERE %range%{only}",
+        table.name,
+        list(""),
+        list("s.")
+    );
     if load.key.is_empty() {
         return Ok(Merge { update: None, insert: format!("{insert} ORDER BY s.{LINE}") });
     }

@@ -130,7 +130,9 @@ impl PostgresLoader<'_> {
             table.oid
         );
         let rows = self.send(&sql).await.unwrap_or_default();
-        rows.first().and_then(|row| text(row, 0)).unwrap_or_else(|| "no policy: there is none, so nothing passes".into())
+        rows.first()
+            .and_then(|row| text(row, 0))
+            .unwrap_or_else(|| "no policy: there is none, so nothing passes".into())
     }
 
     /// Whether there is a ledger of seeds; looked up once.
@@ -266,7 +268,7 @@ impl Loader for PostgresLoader<'_> {
             Err(error) => return Err(failed("the seeds cannot be committed", &error)),
         }
         // A script may have changed the session; the lock stays with it.
-        let settings = self.store.settings.sql();
+        let settings = self.store.settings.sql(&self.store.facts);
         self.send(&settings).await.map_err(|error| failed("the session cannot be set up again", &error))?;
         Ok(())
     }

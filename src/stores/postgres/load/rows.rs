@@ -60,7 +60,8 @@ impl Part<'_> {
         if self.columns.is_empty() {
             return Ok(format!("INSERT INTO {} DEFAULT VALUES", self.table.name));
         }
-        let is_always = self.columns.iter().any(|name| self.table.columns.get(name).is_some_and(|column| column.is_always));
+        let is_always =
+            self.columns.iter().any(|name| self.table.columns.get(name).is_some_and(|column| column.is_always));
         Ok(format!(
             "INSERT INTO {} ({}){} SELECT {} FROM {} ORDER BY e.ord",
             self.table.name,
@@ -108,7 +109,10 @@ impl PostgresLoader<'_> {
             let fields = if wanted.is_empty() {
                 "'{}'".to_owned()
             } else {
-                format!("(SELECT pg_catalog.to_jsonb(w) FROM (SELECT {}) w)::pg_catalog.text", list(&table, wanted, "t.")?)
+                format!(
+                    "(SELECT pg_catalog.to_jsonb(w) FROM (SELECT {}) w)::pg_catalog.text",
+                    list(&table, wanted, "t.")?
+                )
             };
             let sql = format!(
                 "SELECT e.ord, {fields} FROM {} JOIN {} AS t ON {}",
@@ -196,7 +200,8 @@ impl PostgresLoader<'_> {
             let mut by_tenant: BTreeMap<Option<String>, Vec<&Record>> = BTreeMap::new();
             for row in batch.rows.iter().filter(|row| !row.is_there) {
                 // Without policies the tenant matters only where rows of several tables come together.
-                let tenant = (batch.shape.is_guarded || batches.len() > 1).then(|| row.tenant.clone().unwrap_or_default());
+                let tenant =
+                    (batch.shape.is_guarded || batches.len() > 1).then(|| row.tenant.clone().unwrap_or_default());
                 by_tenant.entry(tenant).or_default().push(row);
             }
             for (tenant, rows) in by_tenant {
@@ -260,8 +265,9 @@ impl PostgresLoader<'_> {
             if let Some(tenant) = &tenant {
                 self.enter(tenant).await?;
             }
-            let values =
-                |indices: &[usize]| indices.iter().map(|at| Json::Object(batch.rows[*at].fields.clone())).collect::<Vec<_>>();
+            let values = |indices: &[usize]| {
+                indices.iter().map(|at| Json::Object(batch.rows[*at].fields.clone())).collect::<Vec<_>>()
+            };
             let compare = format!(
                 "SELECT e.ord FROM {} JOIN {} AS t ON {} WHERE {}",
                 source(&table, &values(&indices)),
@@ -285,7 +291,8 @@ impl PostgresLoader<'_> {
                 continue;
             }
             let set = |indices: &[usize]| -> Result<String> {
-                let set = columns.iter().map(|name| column(&table, name).map(|column| format!("{column} = i.{column}")));
+                let set =
+                    columns.iter().map(|name| column(&table, name).map(|column| format!("{column} = i.{column}")));
                 Ok(format!(
                     "UPDATE {} AS t SET {} FROM {} WHERE {}",
                     table.name,
@@ -309,7 +316,12 @@ impl PostgresLoader<'_> {
         Ok(())
     }
 
-    async fn blame_values(&mut self, table: &Table, batch: &Batch<'_>, indices: &[usize]) -> Option<crate::error::Place> {
+    async fn blame_values(
+        &mut self,
+        table: &Table,
+        batch: &Batch<'_>,
+        indices: &[usize],
+    ) -> Option<crate::error::Place> {
         for &index in indices {
             let sql = format!("SELECT i FROM {}", source(table, &[Json::Object(batch.rows[index].fields.clone())]));
             if self.attempt(&sql).await.is_err() {

@@ -68,7 +68,7 @@ impl PostgresLoader<'_> {
             }
         }
         // A dump empties the search path for the session; the run goes on with its own settings.
-        let settings = self.store.settings.sql();
+        let settings = self.store.settings.sql(&self.store.facts);
         self.send(&settings).await.map_err(|error| failed("the session cannot be set up again", &error))?;
         self.tenant = "\0".into();
         Ok(())
