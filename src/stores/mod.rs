@@ -6,6 +6,7 @@
 
 pub mod expand;
 pub mod lease;
+pub mod load;
 pub mod mongodb;
 pub mod packed;
 pub mod postgres;

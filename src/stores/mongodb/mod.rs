@@ -8,6 +8,7 @@ pub mod error;
 pub mod smoke;
 mod journal;
 mod ledger;
+pub mod load;
 mod lock;
 mod probe;
 pub mod query;

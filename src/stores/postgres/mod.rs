@@ -12,6 +12,7 @@ pub mod smoke;
 mod index;
 mod journal;
 mod ledger;
+pub mod load;
 pub mod lock;
 mod message;
 pub mod pooler;

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod error;
 pub mod smoke;
 pub mod link;
+pub mod load;
 
 pub use crate::project::words;
 pub mod query;
