@@ -1,14 +1,17 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
 mod config;
+mod connect_errors;
 mod crash;
 mod errors;
 mod generated;
 mod help;
 mod migrate;
+mod mongodb_store;
 mod postgres_store;
 mod reset;
 mod secrets;
 mod servers;
 mod setup;
+mod store_run;
 mod support;

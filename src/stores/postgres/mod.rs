@@ -2,17 +2,22 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 mod failure;
 mod grant;
 mod holdings;
 pub mod ident;
+pub mod smoke;
 mod index;
 mod journal;
 mod ledger;
+pub mod load;
 pub mod lock;
 mod message;
+pub mod pooler;
+pub mod query;
 mod script;
 pub mod splitter;
 mod transaction;

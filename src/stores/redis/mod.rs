@@ -1,6 +1,16 @@
-//! Redis: see the rooms below.
+//! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
-use crate::config::{Config, Target};
+pub mod check;
+pub mod connect;
+pub mod error;
+pub mod smoke;
+pub mod link;
+pub mod load;
+
+pub use crate::project::words;
+pub mod query;
+
+use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
@@ -9,13 +19,37 @@ use crate::engine::snapshot::Snapshot;
 use crate::error::Result;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
 
-/// A connected Redis.
-pub struct RedisStore {}
+/// A connected Redis or Valkey.
+pub struct RedisStore {
+    connected: connect::Connected,
+    endpoint: Endpoint,
+    prefix: String,
+}
 
 impl RedisStore {
     /// Connects.
-    pub async fn open(config: &Config, target: &Target) -> Result<Self> {
-        todo!("{config:?} {target:?}")
+    ///
+    /// # Errors
+    /// As [`connect::connect`].
+    pub async fn open(_config: &Config, target: &Target) -> Result<Self> {
+        let endpoint = target.direct.clone();
+        let connected = connect::connect(&endpoint, target.ca_file.as_deref()).await?;
+        Ok(Self { connected, endpoint, prefix: target.namespace.clone() })
+    }
+
+    /// The connection, for seeds, smoke tests and queries.
+    pub fn connected(&self) -> &connect::Connected {
+        &self.connected
+    }
+
+    /// Where it is connected to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What every key of the project begins with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 }
 
@@ -71,7 +105,5 @@ impl Store for RedisStore {
     async fn finish_reset(&mut self) -> Result<()> {
         todo!()
     }
-    async fn close(self) {
-        todo!()
-    }
+    async fn close(self) {}
 }

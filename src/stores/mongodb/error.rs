@@ -1,0 +1,256 @@
+//! MongoDB's errors in lyrox's words. The driver's own Display carries hex dumps of server replies and
+//! pieces of URLs: it is read here to tell causes apart, and never shown.
+
+use std::error::Error as _;
+
+use bson::{Bson, Document};
+use mongodb::error::{Error as Driver, ErrorKind, WriteFailure};
+
+use crate::config::Endpoint;
+use crate::error::{Code, Error};
+
+/// What the server refused, in its own words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The server's number.
+    pub code: i32,
+    /// The server's name of that number.
+    pub name: String,
+    /// Its message, and the details that a person needs.
+    pub text: String,
+}
+
+impl Refusal {
+    /// `message (Name, 86)`.
+    pub fn shown(&self) -> String {
+        if self.name.is_empty() {
+            format!("{} ({})", self.text, self.code)
+        } else {
+            format!("{} ({}, {})", self.text, self.name, self.code)
+        }
+    }
+}
+
+/// The refusal in a driver error; none where the server did not answer.
+pub fn refusal(error: &Driver) -> Option<Refusal> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => {
+            Some(Refusal { code: command.code, name: command.code_name.clone(), text: cleaned(&command.message, None) })
+        }
+        ErrorKind::Write(WriteFailure::WriteError(write)) => Some(Refusal {
+            code: write.code,
+            name: write.code_name.clone().unwrap_or_else(|| name_of(write.code).into()),
+            text: cleaned(&write.message, write.details.as_ref()),
+        }),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Some(Refusal {
+            code: concern.code,
+            name: concern.code_name.clone(),
+            text: cleaned(&concern.message, concern.details.as_ref()),
+        }),
+        ErrorKind::InsertMany(many) => {
+            let first = many.write_errors.as_ref().and_then(|errors| errors.first())?;
+            Some(Refusal {
+                code: first.code,
+                name: first.code_name.clone().unwrap_or_else(|| name_of(first.code).into()),
+                text: cleaned(&first.message, first.details.as_ref()),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The first error inside a reply that says `ok: 1`: `writeErrors` or `writeConcernError`.
+pub fn refusal_in_reply(reply: &Document) -> Option<Refusal> {
+    let inner = match reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        Some(Bson::Document(error)) => error,
+        _ => reply.get_document("writeConcernError").ok()?,
+    };
+    let code = inner.get("code").and_then(number).unwrap_or_default();
+    let name = inner.get_str("codeName").map_or_else(|_| name_of(code).to_owned(), str::to_owned);
+    let mut text = cleaned(inner.get_str("errmsg").unwrap_or_default(), inner.get_document("errInfo").ok());
+    if let Ok(index) = inner.get_i32("index") {
+        text = format!("item {}: {text}", index + 1);
+    }
+    Some(Refusal { code, name, text })
+}
+
+fn number(value: &Bson) -> Option<i32> {
+    match value {
+        Bson::Int32(number) => Some(*number),
+        Bson::Int64(number) => i32::try_from(*number).ok(),
+        #[allow(clippy::cast_possible_truncation, reason = "error numbers are small whole numbers")]
+        Bson::Double(number) => Some(*number as i32),
+        _ => None,
+    }
+}
+
+const fn name_of(code: i32) -> &'static str {
+    match code {
+        121 => "DocumentValidationFailure",
+        11000 => "DuplicateKey",
+        _ => "",
+    }
+}
+
+/// The message with what a validator found appended, cut to a length a person reads.
+fn cleaned(message: &str, details: Option<&Document>) -> String {
+    let mut text = message.to_owned();
+    let rules = details
+        .and_then(|details| details.get_document("details").ok())
+        .and_then(|details| details.get_array("schemaRulesNotSatisfied").ok());
+    if let Some(rules) = rules {
+        let rules: Vec<String> = rules.iter().map(|rule| rule.clone().into_relaxed_extjson().to_string()).collect();
+        text = format!("{text}: {}", rules.join(", "));
+    }
+    if text.chars().count() > 600 {
+        text = text.chars().take(600).chain("...".chars()).collect();
+    }
+    text
+}
+
+/// Whether the error means that no answer came: what was asked may or may not have happened.
+pub fn is_in_doubt(error: &Driver) -> bool {
+    matches!(
+        error.kind.as_ref(),
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::InvalidResponse { .. }
+    ) || matches!(refusal(error).map(|refusal| refusal.code), Some(91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436))
+}
+
+/// Why no server could be used, in lyrox's words.
+pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
+    let url = &endpoint.url;
+    let what = format!("cannot connect to MongoDB at {}", url.label());
+    let from = &endpoint.origin;
+    // Everything the driver knows, to tell causes apart; never shown.
+    let mut seen = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        seen.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    let has = |text: &str| seen.contains(text);
+
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => return login_error(endpoint, what),
+        ErrorKind::Command(command) => match command.code {
+            18 | 8000 => return login_error(endpoint, what),
+            13 if url.user().is_none() => {
+                return Error::new(Code::AuthMongodb, what)
+                    .why(format!("the server asks for a login and the URL has none ({from})"))
+                    .hint("lyrox url build writes a URL with user and password");
+            }
+            _ => {
+                let why = refusal(error).map(|refusal| refusal.shown()).unwrap_or_default();
+                return Error::new(Code::Protocol, what).why(why);
+            }
+        },
+        ErrorKind::InvalidArgument { .. } => return option_error(endpoint, &seen),
+        ErrorKind::DnsResolve { .. } => {
+            return Error::new(Code::ConnectName, what)
+                .why(format!("there is no SRV record for `{}` ({from})", url.host().name))
+                .hint("look for a typing error in the cluster's name, or whether the cluster is paused");
+        }
+        _ => {}
+    }
+    if has("authentication failed") || has("Authentication failed") || has("bad auth") {
+        return login_error(endpoint, what);
+    }
+    if has("certificate") || has("UnknownIssuer") || matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) {
+        let why = if has("UnknownIssuer") {
+            "the authority that signed the server's certificate is not known"
+        } else if has("NotValidForName") {
+            "the server's certificate is for another name"
+        } else if has("Expired") {
+            "the server's certificate has expired"
+        } else if has("No such file") {
+            "the file with the authority's certificate does not exist"
+        } else {
+            "the server's certificate or the TLS settings cannot be used"
+        };
+        return Error::new(Code::Tls, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
+    }
+    if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
+        return Error::new(Code::Tls, what)
+            .why("the URL asks for TLS and the server does not speak it")
+            .hint("take tls=true out of the URL if the server is meant to have none");
+    }
+    if has("Connection refused") {
+        return Error::new(Code::ConnectRefused, what)
+            .why(format!("nothing listens there ({from})"))
+            .hint("lyrox up starts local servers; lyrox ps shows them");
+    }
+    if has("failed to lookup address") || has("Name or service not known") || has("no address") {
+        return Error::new(Code::ConnectName, what).why(format!("a host name cannot be resolved ({from})"));
+    }
+    if has("ReplicaSetNoPrimary") || has("Set Name") {
+        let error = Error::new(Code::ConnectStarting, what);
+        return if url.option("replicaSet").is_some() {
+            error
+                .why("no primary answers under the replica set's name in the URL")
+                .hint("look at `replicaSet` in the URL, and whether the set has a primary")
+        } else {
+            error.why("the replica set has no primary now").hint("wait for the election and run it again")
+        };
+    }
+    if has("end of file") || has("UnexpectedEof") || has("reset by peer") || has("Broken pipe") {
+        let error = Error::new(Code::ConnectClosed, what).why("the server closed the connection");
+        return if url.tls() == crate::url::TlsMode::Off {
+            error.hint("if the server wants TLS, add tls=true to the URL")
+        } else {
+            error
+        };
+    }
+    if matches!(error.kind.as_ref(), ErrorKind::InvalidResponse { .. }) {
+        return Error::new(Code::Protocol, what).why("what answers there is not MongoDB");
+    }
+    Error::new(Code::ConnectTimeout, what)
+        .why(format!("no answer in time ({from})"))
+        .hint("let this machine's address in at the provider, or wake the cluster")
+}
+
+fn login_error(endpoint: &Endpoint, what: String) -> Error {
+    let url = &endpoint.url;
+    let user = url.user().unwrap_or("");
+    let from = &endpoint.origin;
+    if url.option("authSource").is_none() && url.database().is_some() && !url.is_srv() {
+        return Error::new(Code::AuthMongodb, what)
+            .why(format!(
+                "the server refused user `{user}`; without `authSource` it is looked for in database `{}` ({from})",
+                url.database().unwrap_or("admin")
+            ))
+            .hint("add authSource=admin to the URL if the user was created there, else look at the password");
+    }
+    Error::new(Code::AuthMongodb, what)
+        .why(format!("the server refused user `{user}` or its password ({from})"))
+        .hint("lyrox url inspect shows what user and authentication database the URL names")
+}
+
+fn option_error(endpoint: &Endpoint, seen: &str) -> Error {
+    let url = &endpoint.url;
+    let error = Error::new(Code::UrlInvalid, "the MongoDB URL cannot be used");
+    // Only the key is shown: the driver's text may hold the value.
+    match url.options().iter().find(|(key, _)| seen.to_lowercase().contains(&key.to_lowercase())) {
+        Some((key, _)) => error
+            .why(format!("the driver does not take the parameter `{key}` as it is ({})", endpoint.origin))
+            .hint(format!("mend or remove `{key}` after the `?` of the URL")),
+        None => error
+            .why(format!("the driver refuses a part of it ({})", endpoint.origin))
+            .hint("lyrox url inspect takes the URL apart"),
+    }
+}
+
+/// The error of a read or write of lyrox's own that the server refused or did not answer.
+pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
+    match refusal(error) {
+        Some(refusal) if refusal.code == 13 => Error::new(Code::Privilege, format!("cannot {doing}"))
+            .why(refusal.shown())
+            .hint("give the user the role readWrite and dbAdmin on the database"),
+        Some(refusal) => Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown()),
+        None => {
+            let cause = connect_error(endpoint, error);
+            let why = cause.why_text().unwrap_or("no answer").to_owned();
+            Error::new(cause.code(), format!("the connection to MongoDB was lost while lyrox tried to {doing}"))
+                .why(why)
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Redis' errors in lyrox's words.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::config::Endpoint;
+use crate::error::{Code, Error};
+use crate::url::TlsMode;
+
+/// What the server refused: its prefix word and its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `WRONGTYPE`, `NOPERM`, `ERR`, ...
+    pub word: String,
+    /// The rest.
+    pub text: String,
+}
+
+impl Refusal {
+    /// Reads the server's line: `WRONGTYPE Operation against ...`.
+    pub fn read(line: &str) -> Self {
+        let line = line.trim().trim_start_matches('-');
+        match line.split_once(' ') {
+            Some((word, text)) if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+                Self { word: word.to_owned(), text: text.to_owned() }
+            }
+            _ => Self { word: "ERR".into(), text: line.to_owned() },
+        }
+    }
+
+    /// `message (WRONGTYPE)`.
+    pub fn shown(&self) -> String {
+        let text: String = if self.text.chars().count() > 600 {
+            self.text.chars().take(600).chain("...".chars()).collect()
+        } else {
+            self.text.clone()
+        };
+        if text.is_empty() { self.word.clone() } else { format!("{text} ({})", self.word) }
+    }
+
+    /// What a person can do about it, for the prefixes that mean one thing.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self.word.as_str() {
+            "NOPERM" => "give the user the command, key or channel: ACL SETUSER",
+            "OOM" => "the server is full: raise maxmemory or let it evict",
+            "READONLY" => "the URL names a replica: use the primary's address",
+            "MISCONF" => "the server cannot write its snapshot to disk: free space there",
+            "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => "wait a moment and run it again",
+            "CROSSSLOT" => "give the key prefix a hash tag, such as `{app}:`, so that its keys share a slot",
+            _ => return None,
+        })
+    }
+}
+
+/// The refusal in a driver error; none where the server did not answer.
+pub fn refusal(error: &RedisError) -> Option<Refusal> {
+    match error.kind() {
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => Some(Refusal {
+            word: error.code().unwrap_or("ERR").to_owned(),
+            text: error.detail().unwrap_or_default().to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// Why the server could not be used, in lyrox's words.
+pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
+    let url = &endpoint.url;
+    let what = format!("cannot connect to Redis at {}", url.label());
+    let from = &endpoint.origin;
+    // Everything the driver knows, to tell causes apart; never shown.
+    let seen = format!("{error} {}", error.detail().unwrap_or_default());
+    let has = |text: &str| seen.contains(text);
+
+    if error.kind() == ErrorKind::AuthenticationFailed || has("WRONGPASS") || has("invalid password") {
+        let user = url.user().unwrap_or("default");
+        return Error::new(Code::AuthRedis, what)
+            .why(format!("the server refused user `{user}` or its password ({from})"))
+            .hint("lyrox url inspect shows which user the URL names; a raw reserved character must be encoded");
+    }
+    if has("NOAUTH") || error.code() == Some("NOAUTH") {
+        return Error::new(Code::AuthRedis, what)
+            .why(format!("the server asks for a login and the URL has none ({from})"))
+            .hint("lyrox url build writes a URL with user and password");
+    }
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
+            return Error::new(Code::ConnectStarting, what)
+                .why("the server is loading its data")
+                .hint("wait a moment and run it again");
+        }
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+            return Error::new(Code::Protocol, what)
+                .why("the server is one node of a cluster and does not let INFO tell so")
+                .hint("allow the user the command INFO");
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            return Error::new(Code::Privilege, what)
+                .why(error.detail().unwrap_or("a command is not allowed").to_owned())
+                .hint("give the user the command: ACL SETUSER");
+        }
+        ErrorKind::InvalidClientConfig => {
+            return Error::new(Code::Tls, what)
+                .why("the TLS settings cannot be used")
+                .hint("look at `ca_file` under [redis]: it must hold a PEM certificate");
+        }
+        _ => {}
+    }
+    if has("DB index is out of range") || has("SELECT is not allowed") {
+        return Error::new(Code::DatabaseMissing, what)
+            .why(format!("the server has no database {} ({from})", url.database().unwrap_or("0")))
+            .hint("take the number at the end of the URL away, or use one the server has");
+    }
+    if has("max number of clients") {
+        return Error::new(Code::ConnectLimit, what).why("the server has no connection left");
+    }
+    if has("certificate") || has("UnknownIssuer") || has("NotValidForName") || has("Expired") {
+        let why = if has("UnknownIssuer") {
+            "the authority that signed the server's certificate is not known"
+        } else if has("NotValidForName") {
+            "the server's certificate is for another name"
+        } else if has("Expired") {
+            "the server's certificate has expired"
+        } else {
+            "the server's certificate cannot be used"
+        };
+        return Error::new(Code::Tls, what).why(why).hint("name the authority's file: ca_file under [redis]");
+    }
+    if error.is_connection_refusal() {
+        return Error::new(Code::ConnectRefused, what)
+            .why(format!("nothing listens there ({from})"))
+            .hint("lyrox up starts local servers; lyrox ps shows them");
+    }
+    if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
+        return no_tls(what);
+    }
+    if error.is_timeout() {
+        return if url.tls() == TlsMode::Off {
+            Error::new(Code::ConnectTimeout, what)
+                .why("the port is open and nothing answers: a frozen server, or no Redis")
+                .hint("if the server wants TLS, write rediss:// in the URL")
+        } else {
+            no_tls(what)
+        };
+    }
+    if error.is_connection_dropped() || has("end of file") {
+        let error = Error::new(Code::ConnectClosed, what).why("the server closed the connection");
+        return if url.tls() == TlsMode::Off {
+            error.hint("if the server wants TLS, write rediss:// in the URL")
+        } else {
+            error
+        };
+    }
+    if error.kind() == ErrorKind::Parse {
+        return Error::new(Code::Protocol, what).why("what answers there does not speak Redis' protocol");
+    }
+    let error_shown = Error::new(Code::Protocol, what);
+    match refusal(error) {
+        Some(refusal) => error_shown.why(refusal.shown()),
+        None => error_shown.why("the driver could not use the connection"),
+    }
+}
+
+fn no_tls(what: String) -> Error {
+    Error::new(Code::Tls, what)
+        .why("the URL asks for TLS (rediss://) and the server does not answer in it")
+        .hint("write redis:// if the server is meant to have none")
+}
+
+/// The error of a read or write of lyrox's own that the server refused or did not answer.
+pub fn work_error(endpoint: &Endpoint, doing: &str, error: &RedisError) -> Error {
+    match refusal(error) {
+        Some(refusal) if refusal.word == "NOPERM" => Error::new(Code::Privilege, format!("cannot {doing}"))
+            .why(refusal.shown())
+            .hint("give the user the command, key or channel: ACL SETUSER"),
+        Some(refusal) => {
+            let shown = Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown());
+            match refusal.advice() {
+                Some(advice) => shown.hint(advice),
+                None => shown,
+            }
+        }
+        None => {
+            let cause = connect_error(endpoint, error);
+            let why = cause.why_text().unwrap_or("no answer").to_owned();
+            Error::new(cause.code(), format!("the connection to Redis was lost while lyrox tried to {doing}")).why(why)
+        }
+    }
+}
