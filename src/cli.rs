@@ -17,7 +17,7 @@ use crate::report::Report;
 #[command(
     name = "lyrox",
     version,
-    about,
+    about = "Connect, migrate, seed, smoke-test and reset PostgreSQL, MongoDB and Redis together",
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Examples:\n  lyrox setup            from nothing to verified: servers, migrations, seeds, smoke tests\n  lyrox check            is every store reachable and as it should be?\n  lyrox db migrate       apply what is pending on all three stores\n  lyrox help db seed     everything about one command\n\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 consent missing, 4 cannot connect,\n5 locked, 6 needs a human, 7 some tenants failed, 8 pending (--check), 70 bug, 130/143 signals"

@@ -16,6 +16,7 @@ use lyrox::ui::Ui;
 const GRACE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report_bug));
     let cli = Cli::parse();
     let ui = Ui::new(&cli.global);
     let app = App::new(cli.global, ui);
@@ -41,6 +42,16 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     ExitCode::from(exit.code())
+}
+
+/// A panic is a bug: it is told like any error, through the redactor, and ends with its own exit code.
+fn report_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let error = Error::bug(format!("lyrox failed at {place}"))
+        .why(panic.payload_as_str().unwrap_or("no reason is known").to_owned())
+        .hint("please report it; what was done until here is in the ledgers: lyrox db status");
+    Ui::new(&cli::Global::default()).error(&error);
+    std::process::exit(i32::from(Exit::Bug.code()));
 }
 
 async fn limited(app: &App, command: &cli::Command) -> Result<Report> {

@@ -150,6 +150,11 @@ pub enum Change {
     Planned,
 }
 
+/// `1 version`, `3 versions`.
+pub fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 impl Change {
     /// The word in reports.
     pub const fn word(self) -> &'static str {

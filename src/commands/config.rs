@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::config;
 use crate::error::Result;
 use crate::project::{migration, seed, smoke};
-use crate::report::{Item, Layout, Report};
+use crate::report::{Item, Layout, Report, plural};
 use crate::ui;
 
 /// The commands below `config`.
@@ -78,7 +78,7 @@ fn check(app: &App) -> Result<Report> {
         });
     };
     let files = migration::read_all(&config.root, &settings.migrations.dir);
-    told("config.migrations", "migrations", files.map(|files| format!("{} versions", files.len())));
+    told("config.migrations", "migrations", files.map(|files| plural(files.len(), "version")));
     told("config.seeds", "seeds", seed::count(config));
     told("config.smoke", "smoke tests", smoke::count(config));
     Ok(app.finish())

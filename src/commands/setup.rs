@@ -10,7 +10,7 @@ use crate::engine::migrate::{self, Work};
 use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::report::{Change, Item, Layout, Report};
+use crate::report::{Change, Item, Layout, Report, plural};
 use crate::ui;
 
 /// Flags of `setup`.
@@ -150,7 +150,7 @@ fn prerequisites(app: &App) -> Result<()> {
     let names: Vec<&str> = stores.iter().map(|store| store.title()).collect();
     app.item(Item::pass("setup.configuration", "configuration").detail(names.join(", ")));
     let files = super::migrate::files(app)?;
-    app.item(Item::pass("setup.migrations", "migrations").detail(format!("{} versions", files.len())));
+    app.item(Item::pass("setup.migrations", "migrations").detail(plural(files.len(), "version")));
     app.item(Item::pass("setup.seeds", "seeds").detail(crate::project::seed::count(config)?));
     app.item(Item::pass("setup.smoke", "smoke tests").detail(crate::project::smoke::count(config)?));
     Ok(())

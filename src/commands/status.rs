@@ -34,10 +34,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
     let mut stores = work.open().await?;
     let ledgers = migrate::ledgers(&mut stores).await?;
-    migrate::close(stores).await;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
     let drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();
+    let drift = migrate::with_texts(&mut stores, drift).await;
+    migrate::close(stores).await;
 
     app.event(Event::Heading(format!("{} ({})", config.settings.project.name, config.environment)));
     let mut lines = Vec::new();

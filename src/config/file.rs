@@ -321,6 +321,15 @@ pub struct Local {
     pub mongod: Option<String>,
     /// The `redis-server` or `valkey-server` program; found or fetched where not set.
     pub redis_server: Option<String>,
+    /// PostgreSQL's port; a free one is chosen once and kept where not set.
+    pub postgres_port: Option<u16>,
+    /// MongoDB's port; a free one is chosen once and kept where not set.
+    pub mongodb_port: Option<u16>,
+    /// Redis' port; a free one is chosen once and kept where not set.
+    pub redis_port: Option<u16>,
+    /// Settings of the PostgreSQL server by name, as postgresql.conf has them: `log_statement = "all"`.
+    /// They hold from the next start of the server.
+    pub postgres_settings: BTreeMap<String, String>,
 }
 
 /// `[env.NAME]`: may override any section.

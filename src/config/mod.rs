@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use file::Settings;
 pub use period::Period;
-pub use read::{Choice, Value, load, values};
+pub use read::{Choice, Value, load, values, variable};
 pub use target::{Endpoint, Target, Targets};
 pub use variables::{Origin, Variables};
 

@@ -290,6 +290,20 @@ pub fn values(config: &Config) -> Vec<Value> {
     result
 }
 
+/// The variable that a key of `lyrox.toml` stands for, where its whole text is one `${NAME}`; the
+/// default counts as written.
+pub fn variable(config: &Config, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(&config.file).ok()?;
+    let mut table: Table = text.parse().ok()?;
+    if let Some(toml::Value::Table(over)) = table.remove("env").and_then(|envs| envs.get(&config.environment).cloned())
+    {
+        merge(&mut table, over);
+    }
+    with_default_urls(&mut table);
+    let name = lookup(&table, key)?.as_str()?.strip_prefix("${")?.strip_suffix('}')?;
+    (!name.contains(['$', '}'])).then(|| name.to_owned())
+}
+
 fn is_url_key(key: &str) -> bool {
     matches!(key, "postgres.url" | "postgres.direct_url" | "mongodb.url" | "redis.url")
 }

@@ -119,6 +119,20 @@ pub fn permit_resume(config: &Config, mark: Option<&Mark>, is_resetting: bool) -
     Ok(Some(Permit(())))
 }
 
+/// Lets a store be given another mark: the environment's exact name, said a second time.
+///
+/// # Errors
+/// `LYX-CONSENT`.
+pub fn permit_mark(environment: &str, consent: &Consent) -> Result<Permit> {
+    if consent.confirm.as_deref() == Some(environment) {
+        return Ok(Permit(()));
+    }
+    Err(Error::new(Code::Consent, format!("marking the stores as `{environment}` needs consent"))
+        .why("the mark decides what lyrox refuses to do to them")
+        .data("nothing was changed")
+        .hint(format!("--confirm {environment}")))
+}
+
 /// Lets the undoing of migrations through: asked for, and by name where the environment is protected.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ pub(super) async fn run(
     let plan = match plan(files, &rows(&ledgers), goal) {
         Ok(plan) => plan,
         Err(drift) => {
-            tell_drift(work.events, &drift);
+            tell_drift(work.events, &with_texts(stores, drift).await);
             outcome.has_failed = true;
             return Ok(outcome);
         }
@@ -176,6 +176,18 @@ pub(super) async fn run(
 /// The id of a step's item.
 pub fn item_id(step: &Step) -> String {
     format!("{}.{}", step.store, step.version)
+}
+
+/// Fetches the applied texts that the drift wants to show, where the ledgers left them out.
+pub async fn with_texts(stores: &mut [AnyStore], mut drift: Vec<Drift>) -> Vec<Drift> {
+    for drift in &mut drift {
+        let Drift::Edited { row, .. } = drift else { continue };
+        if let Some(store) = stores.iter_mut().find(|store| store.kind() == row.store && row.text.is_none()) {
+            // The edit is told with or without its difference.
+            row.text = store.applied_text(&row.version).await.unwrap_or_default();
+        }
+    }
+    drift
 }
 
 fn tell_drift(events: &dyn Events, drift: &[Drift]) {
@@ -306,7 +318,7 @@ pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result
     let plan = match plan(files, &rows(&ledgers), goal) {
         Ok(plan) => plan,
         Err(drift) => {
-            tell_drift(work.events, &drift);
+            tell_drift(work.events, &with_texts(&mut stores, drift).await);
             return Ok(DryRun::default());
         }
     };
@@ -336,9 +348,13 @@ pub async fn plan_back(
 ) -> Result<(Plan, Vec<(StoreKind, Option<Mark>)>)> {
     let mut stores = work.open().await?;
     let ledgers = ledgers(&mut stores).await?;
-    close(stores).await;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
-    let plan = plan(files, &rows(&ledgers), goal).map_err(|drift| match drift.first() {
+    let planned = match plan(files, &rows(&ledgers), goal) {
+        Ok(plan) => Ok(plan),
+        Err(drift) => Err(with_texts(&mut stores, drift).await),
+    };
+    close(stores).await;
+    let plan = planned.map_err(|drift| match drift.first() {
         Some(drift) => drift.error(),
         None => Error::bug("drift without a reason"),
     })?;

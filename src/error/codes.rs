@@ -123,6 +123,8 @@ codes! {
         "A data folder of another major version is never touched. Use that version, or move the folder away.";
     ServerDisk, "LYX-SERVER-DISK", Connect, "the disk is full or read-only",
         "The local servers keep their data under `.lyrox/`. Free space there and run the command again.";
+    ServerState, "LYX-SERVER-STATE", Connect, "the record of the local servers cannot be read",
+        "`.lyrox/state.json` and its copy hold the ports and passwords of the local servers. Bring one of them back, or begin anew with `lyrox down --purge --confirm PROJECT`.";
 
     // locks
     LockHeld, "LYX-LOCK-HELD", Lock, "another run holds the lock",

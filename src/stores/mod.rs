@@ -22,6 +22,7 @@ use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 pub use crate::kind::StoreKind;
+use crate::project::migration::Version;
 
 /// What one run of steps did. A failure still tells what was done before it.
 #[derive(Debug, Default)]
@@ -103,6 +104,13 @@ pub trait Store {
 
     /// Reads ledger, mark and state. A store without a ledger answers an empty one.
     async fn ledger(&mut self) -> Result<Ledger>;
+
+    /// The text that was applied under a version, for a store whose `ledger` leaves texts out: they are
+    /// wanted only where an edit is to be shown, and reading a thousand of them would slow every run.
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        let _ = version;
+        Ok(None)
+    }
 
     /// Makes the ledger and writes the mark where there is none. Only under the lock.
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
@@ -196,6 +204,9 @@ impl Store for AnyStore {
     }
     async fn ledger(&mut self) -> Result<Ledger> {
         forward!(self, store => store.ledger().await)
+    }
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        forward!(self, store => store.applied_text(version).await)
     }
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
         forward!(self, store => store.prepare(mark).await)

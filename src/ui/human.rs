@@ -227,7 +227,7 @@ fn finish_line(text: &mut String, detail: &str, time: &str) {
 fn after(text: &mut String, item: &Item, with_detail: bool, has_color: bool) {
     let place = item.location.as_ref().and_then(|location| location.place.as_ref());
     if let Some(detail) = item.detail.as_ref().filter(|_| with_detail) {
-        let _ = writeln!(text, "            {}", clean(detail));
+        let _ = writeln!(text, "        {}", clean(detail));
     }
     let indent = if item.outcome == Outcome::Fail { "\n" } else { "" };
     if place.is_some() {

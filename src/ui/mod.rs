@@ -185,6 +185,12 @@ impl Ui {
         out.flush()
     }
 
+    /// Prints a line of somebody else's text on standard output, without control characters and secrets:
+    /// for commands whose result comes line by line.
+    pub fn line(&self, text: &str) {
+        self.out(&human::clean(text));
+    }
+
     fn out(&self, text: &str) {
         write_quietly(&mut std::io::stdout().lock(), &redact(text));
     }

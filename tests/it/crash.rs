@@ -69,7 +69,7 @@ fn eight_runs_at_once_apply_each_migration_once() {
     }
     is_right(&project, "after eight runs");
     assert_eq!(
-        project.sql_value("SELECT count(*) FROM lyrox.events WHERE event = 'applied' AND store = 'postgres'"),
+        project.sql_value("SELECT count(*) FROM lyrox.events WHERE what = 'applied' AND store = 'postgres'"),
         "10",
         "each migration ran once"
     );

@@ -4,9 +4,12 @@ mod config;
 mod crash;
 mod errors;
 mod generated;
+mod help;
 mod migrate;
+mod postgres_store;
 mod reset;
 mod secrets;
+mod servers;
 mod setup;
 mod support;
 

@@ -35,7 +35,8 @@ impl Drop for Alone {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a file or a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).expect("a folder");
         for entry in std::fs::read_dir(from).expect("a folder").flatten() {

@@ -41,13 +41,28 @@ impl Settings {
         })
     }
 
-    /// `SET` statements that bring a session to these settings, each ended by `;`.
-    pub fn sql(&self) -> String {
+    /// One `SELECT` that brings a session to these settings, ended by `;`. Its row means nothing.
+    pub fn sql(&self, facts: &Facts) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
-        format!(
-            "SET search_path TO {}, extensions;SET lock_timeout TO {};SET statement_timeout TO {};",
-            self.schema, self.lock_timeout, self.statement_timeout
-        )
+        let mut sql = format!(
+            "SELECT pg_catalog.set_config('search_path', {}, false), \
+             pg_catalog.set_config('lock_timeout', '{}', false), \
+             pg_catalog.set_config('statement_timeout', '{}', false), \
+             pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false)",
+            literal(&format!("{}, extensions", self.schema)),
+            self.lock_timeout,
+            self.statement_timeout
+        );
+        // An idle session must keep the lock that it holds.
+        if facts.version >= 140_000 {
+            sql.push_str(", pg_catalog.set_config('idle_session_timeout', '0', false)");
+        }
+        // A server that looks after its client ends a killed runner's statement within half a second.
+        if facts.watches_client {
+            sql.push_str(", pg_catalog.set_config('client_connection_check_interval', '500ms', false)");
+        }
+        sql.push(';');
+        sql
     }
 }
 
@@ -64,6 +79,8 @@ pub struct Facts {
     pub user: String,
     /// A standby: it takes no writes.
     pub is_standby: bool,
+    /// It can notice a vanished client while a statement runs.
+    pub watches_client: bool,
 }
 
 /// Options for one host of the URL. Everything is set, so that no `PG*` variable and no password file
@@ -186,45 +203,46 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
-/// Sets the session up and reads what the server says of itself: one round trip.
+/// Reads what the server says of itself, then sets the session up: two round trips.
 async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
-    // The last two: a server that looks after its client ends a killed runner's statement within half
-    // a second; an idle session must keep the lock it holds. Older servers do not know them.
-    let sql = format!(
-        "SELECT pg_catalog.set_config('search_path', {path}, false), \
-         pg_catalog.set_config('lock_timeout', '{lock}', false), \
-         pg_catalog.set_config('statement_timeout', '{statement}', false), \
-         pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false); \
-         SELECT pg_catalog.set_config('idle_session_timeout', '0', false) \
-          WHERE pg_catalog.current_setting('server_version_num')::int >= 140000; \
-         SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
-          WHERE (pg_catalog.current_setting('server_version_num')::int >= 140000 AND pg_catalog.version() ~ 'linux') \
-             OR (pg_catalog.current_setting('server_version_num')::int >= 150000 AND pg_catalog.version() ~ 'apple|bsd'); \
-         SELECT pg_catalog.current_setting('server_version_num') AS facts, pg_catalog.pg_backend_pid(), \
-                pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery()",
-        path = literal(&format!("{}, extensions", settings.schema)),
-        lock = settings.lock_timeout,
-        statement = settings.statement_timeout,
-    );
-    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
+    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(FACTS).fetch_all(&mut *connection))
         .await
         .map_err(|_| timeout_error(endpoint))?
-        .map_err(|error| {
-            if is_lost(&error) || sqlstate(&error).is_none() {
-                connect_error(endpoint, &error)
-            } else {
-                super::error::server_error(Code::Protocol, "the session cannot be set up", &error)
-            }
-        })?;
+        .map_err(|error| session_error(endpoint, &error))?;
     let row = rows.last().ok_or_else(|| Error::bug("the server answered no facts"))?;
     let fact = |at| text(row, at).ok_or_else(|| Error::bug("the server left a fact out"));
-    Ok(Facts {
+    let facts = Facts {
         version: fact(0)?.parse().unwrap_or(0),
         pid: fact(1)?.parse().unwrap_or(0),
         database: fact(2)?,
         user: fact(3)?,
         is_standby: fact(4)? == "t",
-    })
+        watches_client: fact(5)? == "t",
+    };
+    if facts.version < 120_000 {
+        return Err(Error::new(Code::Protocol, format!("PostgreSQL {} is too old", facts.version / 10_000))
+            .why("lyrox works with version 12 and later")
+            .data("nothing was changed"));
+    }
+    sqlx::raw_sql(AssertSqlSafe(settings.sql(&facts)))
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| session_error(endpoint, &error))?;
+    Ok(facts)
+}
+
+/// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
+const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_backend_pid(), \
+    pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
+    pg_catalog.current_setting('server_version_num')::int >= \
+    CASE WHEN pg_catalog.version() ~ 'linux' THEN 140000 WHEN pg_catalog.version() ~ 'apple|bsd' THEN 150000 ELSE 2000000 END";
+
+fn session_error(endpoint: &Endpoint, error: &sqlx::Error) -> Error {
+    if is_lost(error) || sqlstate(error).is_none() {
+        connect_error(endpoint, error)
+    } else {
+        super::error::server_error(Code::Protocol, "the session cannot be set up", error)
+    }
 }
 
 /// A column of a simple query's row as the server's text; none for NULL.

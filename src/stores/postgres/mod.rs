@@ -1,15 +1,26 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
+mod apply;
 pub mod check;
 pub mod connect;
 pub mod error;
+mod failure;
 pub mod ident;
+mod index;
+mod journal;
+mod ledger;
+pub mod lock;
+mod message;
 pub mod pooler;
 pub mod query;
+mod script;
 pub mod splitter;
+mod transaction;
 
-use sqlx::Connection as _;
-use sqlx::postgres::PgConnection;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
@@ -18,7 +29,8 @@ use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::project::migration::Version;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
@@ -35,6 +47,9 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    is_locked: bool,
+    /// The ledger is there, and the mark in it.
+    is_prepared: bool,
 }
 
 impl PostgresStore {
@@ -52,7 +67,31 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            is_locked: false,
+            is_prepared: false,
         })
+    }
+
+    /// Connects anew after the connection was lost, and takes the lock again where it was held: once
+    /// that is obtained, the old session is known to be gone, and its transaction with it.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`]; `LYX-LOCK-LOST` where the lock is not free within ten seconds.
+    async fn reconnect(&mut self) -> Result<()> {
+        let was_locked = std::mem::take(&mut self.is_locked);
+        (self.connection, self.facts) = connect::open(&self.config, &self.target).await?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while was_locked && !self.is_locked {
+            if let LockAnswer::Held(holder) = self.take_lock().await? {
+                if Instant::now() > until {
+                    return Err(Error::new(Code::LockLost, "the lock was lost with the connection")
+                        .why(format!("it is held by {holder}"))
+                        .hint("lyrox db status shows what is applied"));
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -61,40 +100,43 @@ impl Store for PostgresStore {
         StoreKind::Postgres
     }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
-        todo!()
+        self.take_lock().await
     }
     async fn unlock(&mut self) -> Result<()> {
-        todo!()
+        self.release_lock().await
     }
     async fn ledger(&mut self) -> Result<Ledger> {
-        todo!()
+        self.read_ledger().await
     }
-    async fn prepare(&mut self, _mark: &Mark) -> Result<()> {
-        todo!()
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        self.read_text(version).await
     }
-    fn preview(&self, _steps: &[Step], _options: &ApplyOptions) -> Result<Vec<Preview>> {
-        todo!()
+    async fn prepare(&mut self, mark: &Mark) -> Result<()> {
+        self.make_ledger(mark).await
     }
-    async fn apply(&mut self, _steps: &[Step], _options: &ApplyOptions, _events: &dyn Events) -> Applied {
-        todo!()
+    fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        script::preview(steps, options)
     }
-    async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        todo!()
+    async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
+        self.run_steps(steps, options, events).await
+    }
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_copies(rows).await
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         todo!()
     }
-    async fn keep_snapshot(&mut self, _snapshot: &Snapshot) -> Result<()> {
-        todo!()
+    async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.write_snapshot(snapshot).await
     }
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
-        todo!()
+        self.read_snapshot().await
     }
     async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
         todo!()
     }
-    async fn set_mark(&mut self, _mark: &Mark, _permit: &Permit) -> Result<()> {
-        todo!()
+    async fn set_mark(&mut self, mark: &Mark, _permit: &Permit) -> Result<()> {
+        self.write_mark(mark).await
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
         todo!()
@@ -111,4 +153,10 @@ impl Store for PostgresStore {
     async fn close(self) {
         let _ = self.connection.close().await;
     }
+}
+
+/// Sends statements as one simple-query message: one round trip, no prepared statement, no transaction
+/// but the message's own. Answers the rows of all of them.
+async fn run(connection: &mut PgConnection, sql: String) -> Result<Vec<PgRow>, sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await
 }

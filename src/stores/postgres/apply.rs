@@ -1,0 +1,127 @@
+//! Runs the steps of a batch in order: transactions here, journaled files in their own room. What is
+//! shared for speed is taken apart again where it fails, so that a file stands or falls by itself.
+
+use super::PostgresStore;
+use super::failure::stays;
+use super::script::{Mode, Prepared, chunk, prepare_all};
+use super::transaction::Undone;
+use crate::config::file::Transaction;
+use crate::engine::event::Events;
+use crate::engine::plan::{Action, Step};
+use crate::error::Error;
+use crate::kind::StoreKind;
+use crate::report::{Change, Item};
+use crate::stores::{Applied, ApplyOptions, Done};
+
+impl PostgresStore {
+    /// Applies the steps; see [`Store::apply`](crate::stores::Store::apply).
+    pub(super) async fn run_steps(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
+        let mut applied = Applied::default();
+        let files = match prepare_all(steps, options) {
+            Ok(files) => files,
+            Err(error) => {
+                applied.failure = Some((0, error));
+                return applied;
+            }
+        };
+        let mut rest = files.as_slice();
+        while let Some(first) = rest.first() {
+            if events.is_cancelled() {
+                break;
+            }
+            let count = chunk(rest, options);
+            let (group, later) = rest.split_at(count.max(1));
+            let result = if first.mode == Mode::Journal {
+                match self.run_journal(first, &names(&applied), events).await {
+                    Ok(done) => {
+                        tell(events, first, &done);
+                        applied.done.push(done);
+                        Ok(())
+                    }
+                    Err(error) => Err((first.index, error)),
+                }
+            } else {
+                self.run_group(group, options, events, &mut applied).await
+            };
+            if let Err(failure) = result {
+                applied.failure = Some(failure);
+                break;
+            }
+            rest = later;
+        }
+        self.restore().await;
+        applied
+    }
+
+    /// Runs a group in one transaction. Where that fails, what stood before the failing file is run
+    /// without it, the file alone, then the rest: a file that is broken keeps no other from its place.
+    async fn run_group(
+        &mut self,
+        group: &[Prepared<'_>],
+        options: &ApplyOptions,
+        events: &dyn Events,
+        applied: &mut Applied,
+    ) -> Result<(), (usize, Error)> {
+        let mut queue = vec![group];
+        while let Some(files) = queue.pop() {
+            if files.is_empty() {
+                continue;
+            }
+            if events.is_cancelled() {
+                return Ok(());
+            }
+            match self.run_transaction(files, &stays(&names(applied)), events).await {
+                Ok(done) => {
+                    for (file, done) in files.iter().zip(done) {
+                        tell(events, file, &done);
+                        applied.done.push(done);
+                    }
+                }
+                Err(undone) => {
+                    let Undone { file, may_split, error, sqlstate } = *undone;
+                    if files.len() == 1 || !may_split || options.transaction == Transaction::All {
+                        let failed = &files[file.unwrap_or(0)];
+                        let event = self.event("failed", Some(failed.step), None, sqlstate.as_deref());
+                        // The failure is told whether or not the log could be written.
+                        let _ = super::run(&mut self.connection, event).await;
+                        return Err((failed.index, error));
+                    }
+                    // The queue is a stack: what is to run first goes on last.
+                    match file {
+                        Some(at) => queue.extend([&files[at + 1..], &files[at..=at], &files[..at]]),
+                        None => queue.extend(files.chunks(1).rev()),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the session as it was found: a file's settings are its own.
+    async fn restore(&mut self) {
+        let sql = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ALL; {}", self.settings.sql(&self.facts));
+        // A connection that is lost is noticed by whoever uses it next.
+        let _ = super::run(&mut self.connection, sql).await;
+    }
+}
+
+fn names(applied: &Applied) -> Vec<String> {
+    applied.done.iter().map(|done| crate::project::migration::label(&done.row.version, &done.row.name)).collect()
+}
+
+/// Tells a finished step.
+fn tell(events: &dyn Events, file: &Prepared<'_>, done: &Done) {
+    let step = file.step;
+    let count = u64::from(file.total());
+    let (change, detail) = match step.action {
+        Action::Apply => (Change::Applied, statements(count)),
+        Action::Revert => (Change::Reverted, statements(count)),
+        Action::Record => (Change::Recorded, "not run".to_owned()),
+    };
+    let item = Item::pass(format!("{}.{}", step.store, step.version), step.label());
+    events.item(item.store(step.store).change(change).detail(detail).elapsed(done.elapsed));
+}
+
+fn statements(count: u64) -> String {
+    format!("{count} {}", StoreKind::Postgres.step_word(count))
+}

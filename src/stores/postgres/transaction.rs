@@ -1,0 +1,193 @@
+//! Files that run in a transaction: text and ledger row live or die together. Several may share one;
+//! whatever then goes wrong, the result is the same as if each had had its own.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::error::{is_lost, sqlstate, words};
+use super::failure::{self, is_passing};
+use super::ledger::{Entry, began, elapsed, read_row};
+use super::message::{Batch, Role, Stop, Where};
+use super::script::Prepared;
+use super::splitter::Kind;
+use super::{PostgresStore, run};
+use crate::engine::event::Events;
+use crate::engine::ledger::State;
+use crate::engine::plan::Action;
+use crate::error::{Code, Error, Result};
+use crate::stores::Done;
+
+/// How often a transaction is tried that waited too long for a lock or was in a deadlock.
+pub const TRIES: u32 = 5;
+
+/// Why a group of files was not applied. Nothing of the group is in effect.
+#[derive(Debug)]
+pub struct Undone {
+    /// The index of the file in the group; none where it is not known.
+    pub file: Option<usize>,
+    /// Trying the files one by one may do better.
+    pub may_split: bool,
+    /// The error, with what happened to the data.
+    pub error: Error,
+    /// The server's code, where it sent one.
+    pub sqlstate: Option<String>,
+}
+
+impl PostgresStore {
+    /// Runs files in one transaction, with retries where a lock was in the way.
+    pub(super) async fn run_transaction(
+        &mut self,
+        files: &[Prepared<'_>],
+        stays: &str,
+        events: &dyn Events,
+    ) -> Result<Vec<Done>, Box<Undone>> {
+        let mut tries = 1;
+        loop {
+            let batch = self.transaction(files);
+            let stop = match batch.send(&mut self.connection, files).await {
+                Ok(rows) => return done(&rows),
+                Err(stop) => stop,
+            };
+            if is_lost(&stop.error) {
+                return self.settle(files, &stop, stays).await;
+            }
+            let file = match stop.place {
+                Where::Statement { file, .. } => Some(file),
+                Where::Own { role: Role::Commit, .. } if files.len() > 1 => None,
+                Where::Own { file, .. } => Some(file),
+            };
+            let is_final = !is_passing(&stop.error) || tries == TRIES;
+            if let Err(error) = run(&mut self.connection, "ROLLBACK".into()).await
+                && is_lost(&error)
+            {
+                return self.settle(files, &stop, stays).await;
+            }
+            if is_final {
+                let what = if files.len() == 1 { "nothing of this file" } else { "nothing of these files" };
+                let data = format!("rolled back; {what} was applied{stays}");
+                return Err(Box::new(Undone {
+                    file,
+                    may_split: true,
+                    error: failure::error(&stop, files, data),
+                    sqlstate: sqlstate(&stop.error).map(str::to_owned),
+                }));
+            }
+            let label = files[file.unwrap_or(0)].step.label();
+            events.note(format!(
+                "{label}: {}; rolled back, trying again ({tries} of {})",
+                words(&stop.error),
+                TRIES - 1
+            ));
+            pause(tries).await;
+            tries += 1;
+        }
+    }
+
+    /// The messages of a transaction over files.
+    fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
+        let mut batch = Batch::default();
+        batch.own(0, Role::Before, "BEGIN");
+        for (at, file) in files.iter().enumerate() {
+            if file.statements.is_empty() {
+                batch.own(at, Role::Before, began());
+            } else {
+                self.begin_file(&mut batch, at, file);
+                batch.statements(at, 0..file.statements.len());
+                end_quoting(&mut batch, at, file);
+                batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
+                // The file may have become someone who cannot write the ledger.
+                batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+            }
+            batch.own(at, Role::Ledger, self.upsert(entry(file)));
+        }
+        batch.own(files.len() - 1, Role::Commit, "COMMIT");
+        batch
+    }
+
+    /// Brings the session to the settings that a file begins with, whatever came before it.
+    pub(super) fn begin_file(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+        let header = &file.step.script.header;
+        let mut settings = self.settings.clone();
+        settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
+        settings.statement_timeout =
+            header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
+        batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        batch.own(at, Role::Before, "RESET ALL");
+        batch.own(at, Role::Before, settings.sql(&self.facts));
+        batch.own(at, Role::Before, began());
+    }
+
+    /// The connection was lost: finds out on a new one whether the transaction took effect.
+    async fn settle(&mut self, files: &[Prepared<'_>], stop: &Stop, stays: &str) -> Result<Vec<Done>, Box<Undone>> {
+        let lost = |error: Error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None });
+        let rolled_back = |stop: &Stop| {
+            let data = format!("rolled back by the server; nothing of this transaction was applied{stays}");
+            lost(failure::error(stop, files, data).hint("run lyrox db migrate again once the server is reachable"))
+        };
+        let again = self.reconnect().await;
+        if let Err(error) = again {
+            return Err(if stop.commit_was_sent {
+                lost(in_doubt(files, &words(&stop.error), &error))
+            } else {
+                rolled_back(stop)
+            });
+        }
+        match self.rows_of(files).await {
+            Err(error) => Err(lost(in_doubt(files, &words(&stop.error), &error))),
+            Ok(Some(done)) => Ok(done),
+            Ok(None) => Err(rolled_back(stop)),
+        }
+    }
+
+    /// The rows of files where all of them are as the transaction would have left them.
+    async fn rows_of(&mut self, files: &[Prepared<'_>]) -> Result<Option<Vec<Done>>> {
+        let ledger = self.read_ledger().await?;
+        let found = files.iter().map(|file| {
+            let row = ledger.rows.iter().find(|row| row.version == file.step.version)?;
+            let is_done = row.state == entry(file).state && row.checksum == file.step.up.checksum;
+            is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })
+        });
+        Ok(found.collect())
+    }
+}
+
+/// Where a file changed how strings are read: back, before the next message is read as a whole.
+pub fn end_quoting(batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+    if file.statements.iter().any(|statement| statement.kind == Kind::Quoting) {
+        batch.own(at, Role::Before, "RESET standard_conforming_strings").cut();
+    }
+}
+
+/// The ledger entry that a file's transaction ends with.
+pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
+    let (state, event) = match file.step.action {
+        Action::Apply => (State::Applied, "applied"),
+        Action::Record => (State::Applied, "recorded"),
+        Action::Revert => (State::Reverted, "reverted"),
+    };
+    let done = if state == State::Applied { file.total() } else { 0 };
+    Entry { step: file.step, state, done, total: file.total(), event }
+}
+
+fn done(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Done>, Box<Undone>> {
+    rows.iter()
+        .map(|row| Ok(Done { row: read_row(row)?, elapsed: elapsed(row) }))
+        .collect::<Result<Vec<_>>>()
+        .map_err(|error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None }))
+}
+
+fn in_doubt(files: &[Prepared<'_>], words: &str, error: &Error) -> Error {
+    let first = files[0].step.label();
+    let what = if files.len() == 1 { first } else { format!("{first} and the {} after it", files.len() - 1) };
+    Error::new(Code::InDoubt, format!("it is not known whether {what} was applied"))
+        .why(format!("{words}, while the answer to COMMIT was awaited; then: {}", error.what()))
+        .data("either all of it was applied or nothing: text and ledger row are one transaction")
+        .hint("lyrox db status, once the server can be reached, says which")
+}
+
+/// Waits a little longer each time, never exactly as long as another runner.
+pub async fn pause(tries: u32) {
+    let millis = 100.0 * f64::from(1_u32 << tries.min(5)) * rand::rng().random_range(0.5..1.5);
+    tokio::time::sleep(Duration::from_secs_f64(millis / 1000.0)).await;
+}

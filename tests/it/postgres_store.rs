@@ -1,0 +1,630 @@
+//! The promises of `Store` kept by PostgreSQL, against a real server: what fails, what is cut short,
+//! what is shared, what is removed.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use lyrox::config::file::Transaction;
+use lyrox::config::{self, Choice, Config, Targets};
+use lyrox::engine::event::{Event, Events};
+use lyrox::engine::ledger::{Ledger, Mark, State};
+use lyrox::engine::plan::{Goal, Step, plan};
+use lyrox::error::{Code, Error};
+use lyrox::kind::StoreKind;
+use lyrox::project::migration::read_all;
+use lyrox::report::Item;
+use lyrox::stores::postgres::PostgresStore;
+use lyrox::stores::{Applied, ApplyOptions, LockAnswer, Store as _};
+
+use crate::support::{Project, block_on, sql};
+
+/// Keeps what it hears.
+#[derive(Default)]
+struct Recorder {
+    items: Mutex<Vec<Item>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Events for Recorder {
+    fn event(&self, event: Event) {
+        match event {
+            Event::Item(item) => self.items.lock().expect("items").push(*item),
+            Event::Note(note) => self.notes.lock().expect("notes").push(note),
+            Event::Heading(_) | Event::Folded { .. } | Event::Progress { .. } => {}
+        }
+    }
+}
+
+impl Recorder {
+    fn notes(&self) -> String {
+        self.notes.lock().expect("notes").join("\n")
+    }
+}
+
+/// A project with PostgreSQL alone, worked on through the library.
+struct Bench {
+    project: Project,
+    config: Config,
+    targets: Targets,
+    events: Recorder,
+}
+
+impl Bench {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        Self::with(name, "", files)
+    }
+
+    fn with(name: &str, extra: &str, files: &[(&str, &str)]) -> Self {
+        let project = Project::new(&format!("pg_{name}"), "");
+        project.write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n{extra}\n", project.name));
+        for (file, text) in files {
+            project.write(&format!("migrations/{file}"), text);
+        }
+        let choice = Choice { directory: Some(project.root().to_owned()), file: None, environment: None };
+        let config = config::load(&choice).expect("a configuration");
+        let targets = Targets::resolve(&config, &[], &Default::default()).expect("targets");
+        Self { project, config, targets, events: Recorder::default() }
+    }
+
+    fn write(&self, file: &str, text: &str) -> &Self {
+        self.project.write(&format!("migrations/{file}"), text);
+        self
+    }
+
+    fn open(&self) -> PostgresStore {
+        block_on(PostgresStore::open(&self.config, self.targets.get(StoreKind::Postgres).expect("a target")))
+            .expect("a connection")
+    }
+
+    fn options(&self, ledger: &Ledger, transaction: Transaction) -> ApplyOptions {
+        ApplyOptions { is_empty: ledger.is_empty, transaction, variables: self.config.variables.clone() }
+    }
+
+    fn steps(&self, ledger: &Ledger, goal: &Goal) -> Vec<Step> {
+        let files = read_all(self.project.root(), "migrations").expect("migrations");
+        let ledgers = [(StoreKind::Postgres, ledger.rows.clone())].into();
+        plan(&files, &ledgers, goal).expect("a plan").steps
+    }
+
+    /// Lock, ledger, plan, apply, unlock: what a migrate does.
+    fn run(&self, goal: &Goal, transaction: Transaction) -> Applied {
+        let mut store = self.open();
+        let applied = block_on(self.run_on(&mut store, goal, transaction));
+        block_on(store.close());
+        applied
+    }
+
+    async fn run_on(&self, store: &mut PostgresStore, goal: &Goal, transaction: Transaction) -> Applied {
+        assert_eq!(store.try_lock().await.expect("a lock"), LockAnswer::Obtained);
+        let ledger = store.ledger().await.expect("a ledger");
+        let steps = self.steps(&ledger, goal);
+        let options = self.options(&ledger, transaction);
+        store.prepare(&mark()).await.expect("a ledger");
+        let applied = store.apply(&steps, &options, &self.events).await;
+        store.unlock().await.expect("the lock given back");
+        applied
+    }
+
+    #[track_caller]
+    fn migrate(&self) -> Applied {
+        let applied = self.run(&Goal::Latest, Transaction::Auto);
+        if let Some((_, error)) = &applied.failure {
+            panic!("{error:?}: {:?}\n{:?}", error.place(), error.data_text());
+        }
+        applied
+    }
+
+    #[track_caller]
+    fn fail(&self) -> Error {
+        self.run(&Goal::Latest, Transaction::Auto).failure.expect("a failure").1
+    }
+
+    /// Version and state of every row.
+    fn states(&self) -> Vec<(String, State)> {
+        let mut store = self.open();
+        let ledger = block_on(store.ledger()).expect("a ledger");
+        block_on(store.close());
+        ledger.rows.iter().map(|row| (row.version.to_string(), row.state)).collect()
+    }
+
+    fn has(&self, relation: &str) -> bool {
+        self.project.sql_value(&format!("SELECT to_regclass('{relation}') IS NOT NULL")) == "t"
+    }
+}
+
+fn mark() -> Mark {
+    Mark { environment: "local".into(), is_protected: false }
+}
+
+fn place(error: &Error) -> (String, usize, usize, usize) {
+    let place = error.place().expect("a place");
+    (place.file.clone(), place.line, place.column, place.width)
+}
+
+#[test]
+fn a_broken_later_migration_leaves_the_earlier_ones_applied() {
+    let bench = Bench::new(
+        "later",
+        &[
+            ("1_core.up.sql", "CREATE TABLE a (id int);\n"),
+            ("2_more.up.sql", "CREATE TABLE b (id int);\n"),
+            ("3_bad.up.sql", "CREATE TABLE c (id int);\n-- é\nCREATE INDEX c_idx\n  ON c (idd);\n"),
+            ("4_never.up.sql", "CREATE TABLE d (id int);\n"),
+        ],
+    );
+    let applied = bench.run(&Goal::Latest, Transaction::Auto);
+    let (index, error) = applied.failure.expect("a failure");
+    assert_eq!((index, applied.done.len()), (2, 2));
+    assert_eq!(error.code(), Code::MigrationFailed);
+    assert_eq!(error.what(), "column \"idd\" does not exist (42703)");
+    assert_eq!(place(&error), ("migrations/3_bad.up.sql".into(), 3, 1, 18), "{error:?}");
+    assert_eq!(
+        error.data_text(),
+        Some("rolled back; nothing of this file was applied; 1_core and 2_more stay applied")
+    );
+    assert_eq!(bench.states(), [("1".into(), State::Applied), ("2".into(), State::Applied)]);
+    assert!(bench.has("b") && !bench.has("c") && !bench.has("d"));
+    let events = bench.project.sql("SELECT version, what, error_code FROM lyrox.events WHERE what = 'failed'");
+    assert_eq!(events, [[Some("3".to_owned()), Some("failed".to_owned()), Some("42703".to_owned())]]);
+
+    bench.write("3_bad.up.sql", "CREATE TABLE c (id int);\n");
+    bench.migrate();
+    assert_eq!(bench.states().len(), 4);
+}
+
+#[test]
+fn a_broken_first_migration_leaves_nothing() {
+    let bench = Bench::new(
+        "first",
+        &[
+            (
+                "1_bad.up.sql",
+                "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1), (1);\nSELECT 1 FROM a WHERE nme = 'x';\n",
+            ),
+            ("2_more.up.sql", "CREATE TABLE b (id int);\n"),
+        ],
+    );
+    let error = bench.fail();
+    assert_eq!(place(&error), ("migrations/1_bad.up.sql".into(), 3, 23, 3));
+    assert_eq!(error.data_text(), Some("rolled back; nothing of this file was applied"));
+    assert!(!bench.has("a") && !bench.has("b") && bench.states().is_empty());
+}
+
+#[test]
+fn errors_of_each_kind_point_at_their_statement() {
+    for (name, text, state, expected) in [
+        ("syntax", "SELECT 1;\nCREATE TABEL x (id int);\n", "42601", (2, 8, 5)),
+        (
+            "runtime",
+            "CREATE TABLE t (id int PRIMARY KEY);\nSELECT 1;\nINSERT INTO t VALUES (1), (1);\n",
+            "23505",
+            (3, 1, 29),
+        ),
+        (
+            "body",
+            "CREATE TABLE t (id int);\nDO $$\nBEGIN\n  PERFORM 1;\n  PERFORM 1 / 0;\nEND $$;\n",
+            "22012",
+            (5, 3, 1),
+        ),
+        ("hint", "CREATE TABLE t (total int);\nSELECT totl FROM t;\n", "42703", (2, 8, 4)),
+    ] {
+        let bench = Bench::new(name, &[("1_a.up.sql", text)]);
+        let error = bench.fail();
+        assert!(error.what().ends_with(&format!("({state})")), "{error:?}");
+        let (_, line, column, width) = place(&error);
+        if name == "body" {
+            assert_eq!((line, column), (expected.0, expected.1), "{error:?}");
+        } else {
+            assert_eq!((line, column, width), expected, "{name}: {error:?}");
+        }
+        if name == "hint" {
+            assert_eq!(error.hint_text(), Some("did you mean \"t.total\"?"));
+        }
+        if name == "runtime" {
+            assert_eq!(error.why_text(), Some("Key (id)=(1) already exists."));
+        }
+    }
+}
+
+#[test]
+fn a_deferred_constraint_is_blamed_on_its_file() {
+    let bench = Bench::new(
+        "deferred",
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id int PRIMARY KEY, b int REFERENCES a DEFERRABLE INITIALLY DEFERRED);\n"),
+            ("2_b.up.sql", "INSERT INTO a VALUES (1, 2);\n"),
+            ("3_c.up.sql", "INSERT INTO a VALUES (3, 3);\n"),
+        ],
+    );
+    let error = bench.fail();
+    assert_eq!(error.place().map(|place| place.file.as_str()), Some("migrations/2_b.up.sql"));
+    assert!(error.what().ends_with("(23503)"), "{error:?}");
+    assert_eq!(bench.states(), [("1".into(), State::Applied)]);
+}
+
+#[test]
+fn files_are_refused_before_anything_is_sent() {
+    for (name, text, code) in [
+        ("control", "CREATE TABLE a (id int);\nBEGIN;\nSELECT 1;\nCOMMIT;\n", Code::FileSyntax),
+        ("half", "CREATE TABLE a (id int);\nCREATE TABLE b (\n  id int,\n", Code::FileSyntax),
+        ("meta", "\\connect other\nSELECT 1;\n", Code::FileSyntax),
+        ("comment", "-- nothing but words\n", Code::FileEmpty),
+        ("variable", "-- lyrox: vars\nSELECT '${LYROX_TEST_NOT_SET}';\n", Code::ConfigValue),
+    ] {
+        let bench = Bench::new(name, &[("1_ok.up.sql", "CREATE TABLE ok (id int);\n"), ("2_bad.up.sql", text)]);
+        let store = bench.open();
+        let ledger = Ledger { is_empty: true, ..Ledger::default() };
+        let steps = bench.steps(&ledger, &Goal::Latest);
+        let error = store.preview(&steps, &bench.options(&ledger, Transaction::Auto)).expect_err(name);
+        assert_eq!(error.code(), code, "{error:?}");
+        assert_eq!(error.data_text(), Some("nothing was changed"));
+        block_on(store.close());
+        assert!(!bench.has("ok"));
+    }
+}
+
+#[test]
+fn line_ends_and_marks_of_windows_change_nothing() {
+    let bench = Bench::new(
+        "crlf",
+        &[(
+            "1_a.up.sql",
+            "\u{feff}-- lyrox: lock-timeout 5s\r\nCREATE TABLE a (id int);\r\nINSERT INTO a VALUES (1);\r\n",
+        )],
+    );
+    bench.migrate();
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM a"), "1");
+    bench.write("1_a.up.sql", "-- lyrox: lock-timeout 5s\nCREATE TABLE a (id int);\nINSERT INTO a VALUES (1);\n");
+    assert!(bench.migrate().done.is_empty(), "the same text is not edited");
+}
+
+#[test]
+fn settings_and_roles_of_a_file_are_its_own() {
+    let bench = Bench::new(
+        "settings",
+        &[
+            (
+                "1_a.up.sql",
+                "CREATE SCHEMA other;\nSELECT pg_catalog.set_config('search_path', '', false);\nSET standard_conforming_strings = off;\nCREATE TABLE public.a (t text DEFAULT 'x\\'y;');\nSET statement_timeout = '7s';\n",
+            ),
+            ("2_b.up.sql", "CREATE TABLE b AS SELECT current_setting('statement_timeout') AS s, '\\' AS t;\n"),
+        ],
+    );
+    bench.migrate();
+    assert!(bench.has("public.b"));
+    assert_eq!(bench.project.sql("SELECT s, t FROM b"), [[Some("0".to_owned()), Some("\\".to_owned())]]);
+}
+
+#[test]
+fn dumps_with_copy_blocks_run() {
+    let bench = Bench::new(
+        "copy",
+        &[
+            (
+                "1_dump.up.sql",
+                "SET client_encoding = 'UTF8';\nCREATE TABLE a (id int, t text);\nCOPY a (id, t) FROM stdin;\n1\tone;\n2\t\\N\n3\té\\tb\n\\.\nCREATE TABLE b (id int);\nCOPY b FROM stdin;\n\\.\n",
+            ),
+            ("2_more.up.sql", "INSERT INTO b SELECT id FROM a;\n"),
+        ],
+    );
+    bench.migrate();
+    assert_eq!(bench.project.sql_value("SELECT string_agg(coalesce(t, '-'), ',' ORDER BY id) FROM a"), "one;,-,é\tb");
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM b"), "3");
+
+    bench.write("3_bad.up.sql", "COPY b FROM stdin;\n4\nx\n\\.\n");
+    let error = bench.fail();
+    assert!(error.what().ends_with("(22P02)"), "{error:?}");
+    assert_eq!(place(&error).1, 1);
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM b"), "3");
+}
+
+#[test]
+fn a_chunk_that_cannot_be_shared_is_taken_apart() {
+    let bench = Bench::new(
+        "chunk",
+        &[
+            ("1_type.up.sql", "CREATE TYPE mood AS ENUM ('ok');\nCREATE TABLE a (m mood);\n"),
+            // Hidden from the splitter, so that only the server notices: 55P04.
+            ("2_value.up.sql", "DO $$ BEGIN EXECUTE 'ALTER TYPE mood ADD VALUE ''sad'''; END $$;\n"),
+            ("3_use.up.sql", "INSERT INTO a VALUES ('sad');\n"),
+            ("4_plain.up.sql", "ALTER TYPE mood ADD VALUE 'glad';\n"),
+            ("5_use.up.sql", "INSERT INTO a VALUES ('glad');\n"),
+            // A pending trigger event keeps the table from being altered in the same transaction: 55006.
+            (
+                "6_rows.up.sql",
+                "CREATE TABLE k (id int PRIMARY KEY, k int REFERENCES k DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO k VALUES (1, 1);\n",
+            ),
+            ("7_alter.up.sql", "ALTER TABLE k ADD COLUMN t text;\n"),
+        ],
+    );
+    let applied = bench.migrate();
+    assert_eq!(applied.done.len(), 7);
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM a"), "2");
+}
+
+#[test]
+fn files_share_transactions_only_where_that_is_safe() {
+    let files: Vec<(String, String)> =
+        (1..=70).map(|n| (format!("{n}_t.up.sql"), format!("CREATE TABLE t{n} (id int);"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let transactions =
+        |bench: &Bench| bench.project.sql_value("SELECT count(DISTINCT xmin::text) FROM lyrox.migrations");
+
+    let bench = Bench::new("share", &files);
+    bench.migrate();
+    assert_eq!(transactions(&bench), "2", "64 and 6");
+
+    let bench = Bench::new("each", &files[..5]);
+    assert!(bench.run(&Goal::Latest, Transaction::Each).failure.is_none());
+    assert_eq!(transactions(&bench), "5");
+
+    let bench = Bench::new("used", &files[..5]);
+    bench.project.sql("CREATE TABLE mine (id int)");
+    bench.migrate();
+    assert_eq!(transactions(&bench), "5");
+
+    let bench = Bench::new("all", &files[..5]);
+    bench.project.sql("CREATE TABLE mine (id int)");
+    bench.write("6_bad.up.sql", "SELECT 1 / 0;");
+    let applied = bench.run(&Goal::Latest, Transaction::All);
+    let (index, error) = applied.failure.expect("a failure");
+    assert_eq!((index, applied.done.len()), (5, 0));
+    assert_eq!(error.data_text(), Some("rolled back; nothing of these files was applied"));
+    assert!(bench.states().is_empty() && !bench.has("t1"));
+}
+
+#[test]
+fn three_thousand_tables_fit_the_lock_table() {
+    let files: Vec<(String, String)> = (1..=31)
+        .map(|n| {
+            let tables = (0..100).map(|t| format!("CREATE TABLE t{n}_{t} (a text);\nCREATE INDEX ON t{n}_{t} (a);\n"));
+            (format!("{n}_t.up.sql"), tables.collect())
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let bench = Bench::new("locks", &files);
+    assert_eq!(bench.migrate().done.len(), 31);
+    assert_eq!(
+        bench.project.sql_value("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^t\\d'"),
+        "3100"
+    );
+    assert_eq!(bench.project.sql_value("SELECT count(DISTINCT xmin::text) FROM lyrox.migrations"), "4");
+}
+
+#[test]
+fn a_journaled_file_goes_on_where_it_stopped() {
+    let text = "-- words\nCREATE TABLE a (id int);\nCREATE INDEX CONCURRENTLY a_id ON a (id);\nINSERT INTO a VALUES (1);\nSELECT 1 / 0;\nINSERT INTO a VALUES (2);\n";
+    let bench = Bench::new("resume", &[("1_a.up.sql", text)]);
+    let error = bench.fail();
+    assert_eq!(place(&error).1, 5);
+    assert_eq!(error.data_text(), Some("stopped after step 3 of 5; steps 1 to 3 are in effect"));
+    assert_eq!(bench.states(), [("1".into(), State::Failed)]);
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM a"), "1");
+
+    // What is in effect may not be edited.
+    bench.write("1_a.up.sql", &text.replace("VALUES (1)", "VALUES (9)"));
+    let error = bench.fail();
+    assert_eq!((error.code(), place(&error).1), (Code::Unfinished, 4));
+
+    bench.write("1_a.up.sql", &text.replace("1 / 0", "1"));
+    bench.migrate();
+    assert!(bench.events.notes().contains("going on at statement 4 of 5"), "{}", bench.events.notes());
+    assert_eq!(bench.project.sql_value("SELECT string_agg(id::text, ',') FROM a"), "1,2");
+    assert_eq!(bench.states(), [("1".into(), State::Applied)]);
+    assert_eq!(bench.project.sql_value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_id'::regclass"), "t");
+}
+
+#[test]
+fn an_invalid_index_is_built_again_only_if_this_journal_left_it() {
+    let bench = Bench::new(
+        "invalid",
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1), (1);\n"),
+            ("2_i.up.sql", "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS a_id ON a (id);\n"),
+        ],
+    );
+    let error = bench.fail();
+    assert!(error.what().ends_with("(23505)"), "{error:?}");
+    assert!(
+        error.data_text().is_some_and(|data| data.contains("INVALID index public.a_id is left")),
+        "{:?}",
+        error.data_text()
+    );
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_id'::regclass";
+    assert_eq!(bench.project.sql_value(valid), "f");
+    bench.project.sql("DELETE FROM a");
+    bench.migrate();
+    assert_eq!(bench.project.sql_value(valid), "t");
+
+    // The same leftover, made by someone else.
+    bench.project.sql("INSERT INTO a VALUES (1)");
+    bench.project.sql("CREATE TABLE b AS SELECT 1 AS id UNION ALL SELECT 1");
+    assert!(sql(&bench.project.postgres, "CREATE UNIQUE INDEX CONCURRENTLY b_id ON b (id)").is_err());
+    bench.project.sql("TRUNCATE b");
+    bench.write("3_b.up.sql", "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS b_id ON b (id);\n");
+    let error = bench.fail();
+    assert!(error.what().contains("public.b_id exists and is INVALID"), "{error:?}");
+    bench.project.sql("DROP INDEX b_id");
+    bench.migrate();
+}
+
+#[test]
+fn a_statement_that_commits_by_itself_runs_outside_a_transaction() {
+    let text = "CREATE TABLE a (id int);\nCREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO a VALUES (1); COMMIT; END $$;\nCALL p();\n";
+    let bench = Bench::new("procedure", &[("1_a.up.sql", text)]);
+    let error = bench.fail();
+    assert!(error.what().ends_with("(2D000)"), "{error:?}");
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("lyrox: no-transaction")), "{:?}", error.hint_text());
+    bench.write("1_a.up.sql", &format!("-- lyrox: no-transaction\n{text}"));
+    bench.migrate();
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM a"), "1");
+}
+
+#[test]
+fn migrations_are_undone_in_reverse() {
+    let bench = Bench::new(
+        "back",
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id int);"),
+            ("1_a.down.sql", "DROP TABLE a;"),
+            ("2_b.up.sql", "CREATE INDEX CONCURRENTLY a_id ON a (id);"),
+            ("2_b.down.sql", "DROP INDEX CONCURRENTLY a_id;"),
+        ],
+    );
+    bench.migrate();
+    let applied = bench.run(&Goal::Back(2), Transaction::Auto);
+    assert!(applied.failure.is_none(), "{:?}", applied.failure);
+    assert_eq!(bench.states(), [("1".into(), State::Reverted), ("2".into(), State::Reverted)]);
+    assert!(!bench.has("a"));
+    bench.migrate();
+    assert_eq!(bench.states(), [("1".into(), State::Applied), ("2".into(), State::Applied)]);
+}
+
+#[test]
+fn the_lock_is_held_by_one_and_its_holder_is_named() {
+    let bench = Bench::new("lock", &[]);
+    let (mut first, mut second) = (bench.open(), bench.open());
+    assert_eq!(block_on(first.try_lock()).expect("an answer"), LockAnswer::Obtained);
+    match block_on(second.try_lock()).expect("an answer") {
+        LockAnswer::Held(holder) => {
+            assert!(holder.contains(&format!("server process {}", first.facts.pid)), "{holder}");
+            assert!(holder.starts_with("`lyrox ") && holder.contains("since "), "{holder}");
+        }
+        LockAnswer::Obtained => panic!("two hold one lock"),
+    }
+    block_on(first.unlock()).expect("the lock given back");
+    assert_eq!(block_on(second.try_lock()).expect("an answer"), LockAnswer::Obtained);
+    block_on(first.close());
+    block_on(second.close());
+}
+
+#[test]
+fn a_transaction_that_waits_for_a_lock_is_tried_again() {
+    let bench = Bench::with("retry", "lock_timeout = \"100ms\"", &[("1_a.up.sql", "CREATE TABLE a (id int);")]);
+    bench.migrate();
+    bench.write("2_b.up.sql", "CREATE TABLE b (id int);\nALTER TABLE a ADD COLUMN t text;\n");
+    let url = bench.project.postgres.clone();
+    let reader = std::thread::spawn(move || sql(&url, "BEGIN; SELECT * FROM a; SELECT pg_sleep(0.8); COMMIT"));
+    std::thread::sleep(Duration::from_millis(200));
+    bench.migrate();
+    assert!(bench.events.notes().contains("trying again"), "{}", bench.events.notes());
+    reader.join().expect("a reader").expect("it read");
+    assert!(bench.has("b"));
+}
+
+#[test]
+fn a_killed_session_rolls_back_and_the_truth_is_told() {
+    let bench = Bench::new(
+        "killed",
+        &[
+            ("1_a.up.sql", "CREATE TABLE a (id int);"),
+            ("2_b.up.sql", "CREATE TABLE b (id int);\nSELECT pg_sleep(20);\n"),
+        ],
+    );
+    let url = bench.project.postgres.clone();
+    let killer = std::thread::spawn(move || kill_sleeper(&url));
+    let applied = bench.run(&Goal::Latest, Transaction::Each);
+    assert!(killer.join().expect("a killer"));
+    let (index, error) = applied.failure.expect("a failure");
+    assert_eq!((index, error.code()), (1, Code::ConnectClosed), "{error:?}");
+    assert_eq!(
+        error.data_text(),
+        Some("rolled back by the server; nothing of this transaction was applied; 1_a stays applied")
+    );
+    assert_eq!(bench.states(), [("1".into(), State::Applied)]);
+    assert!(!bench.has("b"));
+}
+
+/// Ends the session that sleeps, as an administrator would.
+fn kill_sleeper(url: &str) -> bool {
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        let query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        if sql(url, query).is_ok_and(|rows| rows[0][0].as_deref() == Some("1")) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+#[test]
+fn a_killed_session_in_a_journaled_file_is_settled_by_the_next_run() {
+    let bench = Bench::new(
+        "cut",
+        &[(
+            "1_a.up.sql",
+            "-- lyrox: no-transaction\nCREATE TABLE a (id int);\nDO $$ BEGIN PERFORM pg_sleep(20); END $$;\nCREATE TABLE b (id int);\n",
+        )],
+    );
+    let url = bench.project.postgres.clone();
+    let killer = std::thread::spawn(move || kill_sleeper(&url));
+    let error = bench.fail();
+    assert!(killer.join().expect("a killer"));
+    assert_eq!(error.code(), Code::ConnectClosed, "{error:?}");
+    assert!(
+        error.data_text().is_some_and(|data| data.starts_with("steps 1 to 1 of 3 are in effect")),
+        "{:?}",
+        error.data_text()
+    );
+
+    // Nobody can tell whether the block took effect: a person is asked, with the exact command.
+    let error = bench.fail();
+    assert_eq!((error.code(), place(&error).1), (Code::InDoubt, 3), "{error:?}");
+    let hint = error.hint_text().expect("a hint").to_owned();
+    let statement = hint.split('"').nth(1).expect("a statement");
+    bench.project.sql(&statement.replace("step_open = NULL", "step_open = NULL, steps_done = 2"));
+    bench.migrate();
+    assert!(bench.has("b"));
+}
+
+#[test]
+fn reading_makes_nothing_and_a_damaged_ledger_is_told() {
+    let bench = Bench::new("ledger", &[("1_a.up.sql", "CREATE TABLE a (id int);")]);
+    let mut store = bench.open();
+    let ledger = block_on(store.ledger()).expect("a ledger");
+    assert!(ledger.is_empty && ledger.mark.is_none() && ledger.rows.is_empty());
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM pg_namespace WHERE nspname = 'lyrox'"), "0");
+    block_on(store.close());
+
+    bench.migrate();
+    bench.project.sql("UPDATE lyrox.layout SET version = 99");
+    assert_eq!(read_error(&bench).code(), Code::LedgerNewer);
+    bench.project.sql("ALTER TABLE lyrox.migrations DROP COLUMN checksum");
+    assert_eq!(read_error(&bench).code(), Code::LedgerNewer);
+    bench.project.sql("UPDATE lyrox.layout SET version = 1");
+    assert_eq!(read_error(&bench).code(), Code::LedgerDamaged);
+    bench.project.sql("DROP TABLE lyrox.migrations");
+    let error = read_error(&bench);
+    assert_eq!(error.code(), Code::LedgerDamaged);
+    assert!(error.why_text().is_some_and(|why| why.contains("`lyrox.migrations` is missing")), "{error:?}");
+}
+
+fn read_error(bench: &Bench) -> Error {
+    let mut store = bench.open();
+    let error = block_on(store.ledger()).expect_err("an error");
+    block_on(store.close());
+    error
+}
+
+#[test]
+fn variables_are_filled_only_where_the_file_asks() {
+    let bench = Bench::new(
+        "vars",
+        &[
+            ("1_a.up.sql", "-- lyrox: vars\nCREATE TABLE a AS SELECT '${LYROX_IT_VALUE}' AS v;\n"),
+            ("2_b.up.sql", "CREATE TABLE b AS SELECT '${LYROX_IT_VALUE}' AS v;\n"),
+        ],
+    );
+    let env = std::fs::read_to_string(bench.project.path(".env")).expect(".env");
+    bench.project.write(".env", &format!("{env}LYROX_IT_VALUE='it is set'\n"));
+    let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+    let bench = Bench { config: config::load(&choice).expect("a configuration"), ..bench };
+    bench.migrate();
+    assert_eq!(bench.project.sql_value("SELECT v FROM a"), "it is set");
+    assert_eq!(bench.project.sql_value("SELECT v FROM b"), "${LYROX_IT_VALUE}");
+
+    bench.write("3_c.up.sql", "-- lyrox: vars\nSELECT '${LYROX_IT_VALUE}', nothing;\n");
+    assert_eq!(place(&bench.fail()), ("migrations/3_c.up.sql".into(), 2, 29, 7));
+}
