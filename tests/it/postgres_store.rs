@@ -30,7 +30,7 @@ impl Events for Recorder {
         match event {
             Event::Item(item) => self.items.lock().expect("items").push(*item),
             Event::Note(note) => self.notes.lock().expect("notes").push(note),
-            Event::Heading(_) | Event::Progress { .. } => {}
+            Event::Heading(_) | Event::Folded { .. } | Event::Progress { .. } => {}
         }
     }
 }
