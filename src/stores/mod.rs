@@ -10,8 +10,12 @@ pub mod load;
 pub mod mongodb;
 pub mod packed;
 pub mod postgres;
+pub mod probe;
+pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod stages;
+pub mod smoke;
 pub mod told;
 
 use std::time::Duration;

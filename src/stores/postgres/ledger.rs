@@ -23,7 +23,10 @@ const LARGEST_TEXT: usize = 1024 * 1024;
 const TABLES: [&str; 5] = ["layout", "migrations", "events", "environment", "snapshots"];
 
 /// Makes what is missing. `lyrox.layout` comes last: where it has its row, the rest is there.
-const BOOTSTRAP: &str = "CREATE SCHEMA IF NOT EXISTS lyrox;
+const BOOTSTRAP: &str = "DO $lyrox$ BEGIN
+IF pg_catalog.to_regnamespace('lyrox') IS NULL THEN CREATE SCHEMA lyrox; END IF;
+IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('CREATE SCHEMA %s', {schema}); END IF;
+END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
     name text NOT NULL, checksum text NOT NULL, text text,
@@ -164,9 +167,11 @@ impl PostgresStore {
             return Ok(());
         }
         let sql = format!(
-            "BEGIN; {BOOTSTRAP} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
+            "BEGIN; {bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
              INSERT INTO lyrox.environment (project, name, is_protected) VALUES ({project}, {name}, {protected}) \
              ON CONFLICT DO NOTHING; {event} COMMIT",
+            // Both functions want the name as SQL would have it.
+            bootstrap = BOOTSTRAP.replace("{schema}", &literal(&self.settings.schema.to_string())),
             project = literal(&self.project),
             name = literal(&mark.environment),
             protected = mark.is_protected,
