@@ -11,6 +11,7 @@ mod mongodb_store;
 mod postgres_store;
 mod reset;
 mod secrets;
+mod seed;
 mod servers;
 mod setup;
 mod store_run;

@@ -2,13 +2,16 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 pub mod smoke;
 mod journal;
 mod ledger;
+pub mod load;
 mod lock;
 mod probe;
+pub mod query;
 mod run;
 pub mod script;
 mod wipe;

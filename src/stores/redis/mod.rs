@@ -1,11 +1,14 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+pub mod check;
 pub mod connect;
 pub mod error;
 pub mod smoke;
 pub mod link;
+pub mod load;
 
 pub use crate::project::words;
+pub mod query;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
