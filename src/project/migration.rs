@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::text;
+use super::{text, words};
 use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
@@ -320,9 +320,10 @@ fn read_includes(root: &Path, dir: &str, shown: &str, text: &str) -> Result<BTre
         if line.trim_start().starts_with('#') {
             continue;
         }
-        for word in
-            line.split_whitespace().filter(|word| word.starts_with('@') && !word.starts_with("@@") && word.len() > 1)
-        {
+        // A line that cannot be split is told, with its column, when the script is read.
+        let bare = words::split(line).unwrap_or_default().into_iter().filter(|word| word.is_bare);
+        let names = bare.filter_map(|word| String::from_utf8(word.bytes).ok());
+        for word in names.filter(|word| word.starts_with('@') && !word.starts_with("@@") && word.len() > 1) {
             let name = &word[1..];
             let place = || Place::at_line(shown, text, index + 1);
             let climbs = Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_)));

@@ -4,3 +4,4 @@ pub mod migration;
 pub mod seed;
 pub mod smoke;
 pub mod text;
+pub mod words;

@@ -38,7 +38,10 @@ pub fn disk(what: &str, error: &io::Error) -> Error {
         }
         _ => "free space on that disk, then run the command again".to_owned(),
     };
-    Error::new(code, what).why(error.to_string()).hint(hint)
+    // Temporary files have names of their own making, which say nothing to anyone.
+    let text = error.to_string();
+    let why = text.split(" at path ").next().unwrap_or_default();
+    Error::new(code, what).why(why).hint(hint)
 }
 
 /// Whether a server's words mean a full or read-only disk.

@@ -4,13 +4,19 @@
 //! [`Store`], an arm in [`AnyStore`], a section in the configuration, and the conformance tests of
 //! `tests/it/conformance.rs` green for it. Drivers are named only below this folder.
 
+pub mod expand;
+pub mod lease;
+pub mod load;
 pub mod mongodb;
+pub mod packed;
 pub mod postgres;
 pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod smoke;
 pub mod stages;
+pub mod told;
 
 use std::time::Duration;
 

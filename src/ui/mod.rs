@@ -174,6 +174,12 @@ impl Ui {
         write_quietly(&mut std::io::stdout().lock(), text);
     }
 
+    /// Prints a line of somebody else's text on standard output, without control characters and secrets:
+    /// for commands whose result comes line by line.
+    pub fn line(&self, text: &str) {
+        self.out(&human::clean(text));
+    }
+
     /// Writes a piece of a stream on standard output, redacted, with nothing added to it.
     ///
     /// # Errors
@@ -183,12 +189,6 @@ impl Ui {
         let mut out = std::io::stdout().lock();
         out.write_all(redact(text).as_bytes())?;
         out.flush()
-    }
-
-    /// Prints a line of somebody else's text on standard output, without control characters and secrets:
-    /// for commands whose result comes line by line.
-    pub fn line(&self, text: &str) {
-        self.out(&human::clean(text));
     }
 
     fn out(&self, text: &str) {

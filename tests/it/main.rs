@@ -2,19 +2,21 @@
 
 mod check;
 mod config;
+mod connect_errors;
 mod crash;
 mod errors;
 mod faults;
 mod generated;
 mod help;
 mod migrate;
+mod mongodb_store;
 mod postgres_store;
 mod query;
 mod reset;
 mod secrets;
+mod seed;
 mod servers;
 mod setup;
+mod store_run;
 mod support;
 mod url;
-
-mod connect_errors;

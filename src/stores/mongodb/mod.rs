@@ -1,9 +1,20 @@
 //! MongoDB as a store: a database, its collections, and lyrox's own collections `lyrox_*` in it.
 
+mod apply;
+mod catalog;
 pub mod check;
 pub mod connect;
 pub mod error;
+mod journal;
+mod ledger;
+pub mod load;
+mod lock;
+mod probe;
 pub mod query;
+mod run;
+pub mod script;
+pub mod smoke;
+mod wipe;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
@@ -11,13 +22,18 @@ use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
-use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::error::{Error, Result};
+use crate::project::migration::Version;
+use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use ledger::{Books, Trouble};
+use script::Kind;
 
 /// A connected MongoDB.
 pub struct MongodbStore {
     connected: connect::Connected,
     endpoint: Endpoint,
+    books: Books,
+    lock: Option<lock::Held>,
 }
 
 impl MongodbStore {
@@ -25,10 +41,15 @@ impl MongodbStore {
     ///
     /// # Errors
     /// As [`connect::connect`].
-    pub async fn open(_config: &Config, target: &Target) -> Result<Self> {
+    pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let endpoint = target.direct.clone();
         let connected = connect::connect(&endpoint, target.ca_file.as_deref(), &target.namespace).await?;
-        Ok(Self { connected, endpoint })
+        let books = Books {
+            database: connected.database.clone(),
+            project: config.settings.project.name.clone(),
+            tenant: String::new(),
+        };
+        Ok(Self { connected, endpoint, books, lock: None })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -40,61 +61,160 @@ impl MongodbStore {
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
+
+    fn failed<'a>(&'a self, doing: &'a str) -> impl Fn(mongodb::error::Error) -> Error + 'a {
+        move |error| error::work_error(&self.endpoint, doing, &error)
+    }
+
+    fn troubled<'a>(&'a self, doing: &'a str) -> impl Fn(Trouble) -> Error + 'a {
+        move |trouble| match trouble {
+            Trouble::Driver(error) => error::work_error(&self.endpoint, doing, &error),
+            Trouble::Ledger(error) => error,
+        }
+    }
+
+    fn held(&self) -> Result<&lock::Held> {
+        self.lock.as_ref().ok_or_else(|| Error::bug("MongoDB is written to without its lock"))
+    }
 }
 
 impl Store for MongodbStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Mongodb
     }
+
     async fn try_lock(&mut self) -> Result<LockAnswer> {
-        todo!()
+        let collection = self.books.collection(ledger::LOCK);
+        let (answer, held) =
+            lock::try_lock(&collection, &self.books.project).await.map_err(self.failed("take the lock"))?;
+        self.lock = held;
+        Ok(answer)
     }
+
     async fn unlock(&mut self) -> Result<()> {
-        todo!()
+        match self.lock.take() {
+            Some(held) => held.release().await.map_err(self.failed("give the lock back")),
+            None => Ok(()),
+        }
     }
+
     async fn ledger(&mut self) -> Result<Ledger> {
-        todo!()
+        self.books.read().await.map_err(self.troubled("read the ledger"))
     }
-    async fn prepare(&mut self, _mark: &Mark) -> Result<()> {
-        todo!()
+
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        self.books.text(version).await.map_err(self.failed("read the ledger"))
     }
-    fn preview(&self, _steps: &[Step], _options: &ApplyOptions) -> Result<Vec<Preview>> {
-        todo!()
+
+    async fn prepare(&mut self, mark: &Mark) -> Result<()> {
+        self.books.prepare(mark).await.map_err(self.failed("make the ledger"))
     }
-    async fn apply(&mut self, _steps: &[Step], _options: &ApplyOptions, _events: &dyn Events) -> Applied {
-        todo!()
+
+    fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        let with_transactions = self.connected.has_transactions();
+        let mut number = 0;
+        let mut previews = Vec::with_capacity(steps.len());
+        for step in steps {
+            let commands = script::read(&step.script, &options.variables)?;
+            let done = step.resume_from as usize;
+            let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
+            // The number stands for the file as a whole: only then do all its commands share it.
+            let transaction = matches!(groups[..], [apply::Group::Together(0, _)]).then(|| {
+                number += 1;
+                number
+            });
+            let statements = commands.into_iter().skip(done).map(|command| command.shown).collect();
+            previews.push(Preview { transaction, statements });
+        }
+        Ok(previews)
     }
+
+    async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
+        let mut applied = Applied::default();
+        let mut scripts = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            match script::read(&step.script, &options.variables) {
+                Ok(commands) => scripts.push(commands),
+                Err(error) => return Applied { failure: Some((index, error)), ..applied },
+            }
+        }
+        let lock = match self.held() {
+            Ok(lock) => lock,
+            Err(error) => return Applied { failure: Some((0, error)), ..applied },
+        };
+        let runner = apply::Runner {
+            books: &self.books,
+            client: &self.connected.client,
+            endpoint: &self.endpoint,
+            lock,
+            has_transactions: self.connected.has_transactions(),
+        };
+        let has_data = scripts.iter().flatten().any(|command| command.kind == Kind::Data);
+        if has_data && !runner.has_transactions {
+            events.note("mongodb is a stand-alone server without transactions: each command is journaled".into());
+        }
+        for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
+            match runner.step(step, commands).await {
+                Ok((row, elapsed)) => {
+                    events.item(told::item(step, &row, elapsed));
+                    applied.done.push(Done { row, elapsed });
+                }
+                Err(error) => {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+            }
+        }
+        applied
+    }
+
     async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        todo!()
+        Ok(())
     }
+
     async fn snapshot(&mut self) -> Result<Snapshot> {
-        todo!()
+        catalog::snapshot(&self.books.database).await.map_err(self.failed("read the schema"))
     }
-    async fn keep_snapshot(&mut self, _snapshot: &Snapshot) -> Result<()> {
-        todo!()
+
+    async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.books.keep(snapshot).await.map_err(self.troubled("keep the snapshot"))
     }
+
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
-        todo!()
+        self.books.kept().await.map_err(self.troubled("read the snapshot"))
     }
+
     async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
-        todo!()
+        Ok(())
     }
-    async fn set_mark(&mut self, _mark: &Mark, _permit: &Permit) -> Result<()> {
-        todo!()
+
+    async fn set_mark(&mut self, mark: &Mark, _permit: &Permit) -> Result<()> {
+        self.books.set_mark(mark).await.map_err(self.failed("write the mark"))
     }
+
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
-        todo!()
+        wipe::holdings(&self.books).await.map_err(self.troubled("list what a reset would remove"))
     }
+
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
-        todo!()
+        wipe::begin(&self.books).await.map_err(self.failed("begin the reset"))
     }
-    async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
-        todo!()
+
+    async fn wipe(&mut self, _permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        let wiped = wipe::wipe(&self.books, self.held()?, include_foreign, events).await;
+        wiped.map_err(self.troubled("remove what the project owns")).map_err(|error| {
+            error
+                .data_if_none("some of it may be removed; the store stays marked as resetting")
+                .hint_if_none("run it again")
+        })
     }
+
     async fn finish_reset(&mut self) -> Result<()> {
-        todo!()
+        wipe::finish(&self.books).await.map_err(self.failed("end the reset"))
     }
+
     async fn close(self) {
+        drop(self.lock);
         self.connected.client.shutdown().immediate(true).await;
     }
 }

@@ -4,8 +4,11 @@ pub mod check;
 pub mod connect;
 pub mod error;
 pub mod link;
+pub mod load;
+pub mod smoke;
+
+pub use crate::project::words;
 pub mod query;
-pub mod words;
 
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;

@@ -18,6 +18,10 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
         let _ = rustls::crypto::ring::default_provider().install_default();
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
     });
+    // A helper may be called from work that is itself run by this function.
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return tokio::task::block_in_place(|| runtime.block_on(work));
+    }
     runtime.block_on(work)
 }
 

@@ -1,0 +1,285 @@
+//! The ledger in MongoDB: `lyrox_migrations` (one document per project, tenant and version),
+//! `lyrox_events` (append-only) and `lyrox_meta` (environment, layout, snapshot, resetting). Reading
+//! creates nothing. It knows nothing of how a migration is run.
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, doc};
+use futures_util::TryStreamExt as _;
+use mongodb::{Collection, Database};
+
+use super::catalog;
+use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use crate::engine::plan::Step;
+use crate::engine::snapshot::Snapshot;
+use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::project::migration::Version;
+use crate::stores::packed;
+
+/// The collection of rows.
+pub const MIGRATIONS: &str = "lyrox_migrations";
+/// The collection of what happened.
+pub const EVENTS: &str = "lyrox_events";
+/// The collection of mark, layout, snapshot and the resetting state.
+pub const META: &str = "lyrox_meta";
+/// The collection of the lock.
+pub const LOCK: &str = "lyrox_lock";
+
+/// The ledger of one project (and tenant) in a database.
+#[derive(Clone, Debug)]
+pub struct Books {
+    /// The database.
+    pub database: Database,
+    /// The project's name.
+    pub project: String,
+    /// The tenant's key; empty without one.
+    pub tenant: String,
+}
+
+/// What went wrong while reading: the driver's error, or what the ledger holds.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The server.
+    Driver(mongodb::error::Error),
+    /// The ledger.
+    Ledger(Error),
+}
+
+impl From<mongodb::error::Error> for Trouble {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl Books {
+    /// A collection of the ledger.
+    pub fn collection(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    /// The `_id` of a version's row.
+    pub fn id(&self, version: &Version) -> Document {
+        doc! { "project": self.project.as_str(), "tenant": self.tenant.as_str(), "version": version.as_str() }
+    }
+
+    /// Reads everything in two round trips.
+    ///
+    /// # Errors
+    /// The driver's, `LYX-LEDGER-NEWER` or `LYX-LEDGER-DAMAGED`.
+    pub async fn read(&self) -> Result<Ledger, Trouble> {
+        let pipeline = vec![
+            doc! { "$match": { "_id": { "$in": ["environment", "layout", "resetting", self.snapshot_id()] } } },
+            doc! { "$unionWith": { "coll": MIGRATIONS, "pipeline": [
+                { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
+            ] } },
+            // Only `kept` and `text` want these, and they may be long.
+            doc! { "$project": { "snapshot": 0, "text": 0 } },
+        ];
+        let found: Vec<Document> = self.collection(META).aggregate(pipeline).await?.try_collect().await?;
+        let mut ledger = Ledger::default();
+        for document in &found {
+            match document.get("_id") {
+                Some(Bson::String(id)) if id == "environment" => {
+                    let environment =
+                        document.get_str("environment").map_err(|_| damaged("the mark", "environment"))?;
+                    ledger.mark = Some(Mark {
+                        environment: environment.to_owned(),
+                        is_protected: document.get_bool("protected").unwrap_or(false),
+                    });
+                }
+                Some(Bson::String(id)) if id == "layout" => {
+                    let layout = document.get_i32("version").map_err(|_| damaged("the layout", "version"))?;
+                    if layout > LAYOUT {
+                        return Err(newer(layout).into());
+                    }
+                }
+                Some(Bson::String(id)) if id == "resetting" => ledger.is_resetting = true,
+                Some(Bson::Document(id)) if id.contains_key("snapshot") => {
+                    ledger.snapshot_head = document.get_str("head").ok().map(str::to_owned);
+                }
+                _ => ledger.rows.push(row(document)?),
+            }
+        }
+        ledger.rows.sort_by(|a, b| a.version.cmp(&b.version));
+        ledger.is_empty = ledger.rows.is_empty()
+            && self.database.list_collection_names().await?.iter().all(|name| catalog::is_own(name));
+        Ok(ledger)
+    }
+
+    /// The text that was applied under a version.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn text(&self, version: &Version) -> mongodb::error::Result<Option<String>> {
+        let row = self.collection(MIGRATIONS).find_one(doc! { "_id": self.id(version) }).await?;
+        Ok(row.and_then(|row| packed::unpack(row.get_binary_generic("text").ok()?)))
+    }
+
+    /// Makes the ledger's collections and writes the mark where there is none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn prepare(&self, mark: &Mark) -> mongodb::error::Result<()> {
+        let meta = self.collection(META);
+        if meta.find_one(doc! { "_id": "environment" }).await?.is_some() {
+            return Ok(());
+        }
+        // A transaction must not have to make them.
+        for name in [MIGRATIONS, EVENTS] {
+            match self.database.create_collection(name).await {
+                Err(error) if super::error::refusal(&error).is_none_or(|refusal| refusal.code != 48) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        let layout = doc! { "$setOnInsert": { "version": LAYOUT } };
+        meta.update_one(doc! { "_id": "layout" }, layout).upsert(true).await?;
+        // The mark comes last: where it is, everything else is.
+        let words = doc! { "environment": mark.environment.as_str(), "protected": mark.is_protected };
+        let update = doc! { "$setOnInsert": words, "$currentDate": { "since": true } };
+        meta.update_one(doc! { "_id": "environment" }, update).upsert(true).await?;
+        Ok(())
+    }
+
+    /// Writes another mark.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn set_mark(&self, mark: &Mark) -> mongodb::error::Result<()> {
+        let words = doc! { "environment": mark.environment.as_str(), "protected": mark.is_protected };
+        let update = doc! { "$set": words, "$currentDate": { "since": true } };
+        self.collection(META).update_one(doc! { "_id": "environment" }, update).upsert(true).await?;
+        Ok(())
+    }
+
+    /// Keeps a snapshot.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn keep(&self, snapshot: &Snapshot) -> Result<(), Trouble> {
+        let json = serde_json::to_string(snapshot).map_err(|_| Error::bug("a snapshot is no JSON"))?;
+        let update =
+            doc! { "$set": { "snapshot": json, "head": snapshot.head.as_str() }, "$currentDate": { "since": true } };
+        self.collection(META).update_one(doc! { "_id": self.snapshot_id() }, update).upsert(true).await?;
+        Ok(())
+    }
+
+    /// The snapshot kept last.
+    ///
+    /// # Errors
+    /// The driver's, or `LYX-LEDGER-DAMAGED`.
+    pub async fn kept(&self) -> Result<Option<Snapshot>, Trouble> {
+        let Some(found) = self.collection(META).find_one(doc! { "_id": self.snapshot_id() }).await? else {
+            return Ok(None);
+        };
+        let json = found.get_str("snapshot").map_err(|_| damaged("the snapshot", "snapshot"))?;
+        Ok(Some(serde_json::from_str(json).map_err(|_| damaged("the snapshot", "snapshot"))?))
+    }
+
+    /// The `_id` of the project's snapshot.
+    pub fn snapshot_id(&self) -> Document {
+        doc! { "snapshot": self.project.as_str(), "tenant": self.tenant.as_str() }
+    }
+
+    /// What this project's migrations made, as their rows recorded it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn owned(&self) -> mongodb::error::Result<Vec<String>> {
+        let filter = doc! { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() };
+        let values = self.collection(MIGRATIONS).distinct("owns", filter).await?;
+        Ok(values.into_iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The statement that writes one event, on the server's clock.
+    pub fn event(&self, word: &str, step: &Step, more: Document) -> (Document, Vec<Document>) {
+        let mut event = doc! {
+            "_id": "$_id",
+            "at": "$$NOW",
+            "event": word,
+            "project": literal(&self.project),
+            "tenant": literal(&self.tenant),
+            "version": literal(step.version.as_str()),
+            "name": literal(&step.name),
+            "actor": literal(&actor()),
+            "lyrox": env!("CARGO_PKG_VERSION"),
+        };
+        event.extend(more);
+        (doc! { "_id": bson::oid::ObjectId::new() }, vec![doc! { "$replaceWith": event }])
+    }
+
+    /// The fields of a row that come from its migration; its state and times are added by the caller.
+    pub fn fields(&self, step: &Step, total: usize) -> Document {
+        let text = packed::pack(&step.up.text)
+            .map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }));
+        doc! {
+            "name": literal(&step.name),
+            "checksum": step.up.checksum.as_str(),
+            "text": text,
+            "steps_total": i32::try_from(total).unwrap_or(i32::MAX),
+            "actor": literal(&actor()),
+            "lyrox": env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// A text as it is: in a pipeline a leading `$` would name a field.
+pub fn literal(text: &str) -> Document {
+    doc! { "$literal": text }
+}
+
+/// Reads a row.
+///
+/// # Errors
+/// `LYX-LEDGER-DAMAGED` naming the field.
+pub fn row(document: &Document) -> Result<Row> {
+    let version = document.get_document("_id").and_then(|id| id.get_str("version"));
+    let version = version.map_err(|_| damaged("a row", "_id"))?.to_owned();
+    let what = format!("the row of version {version}");
+    let text = |field: &str| document.get_str(field).map(str::to_owned).map_err(|_| damaged(&what, field));
+    let count = |field: &str| -> Result<u32> {
+        let found = document.get(field).and_then(|value| match value {
+            Bson::Int32(number) => u32::try_from(*number).ok(),
+            Bson::Int64(number) => u32::try_from(*number).ok(),
+            _ => None,
+        });
+        found.ok_or_else(|| damaged(&what, field))
+    };
+    let time = |field: &str| document.get_datetime(field).ok().and_then(|time| time.try_to_rfc3339_string().ok());
+    Ok(Row {
+        store: StoreKind::Mongodb,
+        name: text("name")?,
+        checksum: text("checksum")?,
+        text: None,
+        state: document.get_str("state").ok().and_then(State::parse).ok_or_else(|| damaged(&what, "state"))?,
+        steps_done: count("steps_done")?,
+        steps_total: count("steps_total")?,
+        started_at: time("started_at").ok_or_else(|| damaged(&what, "started_at"))?,
+        finished_at: time("finished_at"),
+        actor: text("actor")?,
+        lyrox: text("lyrox")?,
+        error_code: document.get_str("error_code").ok().map(str::to_owned),
+        version: Version::new(version),
+    })
+}
+
+fn damaged(what: &str, field: &str) -> Error {
+    Error::new(Code::LedgerDamaged, "the ledger in MongoDB cannot be read")
+        .why(format!("`{field}` of {what} is missing or of a wrong type"))
+        .data("nothing was changed")
+        .hint(format!("restore the collections `{MIGRATIONS}` and `{META}` from a backup"))
+}
+
+fn newer(layout: i32) -> Error {
+    Error::new(Code::LedgerNewer, "the ledger in MongoDB was written by a newer lyrox")
+        .why(format!("its layout is {layout}, and this lyrox knows {LAYOUT}"))
+        .data("nothing was changed")
+        .hint("use the newer lyrox")
+}
