@@ -8,7 +8,6 @@ pub mod error;
 mod failure;
 mod grant;
 pub mod ident;
-pub mod smoke;
 mod index;
 mod journal;
 mod ledger;
@@ -18,6 +17,7 @@ mod message;
 pub mod pooler;
 pub mod query;
 mod script;
+pub mod smoke;
 pub mod splitter;
 mod transaction;
 

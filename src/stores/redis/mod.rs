@@ -3,9 +3,9 @@
 pub mod check;
 pub mod connect;
 pub mod error;
-pub mod smoke;
 pub mod link;
 pub mod load;
+pub mod smoke;
 
 pub use crate::project::words;
 pub mod query;
