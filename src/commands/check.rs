@@ -29,27 +29,28 @@ pub struct Args {
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("check", Layout::Stages);
     let targets = app.targets()?;
-    let outcomes = perform(app, &targets, args.wait.map(Period::duration)).await?;
+    let outcomes = perform(app, &targets, args.wait.map(Period::duration), true).await?;
     let mut report = app.finish();
     report.summary = Some(summary(outcomes, report.elapsed_ms));
     Ok(report)
 }
 
-/// Verifies every store as part of a larger command; items go to the report.
+/// Verifies every store as part of a larger command, which has not made yet what `[[check.expect]]` asks for;
+/// items go to the report.
 ///
 /// # Errors
 /// None that an item can hold.
 pub async fn verify(app: &App, targets: &Targets, wait: Option<Duration>) -> Result<()> {
-    perform(app, targets, wait).await.map(|_| ())
+    perform(app, targets, wait, false).await.map(|_| ())
 }
 
-async fn perform(app: &App, targets: &Targets, wait: Option<Duration>) -> Result<Outcomes> {
+async fn perform(app: &App, targets: &Targets, wait: Option<Duration>, with_expectations: bool) -> Result<Outcomes> {
     // A little before the command is cut short, so that the stage that hangs can say so.
     let until = app.global.limit().map(|limit| {
         let spent = app.elapsed();
         Instant::now() + limit.saturating_sub(spent).mul_f32(0.9)
     });
-    Ok(check(app.config()?, targets, Options { wait, until }, app).await)
+    Ok(check(app.config()?, targets, Options { with_expectations, wait, until }, app).await)
 }
 
 /// `3 stores: 2 ok, 1 failed, 1 warning in 0.13 s`.

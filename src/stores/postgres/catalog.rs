@@ -1,11 +1,11 @@
 //! The live schema in canonical form, read from the catalog in one consistent look.
 
 use super::connect::text;
-use super::error::{server_error, sqlstate};
+use super::error::{catalog_error, sqlstate};
 use super::ident::{literal, literal_or_null};
 use super::{PostgresStore, run};
 use crate::engine::snapshot::Snapshot;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::kind::StoreKind;
 
 const CATALOG: &str = include_str!("catalog.sql");
@@ -42,7 +42,7 @@ impl PostgresStore {
             "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname NOT IN ('lyrox', 'information_schema', {own}) \
              AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM lyrox.migrations m WHERE m.project = {project} \
              AND m.store = 'postgres' AND m.state <> 'reverted' AND m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
-             || pg_catalog.regexp_replace(n.nspname, '([][.^$*+?(){{}}|\\\\-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
+             || pg_catalog.regexp_replace(n.nspname, '([]^$.*+?(){{}}|\\\\[-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
             own = literal(&own),
             project = literal(&self.project),
         );
@@ -91,5 +91,5 @@ impl PostgresStore {
 }
 
 fn unreadable(error: &sqlx::Error) -> Error {
-    server_error(Code::Privilege, "the catalog cannot be read", error)
+    catalog_error("the catalog cannot be read", error)
 }

@@ -80,7 +80,7 @@ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespa
 WHERE n.nspname = ANY ({schemas}) AND {own:pg_proc:p};
 
 SELECT 'trigger ' || {name:c.relname} || '.' || g.tgname,
-    pg_catalog.pg_get_triggerdef(g.oid) || CASE g.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' DISABLED' ELSE ' ' || g.tgenabled END
+    pg_catalog.pg_get_triggerdef(g.oid) || CASE g.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' DISABLED' ELSE ' ' || g.tgenabled::text END
 FROM pg_catalog.pg_trigger g
 JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY ({schemas}) AND NOT g.tgisinternal AND {own:pg_class:c};
@@ -103,6 +103,19 @@ WHERE n.nspname = ANY ({schemas}) AND r.rulename <> '_RETURN' AND {own:pg_class:
 SELECT 'statistics ' || {name:s.stxname}, pg_catalog.pg_get_statisticsobjdef(s.oid)
 FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
 WHERE n.nspname = ANY ({schemas});
+
+SELECT 'collation ' || {name:l.collname}, pg_catalog.concat_ws(' ', l.collprovider, l.collcollate)
+FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
+WHERE n.nspname = ANY ({schemas}) AND {own:pg_collation:l};
+
+SELECT 'text search configuration ' || {name:g.cfgname}, coalesce((SELECT pg_catalog.string_agg(m.maptokentype || ' ' || d.dictname, ', ' ORDER BY m.maptokentype, m.mapseqno)
+    FROM pg_catalog.pg_ts_config_map m JOIN pg_catalog.pg_ts_dict d ON d.oid = m.mapdict WHERE m.mapcfg = g.oid), '')
+FROM pg_catalog.pg_ts_config g JOIN pg_catalog.pg_namespace n ON n.oid = g.cfgnamespace
+WHERE n.nspname = ANY ({schemas}) AND {own:pg_ts_config:g};
+
+SELECT 'text search dictionary ' || {name:g.dictname}, coalesce(g.dictinitoption, '')
+FROM pg_catalog.pg_ts_dict g JOIN pg_catalog.pg_namespace n ON n.oid = g.dictnamespace
+WHERE n.nspname = ANY ({schemas}) AND {own:pg_ts_dict:g};
 
 SELECT 'grant ' || {name:c.relname} || ' to ' || r.rolname, pg_catalog.string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,

@@ -2,7 +2,7 @@
 //! told as items, and untouched where nothing is missing.
 
 use super::connect::text;
-use super::error::{server_error, sqlstate};
+use super::error::{catalog_error, server_error, sqlstate};
 use super::ident::{Ident, literal};
 use super::{PostgresStore, run};
 use crate::engine::event::Events;
@@ -164,5 +164,5 @@ impl PostgresStore {
 }
 
 fn unreadable(error: &sqlx::Error) -> Error {
-    server_error(Code::Privilege, "roles and grants cannot be read", error)
+    catalog_error("roles and grants cannot be read", error)
 }

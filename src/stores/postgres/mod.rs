@@ -7,6 +7,7 @@ pub mod connect;
 pub mod error;
 mod failure;
 mod grant;
+mod holdings;
 pub mod ident;
 mod index;
 mod journal;
@@ -20,6 +21,7 @@ mod script;
 pub mod smoke;
 pub mod splitter;
 mod transaction;
+mod wipe;
 
 use std::time::{Duration, Instant};
 
@@ -147,16 +149,16 @@ impl Store for PostgresStore {
         self.write_mark(mark).await
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
-        todo!()
+        self.list_holdings().await
     }
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
-        todo!()
+        self.mark_resetting().await
     }
-    async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
-        todo!()
+    async fn wipe(&mut self, _permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        self.drop_objects(include_foreign, events).await
     }
     async fn finish_reset(&mut self) -> Result<()> {
-        todo!()
+        self.clear_resetting().await
     }
     async fn close(self) {
         let _ = self.connection.close().await;
