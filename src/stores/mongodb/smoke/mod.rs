@@ -182,6 +182,12 @@ impl<'a> MongodbSmoke<'a> {
         Self { store, run }
     }
 }
+impl<'a> MongodbSmoke<'a> {
+    /// Borrows the store for a run.
+    pub fn new(store: &'a mut MongodbStore, run: Run<'a>) -> Self {
+        Self { store, run }
+    }
+}
 
 /// `collection.index`, where both may hold dots: the collection is the longest that is there.
 fn split(path: &str, live: &Snapshot) -> Option<(String, String)> {

@@ -199,6 +199,12 @@ impl<'a> RedisSmoke<'a> {
         Self { store, run }
     }
 }
+impl<'a> RedisSmoke<'a> {
+    /// Borrows the store for a run.
+    pub fn new(store: &'a mut RedisStore, run: Run<'a>) -> Self {
+        Self { store, run }
+    }
+}
 
 impl Smoke for RedisSmoke<'_> {
     fn kind(&self) -> StoreKind {
