@@ -25,7 +25,7 @@ const WIDEST: usize = 60;
 #[command(
     after_help = "Read-only unless --write is given: PostgreSQL in a READ ONLY transaction, MongoDB and Redis by lists of\n\
     commands that only read.\n\n\
-    Examples:\n  lyrox query postgres 'SELECT now()'\n  lyrox query postgres - < report.sql\n  lyrox query postgres --as-tenant acme 'SELECT count(*) FROM \"Order\"'\n  lyrox query postgres --write \"UPDATE settings SET value = '1' WHERE name = 'x'\"\n  lyrox query mongodb '{\"find\": \"events\", \"filter\": {}, \"limit\": 5}'\n  lyrox query mongodb '{\"count\": \"events\"}' --output json\n  lyrox query redis 'HGETALL {{prefix}}session:1'\n  lyrox query redis PING"
+    Examples:\n  lyrox query postgres 'SELECT now()'\n  echo 'SELECT 1' | lyrox query postgres -\n  lyrox query postgres --as-tenant acme \"SELECT current_setting('app.tenant')\"\n  lyrox query mongodb '{\"find\": \"conversations\", \"limit\": 5}'\n  lyrox query mongodb '{\"dbStats\": 1, \"$db\": \"admin\"}' --output json\n  lyrox query redis 'HGETALL {{prefix}}session:1'\n  lyrox query redis --write 'SET {{prefix}}greeting hello EX 60'"
 )]
 pub struct Args {
     /// The store: postgres, mongodb or redis
@@ -75,9 +75,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let options = Options {
         may_write: args.write,
-        time: app.global.limit().unwrap_or(TIME),
+        // A little before the command is cut short, so that the server ends the query and can say so.
+        time: app.global.limit().map_or(TIME, |limit| limit.saturating_sub(app.elapsed()).mul_f32(0.8)),
         limit: args.limit,
         tenant: tenant(app, args)?,
+        needs_all_rows: false,
         prefix: config.key_prefix(),
         schema: target.namespace.clone(),
     };

@@ -24,7 +24,7 @@ pub enum Command {
     #[command(
         after_help = "The text is taken from the argument, from a prompt without echo, or from standard input:\n\
         an argument is visible in the process list and in the shell's history.\n\n\
-        Examples:\n  lyrox url encode 'p??ss'             prints p%3F%3Fss\n  lyrox url encode                     asks for the text\n  lyrox url encode < password.txt      without its final line end\n  lyrox url encode -- '-starts-with-a-dash'"
+        Examples:\n  lyrox url encode 'p??ss'             prints p%3F%3Fss\n  lyrox url encode                     asks for the text\n  printf 'p??ss' | lyrox url encode\n  lyrox url encode -- '-starts-with-a-dash'"
     )]
     Encode(TextArgs),
     /// Undo percent-encoding
@@ -41,7 +41,7 @@ pub enum Command {
     /// Mask the passwords in what is read from standard input
     #[command(
         after_help = "Masks passwords in URLs, values of password= and every secret of the project's .env files.\n\n\
-        Examples:\n  echo 'postgres://u:secret@h/db' | lyrox url redact\n  npm start 2>&1 | lyrox url redact > app.log"
+        Examples:\n  echo 'postgres://u:secret@h/db' | lyrox url redact\n  lyrox check 2>&1 | lyrox url redact"
     )]
     Redact,
 }

@@ -1,8 +1,8 @@
 //! The local PostgreSQL: its data folder, its settings, its roles and database, and whether it answers.
 //!
 //! Three roles, as in production: `lyrox_admin`, the superuser, which nothing but this file uses; `lyrox`,
-//! which owns the database and may create databases and roles, but does not pass by row-level security
-//! where that is forced; and the application's role, which owns nothing.
+//! which owns the database and may what hosted servers let their owner; and the application's role, which
+//! owns nothing and is held by row-level security.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

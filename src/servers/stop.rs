@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::files::{self, disk};
+use super::place::{home_elsewhere, is_elsewhere};
 use super::process::{self, Seat, Sitter};
-use super::start::{home_elsewhere, is_elsewhere};
 use super::state::{FOLDER, State};
 use super::{DownRequest, canonical, folder};
 use crate::engine::event::Events;

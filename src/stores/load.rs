@@ -353,6 +353,13 @@ pub fn several(shape: &Shape, key: &[String], place: &Place) -> Error {
     .hint("name a key that is unique: key = [...]")
 }
 
+/// A bulk file that a signal ended between two batches.
+pub fn cut_short(load: &BulkLoad<'_>, counts: &Counts) -> Error {
+    let done = counts.created + counts.updated + counts.unchanged;
+    Error::new(crate::error::Code::SeedFailed, "cut short by a signal")
+        .data(format!("{done} of {} rows are as the file wants them; running it again goes on", load.rows))
+}
+
 /// Names as a list for messages.
 pub fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

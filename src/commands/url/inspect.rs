@@ -15,7 +15,7 @@ use crate::url::{self, SecretUrl, TlsMode};
 /// What the help shows below the flags.
 pub const EXAMPLES: &str = "A URL given as an argument is visible in the process list and in the shell's history;\n\
     --env, a prompt and standard input are not.\n\n\
-    Examples:\n  lyrox url inspect --env DATABASE_URL         the variable, from the environment or from .env\n  lyrox url inspect < url.txt\n  lyrox url inspect 'redis://localhost:6379/0'\n  lyrox url inspect --env REDIS_URL --reveal   with the password, and the URL mended";
+    Examples:\n  lyrox url inspect --env DATABASE_URL         the variable, from the environment or from .env\n  echo 'redis://:p??ss@localhost:6379/0' | lyrox url inspect\n  lyrox url inspect 'redis://localhost:6379/0'\n  lyrox url inspect --env REDIS_URL --reveal   with the password, and the URL mended";
 
 /// Flags of `url inspect`.
 #[derive(Debug, clap::Args)]

@@ -211,7 +211,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// As [`scan`]: the file was changed since.
-    pub fn next(&mut self) -> Result<Option<(Place, Map<String, Json>)>> {
+    pub fn row(&mut self) -> Result<Option<(Place, Map<String, Json>)>> {
         match &mut self.inner {
             Inner::Csv { reader, columns } => {
                 let mut record = csv::StringRecord::new();

@@ -1,8 +1,11 @@
 //! One run over the stores: everything fitted to what the stores say, then group after group looked for
 //! and written, committed, and told.
 
+mod files;
+mod group;
+
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -241,7 +244,13 @@ impl<'a> Run<'a> {
 
     /// Rows of every store, and what else belongs into PostgreSQL's transaction.
     async fn rows(&mut self) -> Result<(), Failure> {
+        let mut written: Vec<usize> = Vec::with_capacity(self.sheets.len());
         for group in self.order.clone() {
+            if self.work.events.is_cancelled() {
+                let (store, target) = group.first().cloned().unwrap_or((StoreKind::Postgres, String::new()));
+                let error = Error::new(Code::SeedFailed, "cut short by a signal");
+                return Err((format!("{store}.{target}"), target, store, error));
+            }
             let members: Vec<usize> = (0..self.sheets.len())
                 .filter(|at| {
                     let table = self.sheets[*at].table;
@@ -250,6 +259,7 @@ impl<'a> Run<'a> {
                 .collect();
             if !members.is_empty() {
                 self.group(&members).await?;
+                written.extend(members);
             }
             for at in 0..self.bulks.len() {
                 let file = self.bulks[at].file;
@@ -260,7 +270,8 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        for at in (0..self.sheets.len()).rev() {
+        // What refers to other rows goes before them.
+        for &at in written.iter().rev() {
             if self.sheets[at].mode == Mode::Replace {
                 self.replace(at).await.map_err(|error| self.failed(at, error))?;
             }
@@ -270,19 +281,33 @@ impl<'a> Run<'a> {
                 self.script(at).await?;
             }
         }
+        self.remember_once(StoreKind::Postgres).await?;
+        // Rows are told before the files that were written with them.
+        let mut items: BTreeMap<StoreKind, Vec<Item>> = BTreeMap::new();
+        for at in written {
+            let sheet = &self.sheets[at];
+            let note = sheet.is_spent.then(|| "applied once before".to_owned());
+            let item = Item::pass(sheet.item_id(), &sheet.table.target).store(sheet.table.store);
+            let item = told(item, sheet.counts, note, sheet.elapsed, self.is_dry);
+            items.entry(sheet.table.store).or_default().push(item);
+        }
+        for (store, more) in std::mem::replace(&mut self.items, items) {
+            self.items.entry(store).or_default().extend(more);
+        }
+        Ok(())
+    }
+
+    /// Remembers the files of mode `once`: with the rows where they share a transaction, else after them.
+    async fn remember_once(&mut self, kind: StoreKind) -> Result<(), Failure> {
         for at in 0..self.sheets.len() {
             let sheet = &self.sheets[at];
-            if sheet.mode == Mode::Once && !sheet.is_spent && !self.is_dry {
-                let (store, shown) = (sheet.table.store, sheet.table.source.shown.clone());
-                let checksum = crate::project::text::sha256(sheet.table.source.text.as_bytes());
-                let remembered = self.loader(store).remember(&shown, &checksum).await;
-                remembered.map_err(|error| self.failed(at, error))?;
+            if sheet.table.store != kind || sheet.mode != Mode::Once || sheet.is_spent || self.is_dry {
+                continue;
             }
-            let sheet = &self.sheets[at];
-            let title = sheet.table.target.clone();
-            let note = sheet.is_spent.then(|| "applied once before".to_owned());
-            let item = told(Item::pass(sheet.item_id(), title), sheet.counts, note, sheet.elapsed, self.is_dry);
-            self.items.entry(sheet.table.store).or_default().push(item.store(sheet.table.store));
+            let shown = sheet.table.source.shown.clone();
+            let checksum = crate::project::text::sha256(sheet.table.source.text.as_bytes());
+            let remembered = self.loader(kind).remember(&shown, &checksum).await;
+            remembered.map_err(|error| self.failed(at, error))?;
         }
         Ok(())
     }
@@ -299,12 +324,19 @@ impl<'a> Run<'a> {
             if let Err(error) = self.loaders[at].commit().await {
                 return Err((format!("{kind}.seeds"), format!("seeds of {kind}"), kind, error));
             }
-            for item in self.items.remove(&kind).unwrap_or_default() {
-                self.done += 1;
-                self.work.events.item(item);
+            if kind != StoreKind::Postgres {
+                self.remember_once(kind).await?;
             }
+            self.tell(kind);
         }
         Ok(())
+    }
+
+    fn tell(&mut self, kind: StoreKind) {
+        for item in self.items.remove(&kind).unwrap_or_default() {
+            self.done += 1;
+            self.work.events.item(item);
+        }
     }
 
     /// Bulk files and scripts of stores whose transactions are not made for them.
@@ -320,10 +352,7 @@ impl<'a> Run<'a> {
                     self.script(at).await?;
                 }
             }
-            for item in self.items.remove(&kind).unwrap_or_default() {
-                self.done += 1;
-                self.work.events.item(item);
-            }
+            self.tell(kind);
         }
         Ok(())
     }
@@ -341,74 +370,6 @@ impl<'a> Run<'a> {
         (sheet.item_id(), sheet.table.target.clone(), sheet.table.store, error)
     }
 
-    async fn bulk(&mut self, at: usize) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let events = self.work.events;
-        let is_dry = self.is_dry;
-        let Heap { file, scan, shape, key } = &self.bulks[at];
-        let (file, title) = (*file, format!("{} ({})", file.target, ending(&file.shown)));
-        let id = format!("{}.{}.{}", file.store, file.target, ending(&file.shown));
-        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == file.store) else { return Ok(()) };
-        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &scan.checksum };
-        let outcome = async {
-            if key.is_empty() {
-                let applied = loader.applied(&file.shown).await?;
-                if applied.as_deref() == Some(scan.checksum.as_str()) {
-                    let counts = Counts { unchanged: scan.rows, ..Counts::default() };
-                    return Ok(BulkDone { counts, note: Some("no key: loaded once, and the file is the same".into()) });
-                }
-            }
-            let done = loader.bulk(&load, events).await?;
-            if key.is_empty() && !is_dry {
-                loader.remember(&file.shown, &scan.checksum).await?;
-            }
-            Ok(done)
-        }
-        .await;
-        let done = outcome.map_err(|error: Error| {
-            let error = if error.place().is_some() { error } else { error.at(Place::file(&file.shown)) };
-            (id.clone(), title.clone(), file.store, error)
-        })?;
-        let item = told(Item::pass(id, title), done.counts, done.note, begun.elapsed(), is_dry).store(file.store);
-        self.items.entry(file.store).or_default().push(item);
-        Ok(())
-    }
-
-    async fn script(&mut self, at: usize) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let script = self.scripts[at];
-        let is_dry = self.is_dry;
-        let id = format!("{}.{}.{}", script.store, script.target, script.store.extension());
-        let title = format!("{}.{}", script.target, script.store.extension());
-        let loader = self.loader(script.store);
-        let outcome = async {
-            let applied = loader.applied(&script.shown).await?;
-            let item = Item::pass(id.clone(), title.clone()).store(script.store);
-            if applied.as_deref() == Some(script.checksum.as_str()) {
-                let change = if is_dry { Change::Planned } else { Change::Unchanged };
-                return Ok(item.change(change).detail("applied before"));
-            }
-            let (change, detail) = match (applied.is_some(), is_dry) {
-                (true, true) => (Change::Planned, "changed since it was applied: would be applied again"),
-                (false, true) => (Change::Planned, "would be applied"),
-                (true, false) => (Change::Updated, "changed since it was applied: applied again"),
-                (false, false) => (Change::Created, "applied"),
-            };
-            if !is_dry {
-                loader.script(script).await?;
-                loader.remember(&script.shown, &script.checksum).await?;
-            }
-            Ok(item.change(change).detail(detail))
-        }
-        .await;
-        let item: Item = outcome.map_err(|error: Error| {
-            let error = if error.place().is_some() { error } else { error.at(Place::file(&script.shown)) };
-            (id, title, script.store, error)
-        })?;
-        self.items.entry(script.store).or_default().push(item.elapsed(begun.elapsed()));
-        Ok(())
-    }
-
     async fn replace(&mut self, at: usize) -> Result<()> {
         let keep = (0..self.sheets[at].lines.len())
             .map(|line| self.probe(at, line)?.ok_or_else(|| Error::bug("a written row without a key")))
@@ -423,10 +384,6 @@ impl<'a> Run<'a> {
 
 /// The id and title of what failed, its store, and why.
 type Failure = (String, String, StoreKind, Error);
-
-fn ending(shown: &str) -> &str {
-    shown.rsplit_once('.').map_or("", |(_, ending)| ending)
-}
 
 fn told(item: Item, counts: Counts, note: Option<String>, elapsed: Duration, is_dry: bool) -> Item {
     let Counts { created, updated, unchanged, deleted } = counts;
@@ -452,5 +409,3 @@ fn told(item: Item, counts: Counts, note: Option<String>, elapsed: Duration, is_
     };
     item.change(change).detail(detail).elapsed(elapsed)
 }
-
-mod group;

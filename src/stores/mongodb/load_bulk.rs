@@ -8,7 +8,7 @@ use crate::engine::seed::bulk::Rows;
 use crate::engine::seed::ids::Origin;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::stores::load::{BulkDone, BulkLoad, Counts, Fields, Probe, Written};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, Fields, Probe, Written, cut_short};
 
 /// How much text of documents goes into one batch.
 const BYTES: usize = 8 << 20;
@@ -28,11 +28,11 @@ impl MongodbLoader<'_> {
         let mut done = BulkDone::default();
         let mut seen = 0_u64;
         let mut is_first = true;
-        loop {
+        while !events.is_cancelled() {
             let mut batch: Vec<(Place, Fields)> = Vec::new();
             let mut bytes = 0;
             while batch.len() < BATCH * 10 && bytes < BYTES {
-                let Some((place, mut fields)) = rows.next()? else { break };
+                let Some((place, mut fields)) = rows.row()? else { break };
                 if is_keyless {
                     let line = place.line.to_string();
                     fields.shift_insert(0, "_id".into(), origin.object_id(&line));
@@ -41,7 +41,7 @@ impl MongodbLoader<'_> {
                 batch.push((place, fields));
             }
             if batch.is_empty() {
-                break;
+                return Ok(done);
             }
             seen += batch.len() as u64;
             let is_resumed = !is_empty && is_first && is_keyless;
@@ -68,7 +68,7 @@ impl MongodbLoader<'_> {
                 unit: "documents",
             });
         }
-        Ok(done)
+        Err(cut_short(load, &done.counts))
     }
 
     /// Documents of another origin cannot be told from those of a file without a key.

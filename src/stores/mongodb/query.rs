@@ -39,19 +39,28 @@ const READING: &[&str] = &[
     "usersinfo",
 ];
 
+/// Commands that are answered by the database `admin` only.
+const OF_ADMIN: &[&str] = &["getparameter", "hostinfo", "listdatabases", "replsetgetconfig", "replsetgetstatus"];
+
 /// Commands that answer a cursor.
 const CURSORS: &[&str] = &["aggregate", "find", "listcollections", "listindexes"];
 
-/// Runs one command, written as extended JSON, on the project's database.
+/// Runs one command, written as extended JSON, on the project's database or on the one that `$db` names.
 ///
 /// # Errors
 /// `LYX-QUERY-FAILED` with the server's words; `LYX-USAGE` for a text that is no command, or one that writes.
 pub async fn run(connected: &Connected, endpoint: &Endpoint, text: &str, options: &Options) -> Result<Answer> {
     let mut command = read(text)?;
+    let given = command.remove("$db").and_then(|name| name.as_str().map(str::to_owned));
     if !options.may_write {
         refuse_writing(&command)?;
     }
     let name = command.keys().next().map(|name| name.to_lowercase()).unwrap_or_default();
+    let database = match given.as_deref() {
+        None if OF_ADMIN.contains(&name.as_str()) => connected.client.database("admin"),
+        None => connected.database.clone(),
+        Some(given) => connected.client.database(given),
+    };
     if !command.contains_key("maxTimeMS") && matches!(name.as_str(), "find" | "aggregate" | "count" | "distinct") {
         command.insert("maxTimeMS", i64::try_from(options.time.as_millis()).unwrap_or(i64::MAX));
     }
@@ -63,7 +72,7 @@ pub async fn run(connected: &Connected, endpoint: &Endpoint, text: &str, options
         None => work_error(endpoint, "run the query", &error),
     };
     if CURSORS.contains(&name.as_str()) {
-        let mut cursor = connected.database.run_cursor_command(command).await.map_err(failed)?;
+        let mut cursor = database.run_cursor_command(command).await.map_err(failed)?;
         let mut documents = Vec::new();
         let mut is_cut = false;
         while let Some(document) = cursor.try_next().await.map_err(failed)? {
@@ -75,7 +84,7 @@ pub async fn run(connected: &Connected, endpoint: &Endpoint, text: &str, options
         }
         return Ok(of_documents(documents, is_cut));
     }
-    let reply = connected.database.run_command(command).await.map_err(failed)?;
+    let reply = database.run_command(command).await.map_err(failed)?;
     if let Some(refusal) = refusal_in_reply(&reply) {
         return Err(Error::new(Code::QueryFailed, refusal.shown()).hint(advice(refusal.code)));
     }

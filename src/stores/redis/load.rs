@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, Shape, Terms, Written,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, Shape, Terms, Written, cut_short,
 };
 
 /// How many keys are read or written at once.
@@ -399,10 +399,10 @@ impl Loader for RedisLoader<'_> {
         let mut rows = Rows::open(load.file, load.columns)?;
         let mut done = BulkDone::default();
         let mut seen = 0;
-        loop {
+        while !events.is_cancelled() {
             let mut records = Vec::new();
             while records.len() < BATCH {
-                let Some((place, fields)) = rows.next()? else { break };
+                let Some((place, fields)) = rows.row()? else { break };
                 records.push(Record {
                     fields: value::canonical(&keyspace, fields),
                     first: Vec::new(),
@@ -432,6 +432,7 @@ impl Loader for RedisLoader<'_> {
                 unit: "keys",
             });
         }
+        Err(cut_short(load, &done.counts))
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

@@ -108,6 +108,10 @@ impl PostgresLoader<'_> {
         let mut buffer = vec![0; CHUNK];
         let (mut sent, mut told) = (0_u64, 0_u64);
         loop {
+            if events.is_cancelled() {
+                let _ = copy.abort("cut short by a signal").await;
+                return Err(Error::new(Code::SeedFailed, "cut short by a signal"));
+            }
             let count = match file.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) => {
