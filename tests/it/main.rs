@@ -12,6 +12,7 @@ mod migrate;
 mod mongodb_store;
 mod postgres_store;
 mod query;
+mod redis_store;
 mod reset;
 mod secrets;
 mod seed;
