@@ -42,7 +42,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "LYROX_CONFIG")]
     pub config: Option<PathBuf>,
     /// The environment: a section [env.NAME] of lyrox.toml
-    #[arg(short = 'e', long, global = true, value_name = "NAME", env = "LYROX_ENV")]
+    #[arg(id = "environment", short = 'e', long = "env", global = true, value_name = "NAME", env = "LYROX_ENV")]
     pub env: Option<String>,
     /// Only these stores, separated by commas: postgres, mongodb, redis
     #[arg(long, global = true, value_name = "STORE,...", value_delimiter = ',')]

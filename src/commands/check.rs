@@ -1,22 +1,67 @@
 //! `lyrox check`
 
+use std::time::{Duration, Instant};
+
 use crate::app::App;
+use crate::config::{Period, Targets};
+use crate::engine::check::{Options, Outcomes, check};
 use crate::error::Result;
-use crate::report::Report;
+use crate::report::{Layout, Report};
 
 /// Flags of `check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-
-/// Runs the command.
-pub async fn run(_app: &App, _args: &Args) -> Result<Report> {
-    todo!()
+#[command(
+    after_help = "Each store is looked at stage by stage: url, name, tcp, tls, hello, auth, database, ping, server,\n\
+    privileges; each stage has its own time limit. Nothing is changed. A store without a remark takes one\n\
+    line; -v shows every stage.\n\n\
+    Examples:\n  lyrox check\n  lyrox check --only postgres -v       every stage of one store\n  lyrox check --wait 60s               servers that are starting are tried again for a minute\n  lyrox check --timeout 5s --output json\n  lyrox -e staging check"
+)]
+pub struct Args {
+    /// Try servers that take no connections yet again for so long
+    #[arg(long, value_name = "TIME")]
+    pub wait: Option<Period>,
 }
 
-/// Verifies every store as part of a larger command; items go to the report.
+/// Runs the command.
+///
+/// # Errors
+/// A configuration or URL that cannot be read; what a server does wrong is an item.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("check", Layout::Stages);
+    let targets = app.targets()?;
+    let outcomes = perform(app, &targets, args.wait.map(Period::duration), true).await?;
+    let mut report = app.finish();
+    report.summary = Some(summary(outcomes, report.elapsed_ms));
+    Ok(report)
+}
+
+/// Verifies every store as part of a larger command, which has not made yet what `[[check.expect]]` asks for;
+/// items go to the report.
 ///
 /// # Errors
 /// None that an item can hold.
-pub async fn verify(_app: &App, _targets: &crate::config::Targets, _wait: Option<std::time::Duration>) -> Result<()> {
-    todo!()
+pub async fn verify(app: &App, targets: &Targets, wait: Option<Duration>) -> Result<()> {
+    perform(app, targets, wait, false).await.map(|_| ())
+}
+
+async fn perform(app: &App, targets: &Targets, wait: Option<Duration>, with_expectations: bool) -> Result<Outcomes> {
+    // A little before the command is cut short, so that the stage that hangs can say so.
+    let until = app.global.limit().map(|limit| {
+        let spent = app.elapsed();
+        Instant::now() + limit.saturating_sub(spent).mul_f32(0.9)
+    });
+    Ok(check(app.config()?, targets, Options { with_expectations, wait, until }, app).await)
+}
+
+/// `3 stores: 2 ok, 1 failed, 1 warning in 0.13 s`.
+fn summary(outcomes: Outcomes, elapsed_ms: u64) -> String {
+    let Outcomes { good, failed, absent, warnings } = outcomes;
+    let count = good + failed + absent;
+    let mut parts = vec![format!("{good} ok")];
+    parts.extend((failed > 0).then(|| format!("{failed} failed")));
+    parts.extend((absent > 0).then(|| format!("{absent} absent")));
+    parts.extend((warnings > 0).then(|| format!("{warnings} warning{}", if warnings == 1 { "" } else { "s" })));
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let seconds = elapsed_ms as f64 / 1000.0;
+    format!("{count} store{}: {} in {seconds:.2} s", if count == 1 { "" } else { "s" }, parts.join(", "))
 }

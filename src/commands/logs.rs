@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::cli::Output;
+use crate::engine::event::Events as _;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Layout, Report};
@@ -67,7 +68,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         }
         data.insert(kind.name().to_owned(), lines.into());
     }
-    while !follows.is_empty() {
+    while !follows.is_empty() && !app.is_cancelled() {
         tokio::time::sleep(POLL).await;
         for (prefix, follow) in &mut follows {
             for line in follow.lines() {

@@ -1,6 +1,8 @@
 //! `lyrox up`
 
 use crate::app::App;
+use crate::config::Targets;
+use crate::config::target::LocalUrls;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Layout, Report};
@@ -24,7 +26,7 @@ pub struct Args {
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("up", Layout::Lines);
     let stores = chosen(app, &args.stores)?;
-    servers::up(&UpRequest::new(app.config()?, &stores, app.global.offline), app).await?;
+    start(app, &stores).await?;
     Ok(app.finish())
 }
 
@@ -45,18 +47,26 @@ fn chosen(app: &App, named: &[StoreKind]) -> Result<Vec<StoreKind>> {
     Ok(stores)
 }
 
-/// Starts the local servers of these stores as part of a larger command; items go to the report.
+/// Starts the local servers of these stores as part of a larger command; items go to the report, and a
+/// server that does not start is a failed one.
 ///
 /// # Errors
-/// A server that cannot be found, fetched or started.
-pub async fn start(_app: &App, _stores: &[crate::kind::StoreKind]) -> Result<()> {
-    todo!()
+/// As [`servers::up`].
+pub async fn start(app: &App, stores: &[StoreKind]) -> Result<()> {
+    servers::up(&UpRequest::new(app.config()?, stores, app.global.offline), app).await.map(|_| ())
 }
 
 /// The stores of the run whose URL is not set, and which the local servers serve.
 ///
 /// # Errors
 /// A configuration that cannot be read.
-pub fn stores_without_url(_app: &App) -> Result<Vec<crate::kind::StoreKind>> {
-    todo!()
+pub fn stores_without_url(app: &App) -> Result<Vec<StoreKind>> {
+    let config = app.config()?;
+    let mut kinds = app.kinds()?;
+    kinds.retain(|kind| match Targets::resolve(config, &[*kind], &LocalUrls::default()) {
+        // An optional store without a URL is not an error.
+        Ok(targets) => targets.stores.is_empty(),
+        Err(error) => error.code() == Code::UrlUnset,
+    });
+    Ok(kinds)
 }

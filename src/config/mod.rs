@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 pub use file::Settings;
 pub use period::Period;
+pub(crate) use read::unknown_field;
 pub use read::{Choice, Value, load, values, variable};
 pub use target::{Endpoint, Target, Targets};
 pub use variables::{Origin, Variables};

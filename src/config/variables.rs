@@ -23,6 +23,16 @@ pub enum Origin {
     Local,
 }
 
+impl Origin {
+    /// The variable that holds the value, where one does.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Process(name) | Self::DotEnv(name, _) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,6 +97,11 @@ impl Variables {
             let value = values.get(name).filter(|value| !value.is_empty())?;
             Some((value.clone(), Origin::DotEnv(name.to_owned(), file.clone())))
         })
+    }
+
+    /// Every variable that the `.env` files set, whether or not the process environment overrides it.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|(_, values)| values.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
     /// The `.env` files that were read, with how many variables each sets.

@@ -8,6 +8,13 @@ use crate::report::Item;
 pub enum Event {
     /// An item of the report is complete.
     Item(Box<Item>),
+    /// Items that all passed, and the one line that a person sees in their place unless more is asked for.
+    Folded {
+        /// The line.
+        line: Box<Item>,
+        /// The items.
+        items: Vec<Item>,
+    },
     /// A line that stands above the items: `lyrox-os (local): 2 pending on postgres`.
     Heading(String),
     /// Something worth a line that is no item: waiting for a lock, a retry, a notice of the server.

@@ -163,7 +163,7 @@ async fn client(pin: &Pin, temporary: &Path, kind: StoreKind, events: &dyn Event
             child.wait().await
         };
         let watch = async {
-            loop {
+            while !events.is_cancelled() {
                 tokio::time::sleep(HEARTBEAT).await;
                 let done = files::size(temporary).min(pin.size);
                 let task = format!("fetching {}", pin.product);
@@ -172,7 +172,7 @@ async fn client(pin: &Pin, temporary: &Path, kind: StoreKind, events: &dyn Event
         };
         let status = tokio::select! {
             status = tokio::time::timeout(limit, work) => status,
-            () = watch => continue,
+            () = watch => return Err(failed(pin, "it was interrupted".into()).hint("lyrox up")),
         };
         let Ok(status) = status else {
             drop(group);

@@ -38,7 +38,10 @@ pub fn disk(what: &str, error: &io::Error) -> Error {
         }
         _ => "free space on that disk, then run the command again".to_owned(),
     };
-    Error::new(code, what).why(error.to_string()).hint(hint)
+    // Temporary files have names of their own making, which say nothing to anyone.
+    let text = error.to_string();
+    let why = text.split(" at path ").next().unwrap_or_default();
+    Error::new(code, what).why(why).hint(hint)
 }
 
 /// Whether a server's words mean a full or read-only disk.
@@ -128,6 +131,11 @@ pub async fn lock(path: &Path, who: &str, events: &dyn Events) -> Result<File> {
                 return Err(Error::new(Code::LockHeld, format!("another lyrox holds {who}"))
                     .why(format!("it did not end within {} s", WAIT.as_secs()))
                     .hint("wait for it or end it; the lock ends with its process"));
+            }
+            Err(TryLockError::WouldBlock) if events.is_cancelled() => {
+                return Err(Error::new(Code::LockHeld, format!("another lyrox holds {who}"))
+                    .why("the wait for it was interrupted")
+                    .data("nothing was changed"));
             }
             Err(TryLockError::WouldBlock) => {
                 if !has_told && begun.elapsed() > Duration::from_millis(300) {

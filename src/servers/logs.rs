@@ -111,8 +111,11 @@ fn short(line: &str) -> Option<String> {
             });
             cause.map_or_else(|| message.to_owned(), |cause| format!("{message}: {cause}"))
         }
+        // Cut short, on a full disk.
+        _ if line.starts_with("{\"t\":") => return None,
         _ => line.to_owned(),
     };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     Some(text.chars().take(LONGEST).collect())
 }
 
@@ -126,7 +129,7 @@ mod tests {
         let path = folder.path().join("log");
         std::fs::write(
             &path,
-            "{\"s\":\"I\",\"msg\":\"fine\"}\n{\"s\":\"E\",\"msg\":\"Failed\",\"attr\":{\"error\":{\"errmsg\":\"in use\"}}}\nplain words\n",
+            "{\"s\":\"I\",\"msg\":\"fine\"}\n{\"s\":\"E\",\"msg\":\"Failed\",\"attr\":{\"error\":{\"errmsg\":\"in\\n use\"}}}\n{\"t\":{\"cu\nplain words\n",
         )
         .expect("a log");
         assert_eq!(since(&path, 0).0, "Failed: in use\nplain words");

@@ -11,6 +11,7 @@ mod files;
 mod logs;
 mod mongodb;
 mod pins;
+mod place;
 mod postgres;
 mod privileges;
 mod process;

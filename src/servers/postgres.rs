@@ -1,8 +1,8 @@
 //! The local PostgreSQL: its data folder, its settings, its roles and database, and whether it answers.
 //!
 //! Three roles, as in production: `lyrox_admin`, the superuser, which nothing but this file uses; `lyrox`,
-//! which owns the database and may create databases and roles, but does not pass by row-level security
-//! where that is forced; and the application's role, which owns nothing.
+//! which owns the database and may what hosted servers let their owner; and the application's role, which
+//! owns nothing and is held by row-level security.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use super::files::{self, disk};
 use super::privileges::Privileges;
 use super::process::{self, Seat};
 use super::start::Trouble;
-use super::state::{ADMIN, OWNER, Record};
+use super::state::{ADMIN, OWNER, OWNER_RIGHTS, Record};
 use crate::error::{Code, Error, Result};
 
 /// What lyrox decides itself, so that `[local] postgres_settings` may not.
@@ -175,21 +175,13 @@ pub fn configure(home: &Path, record: &Record, own: &dyn Fn(&Path) -> Result<()>
 }
 
 /// A killed server leaves its number behind. PostgreSQL refuses to start while any process of the same
-/// user has that number, so it is removed where that process is no PostgreSQL.
+/// user has that number, be it another program, the server of another folder, or the remains of the killed
+/// one that nobody has waited for. The seat is ours, so the file goes unless a living process works here.
 fn remove_stale_pid(data: &Path) {
     let file = data.join("postmaster.pid");
     let Ok(text) = std::fs::read_to_string(&file) else { return };
-    let pid = text.lines().next().unwrap_or_default().trim();
-    if pid.is_empty() || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
-        return;
-    }
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-    let is_postgres = if cfg!(target_os = "linux") {
-        name.is_ok_and(|name| name.starts_with("postgres") || name.starts_with("postmaster"))
-    } else {
-        true
-    };
-    if !is_postgres {
+    let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+    if pid.is_none_or(|pid| !process::works_in(pid, data)) {
         let _ = std::fs::remove_file(file);
     }
 }
@@ -306,7 +298,9 @@ fn trouble(error: &sqlx::Error) -> Trouble {
     let failed = Error::new(Code::ServerStart, "PostgreSQL runs and refuses what lyrox asks of it").why(why);
     Trouble::Final(match &*code {
         "28P01" | "28000" => failed.hint("its data is from another `.lyrox/state.json`; bring that back"),
-        "53100" => Error::new(Code::ServerDisk, "PostgreSQL's disk is full").why(error.message().to_owned()),
+        "53100" => Error::new(Code::ServerDisk, "PostgreSQL's disk is full")
+            .why(error.message().to_owned())
+            .hint("free space there, then run lyrox up postgres"),
         _ => failed.hint("lyrox logs postgres"),
     })
 }

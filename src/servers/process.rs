@@ -93,6 +93,17 @@ fn identity(pid: i32) -> Option<String> {
     (!state.starts_with('Z')).then(|| started.trim().to_owned())
 }
 
+/// Whether a living process works in a folder; where that cannot be seen, whether it lives.
+pub fn works_in(pid: i32, folder: &Path) -> bool {
+    if identity(pid).is_none() {
+        return false;
+    }
+    match (std::fs::read_link(format!("/proc/{pid}/cwd")), folder.canonicalize()) {
+        (Ok(cwd), Ok(folder)) => cwd == folder,
+        _ => true,
+    }
+}
+
 /// Number, state and start time in a line of `/proc/PID/stat` (proc_pid_stat(5)). The second field is
 /// the program's name in parentheses and may hold anything, so that fields are counted from its end.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]

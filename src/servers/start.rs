@@ -2,20 +2,17 @@
 //! `up` goes on from what it finds.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use tokio::process::Child;
 
 use super::binaries::{self, Program};
 use super::files::{self, disk};
-use super::privileges::{self, Privileges};
 use super::process::{self, Launch, Process, Seat, Sitter};
 use super::state::{ADMIN, FOLDER, OWNER, Record, State, slug};
-use super::{UpRequest, canonical, folder, home, log, logs, mongodb, postgres, redis, stop};
+use super::{UpRequest, canonical, folder, home, log, logs, mongodb, place, postgres, redis, stop};
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
@@ -27,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often another port is tried when one is taken between the choice and the start.
 const PORTS: usize = 3;
-/// Where data lies that another user has to reach: below root's own folders nobody else gets in.
-const ELSEWHERE: &str = "/var/lib/lyrox";
 
 /// Why a server does not answer.
 pub enum Trouble {
@@ -185,7 +180,7 @@ async fn found(run: &Run<'_>, kind: StoreKind, record: &mut Record, process: Pro
             }
         }
     } else {
-        match wait_ready(kind, record, &process, None).await {
+        match wait_ready(run.events, kind, record, &process, None).await {
             Ok(()) => {}
             Err(Unready::Trouble(error)) => return Err(error),
             Err(Unready::Ended | Unready::Late(_)) => return Err(hangs(kind, &process)),
@@ -218,12 +213,12 @@ fn hangs(kind: StoreKind, process: &Process) -> Error {
 }
 
 async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Seat) -> Result<Server> {
-    let place = home(&run.root, kind, &record);
-    let major = if kind == StoreKind::Postgres { postgres::data_version(&place) } else { None };
+    let found = home(&run.root, kind, &record);
+    let major = if kind == StoreKind::Postgres { postgres::data_version(&found) } else { None };
     let program = binaries::find(kind, run.request, major, run.events).await?;
-    same_version(kind, &record, &program, major, &place)?;
-    let home = settle(run, kind, &mut record)?;
-    let own = owner(record.privileges);
+    same_version(kind, &record, &program, major, &found)?;
+    let home = place::settle(&run.root, kind, &mut record)?;
+    let own = place::owner(record.privileges);
     match kind {
         StoreKind::Postgres => postgres::make(&program, &home, &seat, record.privileges, &record, &own).await?,
         StoreKind::Mongodb => mongodb::make(&home, &own)?,
@@ -253,7 +248,7 @@ async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Sea
         let launch =
             Launch { program: &program.path, arguments, folder: &home, log: &log, privileges: record.privileges };
         let (mut child, process) = launch.start(seat, &run.root)?;
-        match wait_ready(kind, &record, &process, Some(&mut child)).await {
+        match wait_ready(run.events, kind, &record, &process, Some(&mut child)).await {
             Ok(()) => {
                 record.is_made = true;
                 record.process = Some(process.clone());
@@ -334,69 +329,6 @@ fn same_version(kind: StoreKind, record: &Record, program: &Program, major: Opti
     if fits { Ok(()) } else { refuse(product) }
 }
 
-/// Decides as whom the server runs and where its data lies, and makes that folder.
-fn settle(run: &Run<'_>, kind: StoreKind, record: &mut Record) -> Result<PathBuf> {
-    if record.home.is_none() {
-        let place = home(&run.root, kind, record);
-        let (uid, gid) = std::fs::metadata(place.join("data"))
-            .or_else(|_| std::fs::metadata(&place))
-            .map(|data| (data.uid(), data.gid()))
-            .map_err(|error| disk(&format!("cannot read `{}`", files::shown(&place)), &error))?;
-        record.privileges = match privileges::choose() {
-            Privileges::Same => Privileges::Same,
-            // The folder is a user's, and it is root who starts the server: it runs as that user.
-            _ if uid != 0 && privileges::has_name(uid) => Privileges::User { uid, gid },
-            chosen @ Privileges::Namespace if uid == 0 => chosen,
-            Privileges::User { .. } if place.join("data").exists() => {
-                return Err(Error::new(Code::ServerStart, format!("{}'s data belongs to root", kind.title()))
-                    .why("no user namespace can be made here, and servers do not run as root")
-                    .data("the data folder is untouched")
-                    .hint("allow user namespaces, or give the project to another user and run lyrox as that one"));
-            }
-            chosen => {
-                record.home = Some(home_elsewhere(&run.root, kind));
-                chosen
-            }
-        };
-    }
-    let place = home(&run.root, kind, record);
-    if record.home.is_some() {
-        let above = place.parent().unwrap_or(Path::new(ELSEWHERE));
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(above);
-        made.map_err(|error| disk(&format!("cannot make the folder `{}`", above.display()), &error))?;
-    }
-    files::private_folder(&place)?;
-    if record.home.is_some() {
-        owner(record.privileges)(&place)?;
-    }
-    Ok(place)
-}
-
-/// The folder of a server's data where the project's folder cannot be reached by the server's user.
-pub fn home_elsewhere(root: &Path, kind: StoreKind) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    let digest = Sha256::digest(root.as_os_str().as_bytes());
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Path::new(ELSEWHERE).join(name).join(kind.name())
-}
-
-/// Whether a path is one that [`home_elsewhere`] makes: nothing else outside of a project is removed.
-pub fn is_elsewhere(path: &Path) -> bool {
-    let rest = path.strip_prefix(ELSEWHERE);
-    rest.is_ok_and(|rest| {
-        rest.components().count() == 2 && rest.components().all(|part| matches!(part, std::path::Component::Normal(_)))
-    })
-}
-
-/// Gives a file to the user a server runs as.
-fn owner(privileges: Privileges) -> impl Fn(&Path) -> Result<()> {
-    move |path| match privileges {
-        Privileges::User { uid, gid } => chown(path, Some(uid), Some(gid))
-            .map_err(|error| disk(&format!("cannot give `{}` to the server's user", files::shown(path)), &error)),
-        Privileges::Same | Privileges::Namespace => Ok(()),
-    }
-}
-
 fn choose_port(run: &Run<'_>, kind: StoreKind, record: &mut Record) -> Result<()> {
     if let Some(port) = run.request.port(kind) {
         record.port = port;
@@ -429,6 +361,7 @@ enum Unready {
 
 /// Waits until the server answers, making its users on the way.
 async fn wait_ready(
+    events: &dyn Events,
     kind: StoreKind,
     record: &Record,
     process: &Process,
@@ -443,6 +376,10 @@ async fn wait_ready(
     while begun.elapsed() < PATIENCE {
         if has_ended() {
             return Err(Unready::Ended);
+        }
+        if events.is_cancelled() {
+            let error = Error::new(Code::ServerStart, format!("{} was not waited for: interrupted", kind.title()));
+            return Err(Unready::Trouble(error.hint("lyrox up")));
         }
         // Drivers wait long between two attempts; a plain connection shows sooner when to begin.
         if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, record.port)).await.is_err() {

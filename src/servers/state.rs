@@ -22,6 +22,8 @@ pub const FOLDER: &str = ".lyrox";
 pub const ADMIN: &str = "lyrox_admin";
 /// The owner of the databases, and the user of MongoDB and Redis.
 pub const OWNER: &str = "lyrox";
+/// What the owner may: as much as the role that Supabase and Neon hand out, and no more.
+pub const OWNER_RIGHTS: &str = "LOGIN NOSUPERUSER BYPASSRLS CREATEDB CREATEROLE";
 
 const FILE: &str = "state.json";
 const COPY: &str = "state.copy.json";

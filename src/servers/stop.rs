@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::files::{self, disk};
+use super::place::{home_elsewhere, is_elsewhere};
 use super::process::{self, Seat, Sitter};
-use super::start::{home_elsewhere, is_elsewhere};
 use super::state::{FOLDER, State};
 use super::{DownRequest, canonical, folder};
 use crate::engine::event::Events;
@@ -72,7 +72,13 @@ pub async fn down(request: &DownRequest, events: &dyn Events) -> Result<Vec<(Sto
     }
     match state {
         Ok(state) if request.purges && state.servers.is_empty() => remove_state(&root)?,
-        Ok(state) => state.write(&root)?,
+        Ok(state) if request.purges => state.write(&root)?,
+        // The servers are stopped, and a process that is gone is believed by nobody.
+        Ok(state) => {
+            if let Err(error) = state.write(&root) {
+                events.note(format!("the record of the servers stays as it is: {error}"));
+            }
+        }
         Err(_) if request.purges && request.stores.is_empty() => remove_state(&root)?,
         Err(error) if request.purges => return Err(error),
         Err(error) => events.note(format!("the record of the servers stays as it is: {error}")),

@@ -6,11 +6,16 @@
 
 pub mod expand;
 pub mod lease;
+pub mod load;
 pub mod mongodb;
 pub mod packed;
 pub mod postgres;
+pub mod probe;
+pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod smoke;
+pub mod stages;
 pub mod told;
 
 use std::time::Duration;

@@ -180,6 +180,17 @@ impl Ui {
         self.out(&human::clean(text));
     }
 
+    /// Writes a piece of a stream on standard output, redacted, with nothing added to it.
+    ///
+    /// # Errors
+    /// The reader has gone.
+    pub fn stream(&self, text: &str) -> std::io::Result<()> {
+        use std::io::Write as _;
+        let mut out = std::io::stdout().lock();
+        out.write_all(redact(text).as_bytes())?;
+        out.flush()
+    }
+
     fn out(&self, text: &str) {
         write_quietly(&mut std::io::stdout().lock(), &redact(text));
     }
@@ -204,6 +215,16 @@ impl Events for Ui {
                     state.progress.suspend(|| self.out(&text));
                 }
                 state.report.push(*item);
+            }
+            Event::Folded { line, items } => {
+                let shown = if self.verbose == 0 { std::slice::from_ref(&*line) } else { items.as_slice() };
+                if shows {
+                    for item in shown {
+                        let text = state.human.item(item, state.report.layout, self.colors.out);
+                        state.progress.suspend(|| self.out(&text));
+                    }
+                }
+                items.into_iter().for_each(|item| state.report.push(item));
             }
             Event::Heading(text) => {
                 if shows {

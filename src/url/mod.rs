@@ -3,8 +3,12 @@
 //! `url::Url` is not used: it knows no host lists and calls a raw `?` in a password an "invalid port
 //! number". The part before the last `@` whose right side reads as hosts is the login, whatever it holds.
 
+mod build;
 mod parse;
+mod problem;
 pub mod provider;
+mod split;
+pub mod text;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +18,9 @@ use percent_encoding::utf8_percent_encode;
 use crate::kind::StoreKind;
 use crate::secret::{STRICT, Secret};
 
-pub use parse::{Problem, decode, parse, read};
+pub use build::{Parts, build};
+pub use parse::{decode, kind_of, parse, read, schemes};
+pub use problem::{Problem, Remark, direct_form, remarks};
 
 /// A connection URL taken apart. Display and Debug print the label; `expose` is the one door.
 #[derive(Clone)]
@@ -26,6 +32,9 @@ pub struct SecretUrl {
     pub(crate) hosts: Vec<Host>,
     pub(crate) database: Option<String>,
     pub(crate) options: Vec<(String, String)>,
+    /// `rediss://...#insecure`.
+    pub(crate) is_insecure: bool,
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// One host of a URL.
@@ -41,6 +50,11 @@ impl Host {
     /// Whether it is a path of a Unix socket.
     pub fn is_socket(&self) -> bool {
         self.name.starts_with('/')
+    }
+
+    /// The name, an IPv6 address in its brackets.
+    pub fn bracketed(&self) -> String {
+        if !self.is_socket() && self.name.contains(':') { format!("[{}]", self.name) } else { self.name.clone() }
     }
 
     /// Whether it can only be this machine.
@@ -119,6 +133,11 @@ impl SecretUrl {
         &self.options
     }
 
+    /// What was odd about the text it was read from.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     /// The same server and login with another path.
     #[must_use]
     pub fn with_database(&self, database: &str) -> Self {
@@ -157,6 +176,7 @@ impl SecretUrl {
                 match (off, on, insecure) {
                     (true, ..) => TlsMode::Off,
                     (_, true, true) => TlsMode::Unverified,
+                    (_, true, false) if is("tlsAllowInvalidHostnames", "true") => TlsMode::VerifiedChain,
                     (_, true, false) => TlsMode::Verified,
                     // Unlike the others, a plain `mongodb://` URL means no TLS to every client.
                     (false, false, _) => TlsMode::Off,
@@ -164,11 +184,7 @@ impl SecretUrl {
             }
             StoreKind::Redis => {
                 if self.scheme == "rediss" || self.scheme == "valkeys" {
-                    if self.options.iter().any(|(key, _)| key == "#insecure") {
-                        TlsMode::Unverified
-                    } else {
-                        TlsMode::Verified
-                    }
+                    if self.is_insecure { TlsMode::Unverified } else { TlsMode::Verified }
                 } else {
                     TlsMode::Off
                 }
@@ -194,10 +210,8 @@ impl SecretUrl {
     /// `host:port,host:port`.
     pub fn authority(&self) -> String {
         let hosts = self.hosts.iter().map(|host| match host.port {
-            Some(port) if host.name.contains(':') => format!("[{}]:{port}", host.name),
-            Some(port) => format!("{}:{port}", host.name),
-            None if host.name.contains(':') => format!("[{}]", host.name),
-            None => host.name.clone(),
+            Some(port) => format!("{}:{port}", host.bracketed()),
+            None => host.bracketed(),
         });
         hosts.collect::<Vec<_>>().join(",")
     }
@@ -214,39 +228,43 @@ impl SecretUrl {
             }
             url.push('@');
         }
-        let hosts = self.hosts.iter().map(|host| {
-            let name = if host.is_socket() {
-                encode(&host.name)
-            } else if host.name.contains(':') {
-                format!("[{}]", host.name)
-            } else {
-                host.name.clone()
-            };
-            host.port.map_or(name.clone(), |port| format!("{name}:{port}"))
-        });
-        url.push_str(&hosts.collect::<Vec<_>>().join(","));
-        if let Some(database) = &self.database {
-            url.push('/');
-            url.push_str(&encode(database));
-        } else if !self.options.is_empty() {
-            url.push('/');
-        }
-        let mut fragment = "";
-        let mut separator = '?';
-        for (key, value) in &self.options {
-            if key == "#insecure" {
-                fragment = "#insecure";
-                continue;
+        let mut pairs: Vec<(&str, &str)> =
+            self.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        if self.scheme.ends_with("unix") {
+            // The path is the socket's; the database number becomes a parameter.
+            url.push_str(&self.host().name.split('/').map(encode).collect::<Vec<_>>().join("/"));
+            pairs.extend(self.database.iter().map(|number| ("db", number.as_str())));
+        } else {
+            url.push_str(&self.places(encode));
+            match &self.database {
+                Some(database) => url.push_str(&format!("/{}", encode(database))),
+                None if !pairs.is_empty() => url.push('/'),
+                None => {}
             }
-            url.push(separator);
-            url.push_str(&encode(key));
-            url.push('=');
-            url.push_str(&encode(value));
-            separator = '&';
         }
-        url.push_str(fragment);
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url.push_str(&format!("{}={}", encode(key), encode(value)));
+        }
+        if self.is_insecure {
+            url.push_str("#insecure");
+        }
         url
     }
+
+    fn places(&self, encode: impl Fn(&str) -> String) -> String {
+        let hosts = self.hosts.iter().map(|host| {
+            let name = if host.is_socket() { encode(&host.name) } else { host.bracketed() };
+            host.port.map_or(name.clone(), |port| format!("{name}:{port}"))
+        });
+        hosts.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Whether the value of a parameter is a secret.
+pub fn is_secret_option(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("password") || name == "pass" || name == "authmechanismproperties"
 }
 
 impl fmt::Display for SecretUrl {

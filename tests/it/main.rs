@@ -12,6 +12,7 @@ mod postgres_store;
 mod redis_store;
 mod reset;
 mod secrets;
+mod seed;
 mod servers;
 mod setup;
 mod store_run;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use lyrox::config::file::Transaction;
 use lyrox::config::{self, Choice, Config, Targets};
 use lyrox::engine::event::{Event, Events};
-use lyrox::engine::ledger::{Ledger, Mark, State};
+use lyrox::engine::guard::{self, Permit};
+use lyrox::engine::ledger::{Ledger, Mark, State, head};
 use lyrox::engine::plan::{Goal, Step, plan};
 use lyrox::error::{Code, Error};
 use lyrox::kind::StoreKind;
@@ -30,7 +31,7 @@ impl Events for Recorder {
         match event {
             Event::Item(item) => self.items.lock().expect("items").push(*item),
             Event::Note(note) => self.notes.lock().expect("notes").push(note),
-            Event::Heading(_) | Event::Progress { .. } => {}
+            Event::Heading(_) | Event::Folded { .. } | Event::Progress { .. } => {}
         }
     }
 }
@@ -117,6 +118,49 @@ impl Bench {
     #[track_caller]
     fn fail(&self) -> Error {
         self.run(&Goal::Latest, Transaction::Auto).failure.expect("a failure").1
+    }
+
+    /// What a migrate ends with: grants, and the snapshot.
+    #[track_caller]
+    fn settle(&self) {
+        let mut store = self.open();
+        block_on(async {
+            store.grant(&self.events).await.expect("grants");
+            let mut snapshot = store.snapshot().await.expect("a snapshot");
+            snapshot.head = head(&store.ledger().await.expect("a ledger").rows);
+            store.keep_snapshot(&snapshot).await.expect("a kept snapshot");
+            store.close().await;
+        });
+    }
+
+    /// The permit that a reset of this project needs.
+    fn permit(&self) -> Permit {
+        let consent = guard::Consent { confirm: Some(guard::name_to_confirm(&self.targets)) };
+        guard::permit(&self.config, &self.targets, &[], &consent, "reset").expect("a permit")
+    }
+
+    fn wipe(&self, include_foreign: bool) -> Result<u64, Error> {
+        let mut store = self.open();
+        let permit = self.permit();
+        block_on(async {
+            store.begin_reset(&permit).await?;
+            let count = store.wipe(&permit, include_foreign, &self.events).await?;
+            store.finish_reset().await?;
+            store.close().await;
+            Ok(count)
+        })
+    }
+
+    /// `kind name` of every holding, with `*` where it is owned.
+    fn holdings(&self) -> Vec<String> {
+        let mut store = self.open();
+        let holdings = block_on(store.holdings(false)).expect("holdings");
+        block_on(store.close());
+        let line = |holding: &lyrox::stores::Holding| {
+            let rows = holding.rows.map_or(String::new(), |rows| format!(" {rows}"));
+            format!("{}{} {}{rows}", if holding.is_owned { "*" } else { "" }, holding.kind, holding.name)
+        };
+        holdings.iter().map(line).collect()
     }
 
     /// Version and state of every row.
@@ -389,6 +433,9 @@ fn three_thousand_tables_fit_the_lock_table() {
         "3100"
     );
     assert_eq!(bench.project.sql_value("SELECT count(DISTINCT xmin::text) FROM lyrox.migrations"), "4");
+    bench.settle();
+    assert_eq!(bench.wipe(false).expect("a wipe"), 3100);
+    assert_eq!(bench.project.sql_value("SELECT count(*) FROM pg_class WHERE relname ~ '^t\\d'"), "0");
 }
 
 #[test]
@@ -627,4 +674,244 @@ fn variables_are_filled_only_where_the_file_asks() {
 
     bench.write("3_c.up.sql", "-- lyrox: vars\nSELECT '${LYROX_IT_VALUE}', nothing;\n");
     assert_eq!(place(&bench.fail()), ("migrations/3_c.up.sql".into(), 2, 29, 7));
+}
+
+/// One of each kind of object, tied in knots.
+const EVERYTHING: &str = r#"
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE SCHEMA audit;
+CREATE TYPE mood AS ENUM ('ok', 'sad');
+CREATE DOMAIN email AS citext CHECK (VALUE ~ '@');
+CREATE TYPE pair AS (a int, b text);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); RETURN NEW; END $$;
+CREATE FUNCTION tenant() RETURNS text LANGUAGE sql STABLE RETURN nullif(current_setting('app.tenant', true), '');
+CREATE TABLE "User" (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mail email NOT NULL UNIQUE, m mood DEFAULT 'ok', at timestamptz,
+    tenant text DEFAULT tenant(), len int GENERATED ALWAYS AS (length(mail::text)) STORED, CHECK (id > 0));
+CREATE FUNCTION name_of(u "User") RETURNS text LANGUAGE sql AS $$ SELECT u.mail::text $$;
+CREATE TABLE orders (id bigserial PRIMARY KEY, "user" int REFERENCES "User" ON DELETE CASCADE, total numeric(10, 2)) ;
+CREATE INDEX orders_total ON orders (total DESC) WHERE total > 0;
+CREATE VIEW rich AS SELECT u.mail, sum(o.total) FROM "User" u JOIN orders o ON o."user" = u.id GROUP BY 1;
+CREATE MATERIALIZED VIEW richest AS SELECT * FROM rich;
+CREATE TRIGGER touched BEFORE UPDATE ON "User" FOR EACH ROW EXECUTE FUNCTION touch();
+ALTER TABLE "User" ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON "User" FOR ALL USING (tenant = tenant());
+CREATE TABLE parts (id int, at date) PARTITION BY RANGE (at);
+CREATE TABLE parts_2025 PARTITION OF parts FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE audit.log (id int);
+CREATE SEQUENCE numbers START 10;
+CREATE AGGREGATE sum_of (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+INSERT INTO "User" (mail) VALUES ('a@b'), ('c@d');
+"#;
+
+#[test]
+fn a_snapshot_tells_every_kind_of_object_in_canonical_form() {
+    let bench = Bench::new("catalog", &[("1_all.up.sql", EVERYTHING)]);
+    bench.migrate();
+    let mut store = bench.open();
+    let first = block_on(store.snapshot()).expect("a snapshot");
+    for (object, definition) in [
+        ("table User", "table ENABLE ROW LEVEL SECURITY"),
+        ("column User.id", "integer NOT NULL GENERATED ALWAYS AS IDENTITY"),
+        ("column User.m", "mood DEFAULT 'ok'::mood"),
+        ("column User.len", "integer GENERATED ALWAYS AS (length((mail)::text))"),
+        ("column orders.total", "numeric(10,2)"),
+        ("constraint orders.orders_user_fkey", "FOREIGN KEY (\"user\") REFERENCES \"User\"(id) ON DELETE CASCADE"),
+        ("constraint User.User_id_check", "CHECK ((id > 0))"),
+        (
+            "index orders_total",
+            "CREATE INDEX orders_total ON public.orders USING btree (total DESC) WHERE (total > (0)::numeric)",
+        ),
+        ("type mood", "enum ('ok', 'sad')"),
+        ("type email", "domain citext NOT VALID"),
+        ("type pair", "composite (a integer, b text)"),
+        (
+            "trigger User.touched",
+            "CREATE TRIGGER touched BEFORE UPDATE ON public.\"User\" FOR EACH ROW EXECUTE FUNCTION touch()",
+        ),
+        ("policy User.own", "PERMISSIVE FOR ALL TO public USING ((tenant = tenant()))"),
+        ("table parts_2025", "table FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') INHERITS (parts)"),
+        ("table audit.log", "table"),
+        ("schema audit", "schema"),
+        ("extension citext", "schema public"),
+        ("sequence numbers", "bigint START 10 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1"),
+    ] {
+        let found = first.objects.get(object).unwrap_or_else(|| panic!("{object} in {:#?}", first.objects));
+        if object == "type email" {
+            assert!(found.starts_with("domain citext email_check CHECK"), "{found}");
+        } else {
+            assert_eq!(found, definition, "{object}");
+        }
+    }
+    for object in [
+        "function touch()",
+        "function name_of(u \"User\")",
+        "view rich",
+        "materialized view richest",
+        "aggregate sum_of(integer)",
+    ] {
+        assert!(first.objects.contains_key(object), "{object} in {:#?}", first.objects.keys());
+    }
+    assert!(!first.objects.keys().any(|object| object.contains("lyrox") || object.contains("citext_")));
+    assert_eq!(first.differences(&block_on(store.snapshot()).expect("a snapshot")), []);
+    block_on(store.keep_snapshot(&first)).expect("kept");
+    assert_eq!(block_on(store.kept_snapshot()).expect("a snapshot"), Some(first.clone()));
+    bench
+        .project
+        .sql("DROP INDEX orders_total; ALTER TABLE \"User\" ALTER COLUMN m SET NOT NULL; CREATE TABLE extra ()");
+    let live = block_on(store.snapshot()).expect("a snapshot");
+    assert_eq!(first.differences(&live).len(), 3);
+    block_on(store.close());
+}
+
+#[test]
+fn a_wipe_removes_what_is_owned_and_nothing_else() {
+    let bench = Bench::new("wipe", &[("1_all.up.sql", EVERYTHING)]);
+    bench.project.sql("CREATE TABLE before_lyrox (id int); INSERT INTO before_lyrox VALUES (1)");
+    bench.migrate();
+    bench.settle();
+    bench.project.sql("CREATE TABLE by_hand (id int); CREATE FUNCTION by_hand() RETURNS int LANGUAGE sql RETURN 1; CREATE SCHEMA other; CREATE TABLE other.t (id int)");
+    let holdings = bench.holdings();
+    for line in [
+        "*table User 2",
+        "*table orders 0",
+        "*view rich",
+        "*type mood",
+        "*table audit.log 0",
+        "*schema audit",
+        "*function touch()",
+        "table by_hand 0",
+        "function by_hand()",
+        "table before_lyrox 1",
+    ] {
+        assert!(holdings.iter().any(|found| found == line), "{line} in {holdings:#?}");
+    }
+    assert!(!holdings.iter().any(|line| line.contains("other") || line.contains("citext") || line.contains("_id_seq")));
+
+    // Something foreign hangs on something owned: nothing is dropped.
+    bench.project.sql("ALTER TABLE by_hand ADD COLUMN m mood; CREATE VIEW other.seen AS SELECT * FROM rich");
+    let error = bench.wipe(false).expect_err("dependents");
+    assert_eq!(error.code(), Code::ResetFailed);
+    let why = error.why_text().expect("a reason");
+    assert!(why.contains("by_hand") && why.contains("other.seen"), "{why}");
+    assert!(bench.has("orders"));
+    bench.project.sql("ALTER TABLE by_hand DROP COLUMN m; DROP VIEW other.seen");
+
+    bench.wipe(false).expect("a wipe");
+    assert_eq!(bench.holdings(), ["function by_hand()", "table before_lyrox 1", "table by_hand 0"]);
+    assert!(bench.states().is_empty());
+    assert_eq!(bench.project.sql_value("SELECT name FROM lyrox.environment"), "local");
+    assert_eq!(
+        bench.project.sql_value("SELECT to_regnamespace('audit') IS NULL AND to_regclass('other.t') IS NOT NULL"),
+        "t"
+    );
+
+    bench.migrate();
+    bench.settle();
+    bench.wipe(true).expect("a wipe of everything");
+    assert_eq!(bench.holdings(), Vec::<String>::new());
+    assert!(bench.has("other.t"));
+}
+
+#[test]
+fn a_reset_that_was_cut_short_is_finished() {
+    let bench = Bench::new(
+        "cutreset",
+        &[("1_a.up.sql", "CREATE TABLE a (id int);"), ("2_b.up.sql", "CREATE TABLE b (id int);")],
+    );
+    bench.migrate();
+    bench.settle();
+    bench.project.sql("CREATE TABLE by_hand (id int)");
+    let mut store = bench.open();
+    let permit = bench.permit();
+    block_on(store.begin_reset(&permit)).expect("begun");
+    assert!(block_on(store.ledger()).expect("a ledger").is_resetting);
+    block_on(store.wipe(&permit, false, &bench.events)).expect("a wipe");
+    // The migrations of the reset began, and no snapshot was kept: what they made is still the project's.
+    let ledger = block_on(store.ledger()).expect("a ledger");
+    let options = bench.options(&ledger, Transaction::Auto);
+    let steps = bench.steps(&ledger, &Goal::Steps(1));
+    assert!(block_on(store.apply(&steps, &options, &bench.events)).failure.is_none());
+    assert!(bench.has("a") && !bench.has("b"));
+    block_on(store.wipe(&permit, false, &bench.events)).expect("a second wipe");
+    assert!(!bench.has("a") && bench.has("by_hand"));
+    block_on(store.finish_reset()).expect("finished");
+    assert!(!block_on(store.ledger()).expect("a ledger").is_resetting);
+    block_on(store.close());
+}
+
+#[test]
+fn what_a_run_without_a_snapshot_made_is_owned() {
+    let bench = Bench::new("nosnap", &[("1_a.up.sql", "CREATE TABLE \"Mixed Case\" (id int);")]);
+    bench.migrate();
+    bench.project.sql("CREATE TABLE by_hand (id int)");
+    assert_eq!(bench.holdings(), ["*table Mixed Case 0", "table by_hand 0"]);
+}
+
+#[test]
+fn the_application_role_gets_what_it_needs_and_no_more() {
+    let extra = |role: &str| {
+        format!(
+            "app_role = \"{role}\"\nextensions = [\"citext\"]\n[postgres.app_grants_except]\nUser = [\"passwordHash\"]\n"
+        )
+    };
+    let role = format!("it_pg_app_{}", std::process::id());
+    let bench = Bench::with(
+        "grant",
+        &extra(&role),
+        &[(
+            "1_a.up.sql",
+            "CREATE TABLE \"User\" (id serial PRIMARY KEY, mail citext, \"passwordHash\" text);\nCREATE VIEW v AS SELECT 1 AS one;\n",
+        )],
+    );
+    bench.migrate();
+    bench.settle();
+    let can = |what: &str| bench.project.sql_value(&format!("SELECT {what}")) == "t";
+    assert!(can(&format!("has_table_privilege('{role}', '\"User\"', 'INSERT, UPDATE, DELETE')")));
+    assert!(!can(&format!("has_table_privilege('{role}', '\"User\"', 'SELECT')")));
+    assert!(can(&format!("has_column_privilege('{role}', '\"User\"', 'mail', 'SELECT')")));
+    assert!(!can(&format!("has_column_privilege('{role}', '\"User\"', 'passwordHash', 'SELECT')")));
+    assert!(can(&format!("has_sequence_privilege('{role}', '\"User_id_seq\"', 'USAGE')")));
+    assert!(can(&format!("has_table_privilege('{role}', 'v', 'SELECT')")));
+    assert!(!can(&format!("has_schema_privilege('{role}', 'lyrox', 'USAGE')")));
+    assert!(can(&format!(
+        "(SELECT rolcanlogin AND NOT rolsuper AND NOT rolbypassrls FROM pg_roles WHERE rolname = '{role}')"
+    )));
+    assert_eq!(bench.project.sql_value("SELECT extname FROM pg_extension WHERE extname = 'citext'"), "citext");
+    let told = bench.events.items.lock().expect("items").iter().map(|item| item.id.clone()).collect::<Vec<_>>();
+    assert!(told.ends_with(&["postgres.role".into(), "postgres.grants".into()]), "{told:?}");
+
+    // A second time there is nothing to tell; what was given by hand too much is taken back.
+    let count = told.len();
+    bench.settle();
+    assert_eq!(bench.events.items.lock().expect("items").len(), count);
+    bench.project.sql(&format!("GRANT ALL ON \"User\" TO {role}"));
+    bench.settle();
+    assert!(!can(&format!("has_table_privilege('{role}', '\"User\"', 'TRUNCATE')")));
+    assert!(!can(&format!("has_column_privilege('{role}', '\"User\"', 'passwordHash', 'SELECT')")));
+    assert!(can(&format!("has_column_privilege('{role}', '\"User\"', 'mail', 'SELECT')")));
+    bench.project.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_role_that_policies_cannot_hold_is_refused() {
+    let bench = Bench::new("owner", &[("1_a.up.sql", "CREATE TABLE a (id int);")]);
+    bench.migrate();
+    let owner = bench.project.sql_value("SELECT current_user");
+    for (extra, code) in [
+        (format!("app_role = \"{owner}\""), Code::Privilege),
+        ("extensions = [\"no_such_extension\"]".to_owned(), Code::Extension),
+    ] {
+        bench
+            .project
+            .write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n{extra}\n", bench.project.name));
+        let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+        let config = config::load(&choice).expect("a configuration");
+        let mut store =
+            block_on(PostgresStore::open(&config, bench.targets.get(StoreKind::Postgres).expect("a target")))
+                .expect("a connection");
+        let error = block_on(store.grant(&bench.events)).expect_err("a refusal");
+        assert_eq!(error.code(), code, "{error:?}");
+        block_on(store.close());
+    }
 }

@@ -137,15 +137,15 @@ fn a_planted_password_is_found_nowhere() {
 
     // Everything as it should be.
     for arguments in [
-        &["check"][..],
-        &["check", "--output", "json"],
-        &["config", "show"],
+        &["config", "show"][..],
         &["config", "check", "--output", "json"],
         &["url", "inspect", "--env", "DATABASE_URL"],
         &["url", "inspect", "--env", "MONGODB_URI", "--output", "json"],
         &["url", "inspect", "--env", "REDIS_URL"],
         &["db", "migrate", "--dry-run"],
         &["db", "migrate", "-v"],
+        &["check"],
+        &["check", "--output", "json"],
         &["db", "status", "--output", "json"],
         &["db", "seed"],
         &["db", "smoke-test", "--output", "junit"],

@@ -136,7 +136,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
             18 | 8000 => return login_error(endpoint, what),
             13 if url.user().is_none() => {
                 return Error::new(Code::AuthMongodb, what)
-                    .why(format!("the server asks for a login and the URL has none (from {from})"))
+                    .why(format!("the server asks for a login and the URL has none ({from})"))
                     .hint("lyrox url build writes a URL with user and password");
             }
             _ => {
@@ -147,7 +147,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         ErrorKind::InvalidArgument { .. } => return option_error(endpoint, &seen),
         ErrorKind::DnsResolve { .. } => {
             return Error::new(Code::ConnectName, what)
-                .why(format!("there is no SRV record for `{}` (from {from})", url.host().name))
+                .why(format!("there is no SRV record for `{}` ({from})", url.host().name))
                 .hint("look for a typing error in the cluster's name, or whether the cluster is paused");
         }
         _ => {}
@@ -176,11 +176,11 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
     }
     if has("Connection refused") {
         return Error::new(Code::ConnectRefused, what)
-            .why(format!("nothing listens there (from {from})"))
+            .why(format!("nothing listens there ({from})"))
             .hint("lyrox up starts local servers; lyrox ps shows them");
     }
     if has("failed to lookup address") || has("Name or service not known") || has("no address") {
-        return Error::new(Code::ConnectName, what).why(format!("a host name cannot be resolved (from {from})"));
+        return Error::new(Code::ConnectName, what).why(format!("a host name cannot be resolved ({from})"));
     }
     if has("ReplicaSetNoPrimary") || has("Set Name") {
         let error = Error::new(Code::ConnectStarting, what);
@@ -204,7 +204,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         return Error::new(Code::Protocol, what).why("what answers there is not MongoDB");
     }
     Error::new(Code::ConnectTimeout, what)
-        .why(format!("no answer in time (from {from})"))
+        .why(format!("no answer in time ({from})"))
         .hint("let this machine's address in at the provider, or wake the cluster")
 }
 
@@ -215,13 +215,13 @@ fn login_error(endpoint: &Endpoint, what: String) -> Error {
     if url.option("authSource").is_none() && url.database().is_some() && !url.is_srv() {
         return Error::new(Code::AuthMongodb, what)
             .why(format!(
-                "the server refused user `{user}`; without `authSource` it is looked for in database `{}` (from {from})",
+                "the server refused user `{user}`; without `authSource` it is looked for in database `{}` ({from})",
                 url.database().unwrap_or("admin")
             ))
             .hint("add authSource=admin to the URL if the user was created there, else look at the password");
     }
     Error::new(Code::AuthMongodb, what)
-        .why(format!("the server refused user `{user}` or its password (from {from})"))
+        .why(format!("the server refused user `{user}` or its password ({from})"))
         .hint("lyrox url inspect shows what user and authentication database the URL names")
 }
 
@@ -231,10 +231,10 @@ fn option_error(endpoint: &Endpoint, seen: &str) -> Error {
     // Only the key is shown: the driver's text may hold the value.
     match url.options().iter().find(|(key, _)| seen.to_lowercase().contains(&key.to_lowercase())) {
         Some((key, _)) => error
-            .why(format!("the driver does not take the parameter `{key}` as it is (from {})", endpoint.origin))
+            .why(format!("the driver does not take the parameter `{key}` as it is ({})", endpoint.origin))
             .hint(format!("mend or remove `{key}` after the `?` of the URL")),
         None => error
-            .why(format!("the driver refuses a part of it (from {})", endpoint.origin))
+            .why(format!("the driver refuses a part of it ({})", endpoint.origin))
             .hint("lyrox url inspect takes the URL apart"),
     }
 }

@@ -2,14 +2,18 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 mod journal;
 mod ledger;
+pub mod load;
 mod lock;
 mod probe;
+pub mod query;
 mod run;
 pub mod script;
+pub mod smoke;
 mod wipe;
 
 use crate::config::{Config, Endpoint, Target};

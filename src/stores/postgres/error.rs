@@ -84,6 +84,13 @@ pub fn server_error(code: Code, what: impl Into<String>, error: &sqlx::Error) ->
     }
 }
 
+/// The error of a query over the catalog that lyrox itself wrote: a server that does not understand it is
+/// one that lyrox does not know.
+pub fn catalog_error(what: &str, error: &sqlx::Error) -> Error {
+    let is_ours = sqlstate(error).is_some_and(|state| state.starts_with("42") || state.starts_with("22"));
+    server_error(if is_ours { Code::Bug } else { Code::QueryFailed }, what, error)
+}
+
 /// What to do about an error: the server's own hint, or lyrox's for states that have an answer.
 pub fn hint(error: &sqlx::Error) -> Option<String> {
     let report = reported(error)?;

@@ -23,7 +23,10 @@ const LARGEST_TEXT: usize = 1024 * 1024;
 const TABLES: [&str; 5] = ["layout", "migrations", "events", "environment", "snapshots"];
 
 /// Makes what is missing. `lyrox.layout` comes last: where it has its row, the rest is there.
-const BOOTSTRAP: &str = "CREATE SCHEMA IF NOT EXISTS lyrox;
+const BOOTSTRAP: &str = "DO $lyrox$ BEGIN
+IF pg_catalog.to_regnamespace('lyrox') IS NULL THEN CREATE SCHEMA lyrox; END IF;
+IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('CREATE SCHEMA %s', {schema}); END IF;
+END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
     name text NOT NULL, checksum text NOT NULL, text text,
@@ -38,7 +41,8 @@ CREATE TABLE IF NOT EXISTS lyrox.events (
     what text NOT NULL, step int, error_code text, actor text NOT NULL, lyrox text NOT NULL);
 CREATE TABLE IF NOT EXISTS lyrox.environment (
     project text PRIMARY KEY, name text NOT NULL, is_protected boolean NOT NULL,
-    marked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), resetting_since timestamptz, foreign_objects text);
+    marked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), resetting_since timestamptz,
+    foreign_objects text, kept_objects text);
 CREATE TABLE IF NOT EXISTS lyrox.snapshots (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, head text NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), objects text NOT NULL,
@@ -163,13 +167,19 @@ impl PostgresStore {
         if self.is_prepared {
             return Ok(());
         }
+        // What is there before lyrox is not the project's.
+        let foreign = self.foreign_list().await?;
         let sql = format!(
-            "BEGIN; {BOOTSTRAP} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
-             INSERT INTO lyrox.environment (project, name, is_protected) VALUES ({project}, {name}, {protected}) \
+            "BEGIN; {bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
+             INSERT INTO lyrox.environment (project, name, is_protected, foreign_objects) \
+             VALUES ({project}, {name}, {protected}, {foreign}) \
              ON CONFLICT DO NOTHING; {event} COMMIT",
+            // Both functions want the name as SQL would have it.
+            bootstrap = BOOTSTRAP.replace("{schema}", &literal(&self.settings.schema.to_string())),
             project = literal(&self.project),
             name = literal(&mark.environment),
             protected = mark.is_protected,
+            foreign = literal(&foreign),
             event = self.event("prepared", None, None, None),
         );
         let mut tries = 0;

@@ -1,18 +1,27 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
 mod apply;
+mod catalog;
+pub mod check;
 pub mod connect;
 pub mod error;
 mod failure;
+mod grant;
+mod holdings;
 pub mod ident;
 mod index;
 mod journal;
 mod ledger;
+pub mod load;
 pub mod lock;
 mod message;
+pub mod pooler;
+pub mod query;
 mod script;
+pub mod smoke;
 pub mod splitter;
 mod transaction;
+mod wipe;
 
 use std::time::{Duration, Instant};
 
@@ -47,6 +56,8 @@ pub struct PostgresStore {
     is_locked: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
+    /// Extensions made by this run and not yet told.
+    made_extensions: Vec<String>,
 }
 
 impl PostgresStore {
@@ -66,6 +77,7 @@ impl PostgresStore {
             target: target.clone(),
             is_locked: false,
             is_prepared: false,
+            made_extensions: Vec::new(),
         })
     }
 
@@ -109,7 +121,8 @@ impl Store for PostgresStore {
         self.read_text(version).await
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
-        self.make_ledger(mark).await
+        self.make_ledger(mark).await?;
+        self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         script::preview(steps, options)
@@ -121,7 +134,7 @@ impl Store for PostgresStore {
         self.write_copies(rows).await
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
-        todo!()
+        self.read_schema().await
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.write_snapshot(snapshot).await
@@ -129,23 +142,23 @@ impl Store for PostgresStore {
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
         self.read_snapshot().await
     }
-    async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
-        todo!()
+    async fn grant(&mut self, events: &dyn Events) -> Result<()> {
+        self.mend_grants(events).await
     }
     async fn set_mark(&mut self, mark: &Mark, _permit: &Permit) -> Result<()> {
         self.write_mark(mark).await
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
-        todo!()
+        self.list_holdings().await
     }
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
-        todo!()
+        self.mark_resetting().await
     }
-    async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
-        todo!()
+    async fn wipe(&mut self, _permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        self.drop_objects(include_foreign, events).await
     }
     async fn finish_reset(&mut self) -> Result<()> {
-        todo!()
+        self.clear_resetting().await
     }
     async fn close(self) {
         let _ = self.connection.close().await;

@@ -74,12 +74,12 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
     if error.kind() == ErrorKind::AuthenticationFailed || has("WRONGPASS") || has("invalid password") {
         let user = url.user().unwrap_or("default");
         return Error::new(Code::AuthRedis, what)
-            .why(format!("the server refused user `{user}` or its password (from {from})"))
+            .why(format!("the server refused user `{user}` or its password ({from})"))
             .hint("lyrox url inspect shows which user the URL names; a raw reserved character must be encoded");
     }
     if has("NOAUTH") || error.code() == Some("NOAUTH") {
         return Error::new(Code::AuthRedis, what)
-            .why(format!("the server asks for a login and the URL has none (from {from})"))
+            .why(format!("the server asks for a login and the URL has none ({from})"))
             .hint("lyrox url build writes a URL with user and password");
     }
     match error.kind() {
@@ -107,7 +107,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
     }
     if has("DB index is out of range") || has("SELECT is not allowed") {
         return Error::new(Code::DatabaseMissing, what)
-            .why(format!("the server has no database {} (from {from})", url.database().unwrap_or("0")))
+            .why(format!("the server has no database {} ({from})", url.database().unwrap_or("0")))
             .hint("take the number at the end of the URL away, or use one the server has");
     }
     if has("max number of clients") {
@@ -127,7 +127,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
     }
     if error.is_connection_refusal() {
         return Error::new(Code::ConnectRefused, what)
-            .why(format!("nothing listens there (from {from})"))
+            .why(format!("nothing listens there ({from})"))
             .hint("lyrox up starts local servers; lyrox ps shows them");
     }
     if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {

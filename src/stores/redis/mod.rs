@@ -2,6 +2,7 @@
 
 mod apply;
 mod catalog;
+pub mod check;
 mod commands;
 pub mod connect;
 pub mod error;
@@ -9,10 +10,13 @@ mod journal;
 pub mod keys;
 mod ledger;
 pub mod link;
+pub mod load;
 mod lock;
 mod lua;
 mod probe;
+pub mod query;
 pub mod script;
+pub mod smoke;
 mod wipe;
 
 pub use crate::project::words;
@@ -63,7 +67,12 @@ impl RedisStore {
         &self.endpoint
     }
 
-    /// What every key of the project begins with, and the names of lyrox's own.
+    /// What every key of the project begins with.
+    pub fn prefix(&self) -> &str {
+        &self.books.keys.prefix
+    }
+
+    /// The names of lyrox's own keys.
     pub fn keys(&self) -> &Keys {
         &self.books.keys
     }

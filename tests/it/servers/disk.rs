@@ -40,10 +40,23 @@ fn a_full_disk_is_named_as_what_it_is_and_no_server_stays() {
     if !is_root("a_full_disk_is_named_as_what_it_is_and_no_server_stays") {
         return;
     }
-    for (store, size) in [("postgres", "5m"), ("postgres", "40m"), ("mongodb", "1m"), ("redis", "16k")] {
+    for (store, size) in [("postgres", "5m"), ("postgres", "40m"), ("mongodb", "64k"), ("redis", "16k")] {
         let local = Local::new("full", &format!("[{store}]"));
         let up = on_disk(&local, &tmpfs(size), &["up"]);
-        up.exit(4).says("LYX-SERVER-DISK").says("No space left on device");
+        up.exit(4).says("LYX-SERVER-DISK").says("free space");
         assert!(local.processes().is_empty(), "{store} on {size}");
     }
+}
+
+#[test]
+fn a_disk_that_is_full_does_not_keep_down_from_stopping() {
+    if !is_root("a_disk_that_is_full_does_not_keep_down_from_stopping") {
+        return;
+    }
+    let local = Local::new("filled", "[redis]");
+    let script = "mount -t tmpfs -o size=1m none \"$1\"; cp /dev/shm/$$.toml \"$1/lyrox.toml\"; rm /dev/shm/$$.toml; \
+                  \"$0\" -C \"$1\" up; dd if=/dev/zero of=\"$1/fill\" bs=1k 2>/dev/null || true";
+    let down = on_disk(&local, script, &["down"]);
+    down.ok().says("stopped").says("the record of the servers stays as it is");
+    assert!(local.processes().is_empty());
 }

@@ -38,7 +38,7 @@ fn three_servers_from_nothing_found_again_stopped_with_their_data_kept() {
     let (mongodb, cache) = (local.url("MONGODB_URI"), local.url("REDIS_URL"));
     let who = "SELECT current_user, current_database(), rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user";
     let texts = |row: &[&str]| vec![row.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>()];
-    assert_eq!(rows(&owner, who), texts(&["lyrox", "shop_1", "f", "f", "t", "t"]));
+    assert_eq!(rows(&owner, who), texts(&["lyrox", "shop_1", "f", "t", "t", "t"]));
     assert_eq!(rows(&app, who), texts(&["shop_app", "shop_1", "f", "f", "f", "f"]));
     rows(&owner, "CREATE EXTENSION pgcrypto");
     rows(&owner, "CREATE TABLE kept (a int); INSERT INTO kept VALUES (7)");
@@ -207,10 +207,16 @@ fn env_prints_what_a_shell_and_a_dotenv_reader_understand_and_files_stay_redacte
 
 #[test]
 fn marking_needs_a_known_name_and_the_name_again() {
-    let local = Local::new("mark", "[redis]\n[env.staging]");
+    let local = Local::new("mark", "[postgres]\n[env.staging]");
     local.lyrox(&["env", "mark", "prod", "--confirm", "prod"]).exit(2).says("LYX-CONFIG-ENVIRONMENT");
     local.lyrox(&["env", "mark", "staging"]).exit(3).says("--confirm staging");
     local.lyrox(&["--yes", "env", "mark", "staging", "--confirm", "local"]).exit(3);
+    local.lyrox(&["up"]).ok();
+    for (name, change) in [("local", "created"), ("staging", "updated"), ("staging", "unchanged"), ("local", "updated")]
+    {
+        let mark = local.report(&["env", "mark", name, "--confirm", name]);
+        assert_eq!(mark.ok().item("postgres.mark")["change"], change, "{mark}");
+    }
 }
 
 #[test]

@@ -129,7 +129,8 @@ impl Project {
     #[track_caller]
     pub fn mongo(&self, command: bson::Document) -> bson::Document {
         let shown = format!("{command}");
-        match block_on(async { self.database().run_command(command).await }) {
+        let database = self.database();
+        match block_on(async { database.run_command(command).await }) {
             Ok(reply) => reply,
             Err(error) => panic!("{shown}: {error:?}"),
         }

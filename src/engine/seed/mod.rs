@@ -1,0 +1,210 @@
+//! Seeding: read the set, ask the guard, lock, describe the targets, check everything, then write rows,
+//! bulk files and scripts in the order that references and foreign keys ask for. Running it again
+//! changes nothing.
+
+pub mod bulk;
+pub mod ids;
+pub mod order;
+pub mod references;
+mod run;
+mod sheet;
+pub mod terms;
+pub mod transforms;
+
+use jiff::Timestamp;
+
+use self::references::{Names, Reference};
+use self::run::Run;
+use self::sheet::Sheet;
+use self::terms::{Reader, Term};
+use super::event::Event;
+use super::guard;
+use super::lock::with_lock;
+use super::migrate::{self, Work};
+use crate::config::Targets;
+use crate::config::file::TenancyModel;
+use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::project::migration;
+use crate::project::seed::Set;
+use crate::report::Item;
+use crate::stores::load::{Load as _, Terms};
+use crate::stores::{AnyStore, Store as _};
+
+/// What is asked for beside the set.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The tenant the run is for: part of the ids that follow from names.
+    pub tenant: Option<String>,
+    /// Look at everything, write nothing.
+    pub is_dry: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// Targets that are as the set wants them.
+    pub done: usize,
+    /// Something failed; its item is in the report.
+    pub has_failed: bool,
+}
+
+/// Applies a set.
+///
+/// # Errors
+/// What kept the run from starting: nothing was changed. What fails while rows are written is an item.
+pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded> {
+    guard::permit_seeds(work.config, work.targets, &[], &set.name)?;
+    let scans = set.bulks.iter().map(bulk::scan).collect::<Result<Vec<_>>>()?;
+    let wanted = set.stores();
+    let targets = Targets {
+        stores: work.targets.stores.iter().filter(|target| wanted.contains(&target.kind)).cloned().collect(),
+        absent: work.targets.absent.clone(),
+    };
+    let names = Names::of(set);
+    let now = Timestamp::now();
+    let sheets = read_sheets(work, set, &names, now)?;
+    refuse_left_out(&sheets, &targets)?;
+    skip_left_out(work, &wanted, &targets);
+
+    let work = Work { targets: &targets, ..work };
+    let mut stores = work.open().await?;
+    let ledgers = migrate::ledgers(&mut stores).await?;
+    guard::permit_seeds(work.config, &targets, &migrate::marks(&ledgers), &set.name)?;
+    if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting) {
+        return Err(Error::new(Code::ResetUnfinished, format!("a reset of {kind} was cut short"))
+            .data("nothing was changed")
+            .hint("lyrox db migrate finishes it; then seed again"));
+    }
+    let what = if options.is_dry { "would apply" } else { "applying" };
+    let project = &work.config.settings.project.name;
+    work.events.event(Event::Heading(format!("{project} ({}): {what} seeds `{}`", work.config.environment, set.name)));
+
+    let outcome = if options.is_dry {
+        apply(work, &mut stores, set, sheets, scans, options).await
+    } else {
+        let wait = work.wait;
+        with_lock(&mut stores, wait, work.events, async |stores| apply(work, stores, set, sheets, scans, options).await)
+            .await
+    };
+    migrate::close(stores).await;
+    outcome
+}
+
+/// Reads every row: all that can be wrong without a server is found here.
+fn read_sheets<'a>(work: Work<'_>, set: &'a Set, names: &Names, now: Timestamp) -> Result<Vec<Sheet<'a>>> {
+    let variables = &work.config.variables;
+    set.tables.iter().map(|table| Sheet::read(table, &Reader { names, variables, now, store: table.store })).collect()
+}
+
+/// A row whose store is not part of the run can be neither found nor written.
+fn refuse_left_out(sheets: &[Sheet<'_>], targets: &Targets) -> Result<()> {
+    for sheet in sheets.iter().filter(|sheet| targets.get(sheet.table.store).is_some()) {
+        for line in &sheet.lines {
+            let Some(reference) =
+                line.references().into_iter().find(|reference| targets.get(reference.store).is_none()).cloned()
+            else {
+                continue;
+            };
+            return Err(Error::new(
+                Code::SeedReference,
+                format!("`{reference}` is in a store that is not part of this run"),
+            )
+            .at(line.row.place())
+            .data("nothing was changed")
+            .hint(format!("add {} to --only, or leave --only out", reference.store)));
+        }
+    }
+    Ok(())
+}
+
+fn skip_left_out(work: Work<'_>, wanted: &[StoreKind], targets: &Targets) {
+    for kind in wanted.iter().filter(|kind| targets.get(**kind).is_none()) {
+        let absent = targets.absent.iter().find(|(absent, _)| absent == kind);
+        let why = absent.map_or_else(|| "not part of this run (--only)".to_owned(), |(_, why)| why.clone());
+        work.events.item(Item::skip(format!("{kind}.seeds"), format!("seeds of {kind}")).store(*kind).detail(why));
+    }
+}
+
+async fn apply(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    set: &Set,
+    sheets: Vec<Sheet<'_>>,
+    scans: Vec<bulk::Scan>,
+    options: &Options,
+) -> Result<Seeded> {
+    let terms = load_terms(work, &sheets, options)?;
+    let mut loaders = Vec::new();
+    for store in stores.iter_mut() {
+        let has_migrations = has_migrations(work, store.kind());
+        loaders.push(store.loader(&Terms { has_migrations, ..terms.clone() }).await?);
+    }
+    let kinds: Vec<StoreKind> = loaders.iter().map(crate::stores::load::AnyLoader::kind).collect();
+    let sheets = sheets.into_iter().filter(|sheet| kinds.contains(&sheet.table.store)).collect();
+    let mut run = Run::new(work, loaders, sheets, terms, options);
+    let ready = run.fit(set, scans).await;
+    if let Err(error) = ready {
+        run.abandon().await;
+        return Err(error.data_if_none("nothing was changed"));
+    }
+    Ok(run.write().await)
+}
+
+fn has_migrations(work: Work<'_>, kind: StoreKind) -> bool {
+    let config = work.config;
+    // A folder that cannot be read is migrate's to report.
+    migration::read_all(&config.root, &config.settings.migrations.dir)
+        .is_ok_and(|files| files.iter().any(|file| file.parts.contains_key(&kind)))
+}
+
+/// What holds for every store, tenants included: the keys of the tenants that the set itself names.
+fn load_terms(work: Work<'_>, sheets: &[Sheet<'_>], options: &Options) -> Result<Terms> {
+    let settings = &work.config.settings;
+    let tenancy = settings.tenancy.as_ref().filter(|tenancy| tenancy.model == TenancyModel::Row);
+    let table = tenancy.and_then(|tenancy| Some((tenancy.table.clone()?, tenancy.key_column.clone())));
+    let column = tenancy.and_then(|tenancy| tenancy.column.clone());
+    let mut tenants = Vec::new();
+    if let Some((table, key)) = &table {
+        for sheet in
+            sheets.iter().filter(|sheet| sheet.table.store == StoreKind::Postgres && sheet.table.target == *table)
+        {
+            let origin = run::origin(work, options, sheet);
+            tenants.extend(sheet.lines.iter().filter_map(|line| match line.term(key) {
+                Some(Term::Literal(value)) => run::plain(value),
+                Some(_) => None,
+                None => Some(origin.uuid(&line.row.name).to_string()),
+            }));
+        }
+    }
+    // Tenants that rows name without the tenant table being part of the set.
+    if let Some(column) = &column {
+        for sheet in sheets.iter().filter(|sheet| sheet.table.store == StoreKind::Postgres) {
+            tenants.extend(sheet.lines.iter().filter_map(|line| match line.term(column) {
+                Some(Term::Literal(value)) => run::plain(value),
+                _ => None,
+            }));
+        }
+    }
+    tenants.sort();
+    tenants.dedup();
+    Ok(Terms {
+        is_dry: options.is_dry,
+        tenants,
+        tenant_table: table,
+        tenant_column: column,
+        tenant_setting: tenancy.map_or_else(|| "app.tenant".into(), |tenancy| tenancy.setting.clone()),
+        has_migrations: false,
+        project: settings.project.name.clone(),
+        keyspaces: settings.redis.as_ref().map(|redis| redis.keyspaces.clone()).unwrap_or_default(),
+    })
+}
+
+/// The fields of a target's rows that others refer to.
+fn referred<'a>(sheets: &'a [Sheet<'_>], store: StoreKind, target: &'a str) -> Vec<String> {
+    let references = sheets.iter().flat_map(|sheet| sheet.lines.iter().flat_map(|line| line.references()));
+    let fields = references
+        .filter(|Reference { store: kind, target: other, .. }| *kind == store && other == target)
+        .filter_map(|reference| reference.field.clone());
+    fields.collect()
+}

@@ -1,0 +1,80 @@
+//! Bulk files and scripts of a run.
+
+use std::time::Instant;
+
+use super::{BulkDone, BulkLoad, Change, Counts, Error, Failure, Heap, Item, Place, Run, told};
+use crate::stores::load::Loader as _;
+
+impl Run<'_> {
+    pub(super) async fn bulk(&mut self, at: usize) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let events = self.work.events;
+        let is_dry = self.is_dry;
+        let Heap { file, scan, shape, key } = &self.bulks[at];
+        let (file, title) = (*file, format!("{} ({})", file.target, ending(&file.shown)));
+        let id = format!("{}.{}.{}", file.store, file.target, ending(&file.shown));
+        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == file.store) else { return Ok(()) };
+        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &scan.checksum };
+        let outcome = async {
+            if key.is_empty() {
+                let applied = loader.applied(&file.shown).await?;
+                if applied.as_deref() == Some(scan.checksum.as_str()) {
+                    let counts = Counts { unchanged: scan.rows, ..Counts::default() };
+                    return Ok(BulkDone { counts, note: Some("no key: loaded once, and the file is the same".into()) });
+                }
+            }
+            let done = loader.bulk(&load, events).await?;
+            if key.is_empty() && !is_dry {
+                loader.remember(&file.shown, &scan.checksum).await?;
+            }
+            Ok(done)
+        }
+        .await;
+        let done = outcome.map_err(|error: Error| {
+            let error = if error.place().is_some() { error } else { error.at(Place::file(&file.shown)) };
+            (id.clone(), title.clone(), file.store, error)
+        })?;
+        let item = told(Item::pass(id, title), done.counts, done.note, begun.elapsed(), is_dry).store(file.store);
+        self.items.entry(file.store).or_default().push(item);
+        Ok(())
+    }
+
+    pub(super) async fn script(&mut self, at: usize) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let script = self.scripts[at];
+        let is_dry = self.is_dry;
+        let id = format!("{}.{}.{}", script.store, script.target, script.store.extension());
+        let title = format!("{}.{}", script.target, script.store.extension());
+        let loader = self.loader(script.store);
+        let outcome = async {
+            let applied = loader.applied(&script.shown).await?;
+            let item = Item::pass(id.clone(), title.clone()).store(script.store);
+            if applied.as_deref() == Some(script.checksum.as_str()) {
+                let change = if is_dry { Change::Planned } else { Change::Unchanged };
+                return Ok(item.change(change).detail("applied before"));
+            }
+            let (change, detail) = match (applied.is_some(), is_dry) {
+                (true, true) => (Change::Planned, "changed since it was applied: would be applied again"),
+                (false, true) => (Change::Planned, "would be applied"),
+                (true, false) => (Change::Updated, "changed since it was applied: applied again"),
+                (false, false) => (Change::Created, "applied"),
+            };
+            if !is_dry {
+                loader.script(script).await?;
+                loader.remember(&script.shown, &script.checksum).await?;
+            }
+            Ok(item.change(change).detail(detail))
+        }
+        .await;
+        let item: Item = outcome.map_err(|error: Error| {
+            let error = if error.place().is_some() { error } else { error.at(Place::file(&script.shown)) };
+            (id, title, script.store, error)
+        })?;
+        self.items.entry(script.store).or_default().push(item.elapsed(begun.elapsed()));
+        Ok(())
+    }
+}
+
+fn ending(shown: &str) -> &str {
+    shown.rsplit_once('.').map_or("", |(_, ending)| ending)
+}

@@ -1,0 +1,206 @@
+//! The stages of a check of MongoDB: TLS and hello by hand, the rest through the driver.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bson::{Bson, Document, doc};
+
+use super::connect::{Connected, connect};
+use super::error::{refusal, work_error};
+use super::query;
+use crate::error::{Code, Error, Result};
+use crate::stores::probe::approach;
+use crate::stores::probe::hello::greet_through;
+use crate::stores::query::Options;
+use crate::stores::stages::{Block, Request, Stages, limit};
+
+/// What a user of lyrox must be able to do in the project's database.
+const NEEDED: &[&str] = &[
+    "find",
+    "insert",
+    "update",
+    "remove",
+    "createCollection",
+    "createIndex",
+    "collMod",
+    "dropCollection",
+    "dropIndex",
+];
+
+/// Checks one URL.
+pub async fn check(request: Request<'_>) -> Block {
+    let mut stages = Stages::new(request.clone());
+    // Early return is the rule here: a stage that failed has said so.
+    let _ = all(&mut stages, &request).await;
+    stages.finish()
+}
+
+async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
+    let endpoint = request.endpoint;
+    let ca_file = request.target.ca_file.as_deref();
+    let reached = approach(stages, endpoint).await?;
+    greet_through(stages, endpoint, ca_file, reached.first()?).await?;
+
+    let words = stages.login_words();
+    let login = async { Ok((connect(endpoint, ca_file, &request.target.namespace).await?, words)) };
+    let connected = stages.run("auth", limit::AUTH, login).await?;
+    examine(stages, request, &connected).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), connected.client.shutdown().immediate(true)).await;
+    Some(())
+}
+
+async fn examine(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected) -> Option<()> {
+    stages.run("database", limit::REST, database(request, connected)).await?;
+    stages.run("ping", limit::REST, ping(request, connected)).await?;
+    stages.run("server", limit::REST, server(request, connected)).await?;
+    judge(stages, connected);
+    privileges(stages, request, connected).await;
+    let options = Options {
+        may_write: false,
+        time: limit::REST - Duration::from_millis(500),
+        limit: 100,
+        tenant: None,
+        prefix: String::new(),
+        schema: String::new(),
+    };
+    for (index, expect) in request.expects.iter().enumerate() {
+        let work = query::run(connected, request.endpoint, &expect.query, &options);
+        stages.expect(index, expect, work).await;
+    }
+    Some(())
+}
+
+async fn ask(request: &Request<'_>, connected: &Connected, command: Document, doing: &str) -> Result<Document> {
+    connected.database.run_command(command).await.map_err(|error| work_error(request.endpoint, doing, &error))
+}
+
+async fn database(request: &Request<'_>, connected: &Connected) -> Result<((), String)> {
+    let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
+    let failed = |error: mongodb::error::Error| match refusal(&error) {
+        Some(refusal) if refusal.code == 13 => {
+            Error::new(Code::Privilege, format!("the user may not look into database `{}`", request.target.namespace))
+                .why(refusal.shown())
+                .hint("give it the role readWrite on that database, or mend `database` in lyrox.toml")
+        }
+        _ => work_error(request.endpoint, "list the collections", &error),
+    };
+    let cursor = connected.database.run_cursor_command(command).await.map_err(failed)?;
+    let found: Vec<Document> = futures_util::TryStreamExt::try_collect(cursor).await.map_err(failed)?;
+    let name = &request.target.namespace;
+    Ok((
+        (),
+        match found.len() {
+            0 => format!("{name}, empty"),
+            1 => format!("{name}, 1 collection"),
+            count => format!("{name}, {count} collections"),
+        },
+    ))
+}
+
+async fn ping(request: &Request<'_>, connected: &Connected) -> Result<((), String)> {
+    let begun = Instant::now();
+    ask(request, connected, doc! { "ping": 1 }, "ping the server").await?;
+    Ok(((), format!("{:.1} ms to and fro", begun.elapsed().as_secs_f64() * 1000.0)))
+}
+
+async fn server(request: &Request<'_>, connected: &Connected) -> Result<((), String)> {
+    let build = ask(request, connected, doc! { "buildInfo": 1 }, "ask for the version").await?;
+    let version = build.get_str("version").unwrap_or("of unknown version");
+    let hello = &connected.hello;
+    let kind = if hello.get_str("msg").is_ok_and(|text| text == "isdbgrid") {
+        "sharded cluster".to_owned()
+    } else if hello.contains_key("setName") {
+        format!("replica set of {}", hello.get_array("hosts").map_or(1, Vec::len))
+    } else {
+        "standalone".to_owned()
+    };
+    let role = if is_primary(hello) { "primary" } else { "secondary" };
+    // Forbidden to most users of shared clusters, and then unknown.
+    let status = doc! { "serverStatus": 1, "metrics": 0, "wiredTiger": 0, "repl": 0, "locks": 0, "tcmalloc": 0 };
+    let used = connected.database.run_command(status).await.ok().and_then(|status| {
+        let connections = status.get_document("connections").ok()?.clone();
+        let number = |key: &str| connections.get(key).and_then(whole);
+        Some(format!(", {} of {} connections", number("current")?, number("current")? + number("available")?))
+    });
+    Ok(((), format!("MongoDB {version}, {kind}, {role}{}", used.unwrap_or_default())))
+}
+
+fn whole(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some((*number).into()),
+        Bson::Int64(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn is_primary(hello: &Document) -> bool {
+    hello.get_bool("isWritablePrimary").or_else(|_| hello.get_bool("ismaster")).unwrap_or(false)
+}
+
+fn judge(stages: &mut Stages<'_>, connected: &Connected) {
+    if !connected.has_transactions() {
+        stages.warn(
+            "server",
+            "a standalone server has no transactions: a failed migration is undone by journal, not by the server",
+            "start it with --replSet and run rs.initiate(), or use lyrox up",
+        );
+    }
+    if !is_primary(&connected.hello) {
+        stages.warn(
+            "server",
+            "a secondary: it takes no writes",
+            "name all hosts and replicaSet in the URL, without directConnection",
+        );
+    }
+}
+
+async fn privileges(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected) {
+    let command = doc! { "connectionStatus": 1, "showPrivileges": true };
+    let Ok(status) = connected.database.run_command(command).await else { return };
+    let Ok(info) = status.get_document("authInfo") else { return };
+    if info.get_array("authenticatedUsers").is_ok_and(Vec::is_empty) {
+        if request.endpoint.url.is_local() {
+            stages.pass("privileges", "the server asks for no login");
+        } else {
+            stages.warn(
+                "privileges",
+                "the server asks for no login: whoever reaches it may read and write everything",
+                "switch authorization on and make a user for the application",
+            );
+        }
+        return;
+    }
+    let name = &request.target.namespace;
+    let mut allowed = BTreeSet::new();
+    for privilege in info.get_array("authenticatedUserPrivileges").into_iter().flatten() {
+        let Bson::Document(privilege) = privilege else { continue };
+        let applies = privilege.get_document("resource").is_ok_and(|resource| {
+            resource.get_bool("anyResource").unwrap_or(false)
+                || (resource.get_str("db").is_ok_and(|db| db.is_empty() || db == name)
+                    && resource.get_str("collection").is_ok_and(str::is_empty))
+        });
+        if applies && let Ok(actions) = privilege.get_array("actions") {
+            allowed.extend(actions.iter().filter_map(Bson::as_str));
+        }
+    }
+    let missing: Vec<&str> =
+        NEEDED.iter().copied().filter(|action| !allowed.contains(action) && !allowed.contains("anyAction")).collect();
+    if missing.is_empty() {
+        let roles: Vec<&str> = info
+            .get_array("authenticatedUserRoles")
+            .into_iter()
+            .flatten()
+            .filter_map(|role| role.as_document()?.get_str("role").ok())
+            .take(3)
+            .collect();
+        stages.pass("privileges", roles.join(", "));
+        return;
+    }
+    let user = request.endpoint.url.user().unwrap_or("the user");
+    stages.fail(
+        "privileges",
+        Error::new(Code::Privilege, format!("`{user}` may not {} in `{name}`", missing.join(", ")))
+            .why("its roles do not grant it")
+            .hint(format!("db.grantRolesToUser(\"{user}\", [{{role: \"readWrite\", db: \"{name}\"}}, {{role: \"dbAdmin\", db: \"{name}\"}}])")),
+    );
+}

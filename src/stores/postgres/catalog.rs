@@ -1,0 +1,95 @@
+//! The live schema in canonical form, read from the catalog in one consistent look.
+
+use super::connect::text;
+use super::error::{catalog_error, sqlstate};
+use super::ident::{literal, literal_or_null};
+use super::{PostgresStore, run};
+use crate::engine::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::kind::StoreKind;
+
+const CATALOG: &str = include_str!("catalog.sql");
+
+impl PostgresStore {
+    /// Reads the live schema.
+    pub(super) async fn read_schema(&mut self) -> Result<Snapshot> {
+        let schemas = self.schemas().await?;
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {}; {}; COMMIT",
+            self.settings.schema,
+            self.fill(CATALOG, &schemas)
+        );
+        let rows = match run(&mut self.connection, sql).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                let _ = run(&mut self.connection, "ROLLBACK".into()).await;
+                return Err(unreadable(&error));
+            }
+        };
+        let mut snapshot = Snapshot::new(StoreKind::Postgres);
+        for row in &rows {
+            let object = text(row, 0).ok_or_else(|| Error::bug("an object without a name"))?;
+            snapshot.objects.insert(object, text(row, 1).unwrap_or_default());
+        }
+        Ok(snapshot)
+    }
+
+    /// The schemas that are the project's: its own, and those that its applied migrations create. Others
+    /// in the same database may be another project's.
+    pub(super) async fn schemas(&mut self) -> Result<Vec<String>> {
+        let own = self.settings.schema.name().to_owned();
+        let sql = format!(
+            "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname NOT IN ('lyrox', 'information_schema', {own}) \
+             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM lyrox.migrations m WHERE m.project = {project} \
+             AND m.store = 'postgres' AND m.state <> 'reverted' AND m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
+             || pg_catalog.regexp_replace(n.nspname, '([]^$.*+?(){{}}|\\\\[-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
+            own = literal(&own),
+            project = literal(&self.project),
+        );
+        let mut schemas = vec![own];
+        match run(&mut self.connection, sql).await {
+            Ok(rows) => schemas.extend(rows.iter().filter_map(|row| text(row, 0))),
+            // Before there is a ledger there is only the one.
+            Err(error) if matches!(sqlstate(&error), Some("42P01" | "3F000")) => {}
+            Err(error) => return Err(unreadable(&error)),
+        }
+        Ok(schemas)
+    }
+
+    /// Fills the placeholders of a query over the catalog.
+    pub(super) fn fill(&self, query: &str, schemas: &[String]) -> String {
+        let list: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
+        let schema = literal(self.settings.schema.name());
+        let role = self.config.settings.postgres.as_ref().and_then(|section| section.app_role.as_deref());
+        let mut sql = String::with_capacity(query.len() * 2);
+        let mut rest = query;
+        while let Some((before, after)) = rest.split_once('{') {
+            sql.push_str(before);
+            let (key, after) = after.split_once('}').unwrap_or((after, ""));
+            match key.split(':').collect::<Vec<_>>().as_slice() {
+                ["schemas"] => sql.push_str(&format!("ARRAY[{}]::name[]", list.join(", "))),
+                ["schema"] => sql.push_str(&schema),
+                ["role"] => sql.push_str(&literal_or_null(role)),
+                ["name", name] => sql.push_str(&format!(
+                    "CASE WHEN n.nspname = {schema} THEN {name}::text ELSE n.nspname || '.' || {name} END"
+                )),
+                ["own", class, alias] => sql.push_str(&format!(
+                    "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
+                     AND e.objid = {alias}.oid AND e.deptype = 'e')"
+                )),
+                _ => {
+                    sql.push('{');
+                    sql.push_str(key);
+                    sql.push('}');
+                }
+            }
+            rest = after;
+        }
+        sql.push_str(rest);
+        sql
+    }
+}
+
+fn unreadable(error: &sqlx::Error) -> Error {
+    catalog_error("the catalog cannot be read", error)
+}

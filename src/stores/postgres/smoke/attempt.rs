@@ -1,0 +1,195 @@
+//! Sending what a test tries, within its transaction, and learning from refusals.
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
+
+use super::PostgresSmoke;
+use super::check::ways;
+use super::row::{Chain, Insert, Reason, sql};
+use crate::error::{Code, Result};
+use crate::stores::postgres::connect::text;
+use crate::stores::postgres::error::{clean, is_lost, reported, server_error, words};
+use crate::stores::postgres::ident::literal;
+
+/// How often a row is planned anew after a refusal.
+const ATTEMPTS: usize = 16;
+
+/// The server's no to a statement.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// SQLSTATE.
+    pub code: String,
+    /// `message (SQLSTATE)`.
+    pub words: String,
+    /// The constraint, where one is named.
+    pub constraint: Option<String>,
+    /// The table, where one is named.
+    pub table: Option<String>,
+    /// The column, where one is named.
+    pub column: Option<String>,
+}
+
+impl Refused {
+    /// A definition is broken (a trigger's function names what is not there), or a privilege is missing: a
+    /// fault of the schema, not of the values that were tried.
+    pub fn is_fault(&self) -> bool {
+        self.code.starts_with("42") || self.code.starts_with("XX")
+    }
+}
+
+/// Why a row could not be made.
+#[derive(Clone, Debug)]
+pub enum Unmade {
+    /// lyrox does not know how.
+    Unknown(Reason),
+    /// The schema itself is at fault.
+    Fault(Reason),
+}
+
+/// What the server answered: rows, or no.
+pub type Said = Result<Vec<PgRow>, Refused>;
+
+impl PostgresSmoke<'_> {
+    /// Sends statements; the outer error is a lost connection.
+    pub(super) async fn send(&mut self, sql: &str) -> Result<Said> {
+        let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.store.connection).await;
+        match answer {
+            Ok(rows) => Ok(Ok(rows)),
+            Err(error) => match reported(&error) {
+                Some(report) if !is_lost(&error) => Ok(Err(Refused {
+                    code: report.code().to_owned(),
+                    words: words(&error),
+                    constraint: report.constraint().map(clean),
+                    table: report.table().map(clean),
+                    column: report.column().map(clean),
+                })),
+                _ => Err(server_error(Code::SmokeFailed, "a smoke test was cut short", &error)),
+            },
+        }
+    }
+
+    /// Begins a test's transaction: keys are checked at once, nothing waits long, the tenant is set.
+    pub(super) async fn begin_test(&mut self, tenant: Option<&str>) -> Result<()> {
+        let sql = format!(
+            "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '20s'; {}",
+            self.set_tenant(tenant)
+        );
+        match self.send(&sql).await? {
+            Ok(_) => Ok(()),
+            Err(refused) => {
+                Err(crate::error::Error::new(Code::SmokeFailed, "a test's transaction cannot begin").why(refused.words))
+            }
+        }
+    }
+
+    /// The statement that makes a tenant the one of the transaction; empty where the project has none.
+    pub(super) fn set_tenant(&self, tenant: Option<&str>) -> String {
+        match (&self.run.config.settings.tenancy, tenant) {
+            (Some(tenancy), Some(tenant)) => {
+                format!("SELECT pg_catalog.set_config({}, {}, true);", literal(&tenancy.setting), literal(tenant))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Plans rows and writes them after the savepoint `lyrox_rows`, planning anew after each refusal that
+    /// teaches something. Answers what the plan answered, and the rows.
+    pub(super) async fn make<T>(
+        &mut self,
+        tenant: Option<&str>,
+        plan: impl Fn(&mut Chain<'_>) -> Result<T, Reason>,
+    ) -> Result<Result<(T, Vec<Insert>, bool), Unmade>> {
+        let mut last = None;
+        let mut begin = "SAVEPOINT lyrox_rows;";
+        for _ in 0..ATTEMPTS {
+            let mut chain = Chain::new(
+                &self.catalog,
+                self.run.config.settings.tenancy.as_ref(),
+                &self.lessons,
+                &mut self.source,
+                tenant.map(str::to_owned),
+            );
+            let answer = match plan(&mut chain) {
+                Ok(answer) => answer,
+                Err(reason) => return Ok(Err(Unmade::Unknown(reason))),
+            };
+            let (inserts, is_circular) = (std::mem::take(&mut chain.inserts), chain.is_circular);
+            let statements = sql(&self.catalog, &inserts, is_circular)?.join(";");
+            match self.send(&format!("{begin}{statements}")).await? {
+                Ok(_) => return Ok(Ok((answer, inserts, is_circular))),
+                Err(refused) => {
+                    if let Err(unmade) = self.learn(&refused) {
+                        return Ok(Err(unmade));
+                    }
+                    last = Some(refused.words);
+                    begin = "ROLLBACK TO SAVEPOINT lyrox_rows;";
+                }
+            }
+        }
+        Ok(Err(Unmade::Unknown(last.unwrap_or_default())))
+    }
+
+    /// Draws a lesson from a refusal, or says why the row cannot be made.
+    fn learn(&mut self, refused: &Refused) -> Result<(), Unmade> {
+        let unknown = || Err(Unmade::Unknown(refused.words.clone()));
+        let Some(table) = refused.table.clone() else {
+            return if refused.is_fault() { Err(Unmade::Fault(refused.words.clone())) } else { unknown() };
+        };
+        match (refused.code.as_str(), &refused.constraint, &refused.column) {
+            ("23514", Some(constraint), _) => {
+                let definition = self
+                    .catalog
+                    .tables
+                    .get(&table)
+                    .and_then(|table| table.checks().find(|check| check.name == *constraint))
+                    .map(|check| check.definition.clone());
+                let count = definition.as_deref().and_then(|text| ways(text, None)).map_or(0, |ways| ways.len());
+                let turn = self.lessons.way.entry((table.clone(), constraint.clone())).or_insert(0);
+                *turn += 1;
+                if *turn > count {
+                    let shown = definition.unwrap_or_else(|| "a CHECK".into());
+                    return Err(Unmade::Unknown(format!("`{constraint}` of `{table}` is not understood: {shown}")));
+                }
+                Ok(())
+            }
+            ("23502", _, Some(column)) => {
+                if self.lessons.fill.insert((table, column.clone())) {
+                    Ok(())
+                } else {
+                    unknown()
+                }
+            }
+            // Another value is drawn each time.
+            ("23505" | "23P01", ..) => Ok(()),
+            _ if refused.is_fault() => Err(Unmade::Fault(refused.words.clone())),
+            _ => unknown(),
+        }
+    }
+
+    /// Takes everything after `lyrox_rows` back and writes the rows again, the last one changed; then `more`.
+    pub(super) async fn again(
+        &mut self,
+        inserts: &[Insert],
+        is_circular: bool,
+        before_last: &str,
+        more: &str,
+    ) -> Result<Said> {
+        let mut statements = sql(&self.catalog, inserts, is_circular)?;
+        let last = statements.pop().unwrap_or_default();
+        let mut text = String::from("ROLLBACK TO SAVEPOINT lyrox_rows;");
+        for statement in statements {
+            text.push_str(&statement);
+            text.push(';');
+        }
+        text.push_str(before_last);
+        text.push_str(&last);
+        text.push(';');
+        text.push_str(more);
+        self.send(&text).await
+    }
+}
+
+/// A count that a query answered.
+pub fn count(rows: &[PgRow], at: usize) -> u64 {
+    rows.get(at).and_then(|row| text(row, 0)).and_then(|text| text.parse().ok()).unwrap_or(0)
+}

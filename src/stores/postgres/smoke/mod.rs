@@ -1,0 +1,216 @@
+//! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
+
+mod attempt;
+mod catalog;
+mod check;
+mod declared;
+mod expression;
+mod keys;
+mod leftover;
+mod objects;
+mod outcome;
+mod pattern;
+mod row;
+mod rows;
+mod tenant;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::catalog::Catalog;
+use self::objects::Subject;
+use self::outcome::Outcome;
+use self::row::{Chain, Lessons};
+use self::value::Source;
+use super::PostgresStore;
+use crate::engine::smoke::difference_words;
+use crate::engine::snapshot::{Difference, Snapshot};
+use crate::error::Result;
+use crate::kind::StoreKind;
+use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+
+/// The smoke tests of a connected PostgreSQL.
+pub struct PostgresSmoke<'a> {
+    store: &'a mut PostgresStore,
+    run: Run<'a>,
+    catalog: Catalog,
+    tests: Vec<Subject>,
+    /// In words, for tests that cannot be judged because of them.
+    differences: Vec<String>,
+    /// What the snapshot has and the live schema lacks, by the test whose matter it is.
+    missing: BTreeMap<Subject, Vec<String>>,
+    lessons: Lessons,
+    source: Source,
+    before: Option<BTreeMap<String, u64>>,
+    touched: BTreeSet<String>,
+    is_committing: bool,
+}
+
+impl<'a> PostgresSmoke<'a> {
+    /// Borrows the store for a run.
+    pub fn new(store: &'a mut PostgresStore, run: Run<'a>) -> Self {
+        let source = Source::new(&run.marker(), &run.id);
+        Self {
+            store,
+            run,
+            catalog: Catalog::default(),
+            tests: Vec::new(),
+            differences: Vec::new(),
+            missing: BTreeMap::new(),
+            lessons: Lessons::default(),
+            source,
+            before: None,
+            touched: BTreeSet::new(),
+            is_committing: false,
+        }
+    }
+
+    fn chain(&mut self, tenant: Option<&str>) -> Chain<'_> {
+        Chain::new(
+            &self.catalog,
+            self.run.config.settings.tenancy.as_ref(),
+            &self.lessons,
+            &mut self.source,
+            tenant.map(str::to_owned),
+        )
+    }
+
+    /// The tests of this schema, in order: those of live objects, and those of what the snapshot still has.
+    fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: BTreeSet<Subject> = self.missing.keys().cloned().collect();
+        for table in self.catalog.tables.values() {
+            let name = || table.name.clone();
+            subjects.insert(Subject::Row(name()));
+            if table.columns.iter().any(|column| column.is_required && !column.is_generated)
+                || table.checks().next().is_some()
+            {
+                subjects.insert(Subject::Refusals(name()));
+            }
+            if table.foreign_keys().next().is_some() {
+                subjects.insert(Subject::ForeignKeys(name()));
+            }
+            if table.indexes.iter().any(|index| index.is_unique || index.is_exclusion) {
+                subjects.insert(Subject::Unique(name()));
+            }
+            if !table.indexes.is_empty() {
+                subjects.insert(Subject::Indexes(name()));
+            }
+            if rows::touched_column(table).is_some() {
+                subjects.insert(Subject::Touch(name()));
+            }
+        }
+        if let Some(tenancy) = &self.run.config.settings.tenancy {
+            if tenancy.column.is_some() {
+                subjects.insert(Subject::TenantColumn);
+            }
+            let has_policies = self.catalog.tables.values().any(|table| table.has_rls);
+            if self.app_role().is_some() || has_policies {
+                subjects.insert(Subject::RowSecurity);
+            }
+            if self.app_role().is_some() {
+                subjects.insert(Subject::Role);
+                subjects.insert(Subject::NoTenant);
+                subjects.extend(self.tenant_tables().into_iter().map(Subject::Isolation));
+            }
+        }
+        let mut subjects: Vec<Subject> = subjects.into_iter().collect();
+        // What must run while the session has never known the tenant comes before what sets it.
+        subjects.sort_by_key(Subject::rank);
+        subjects
+    }
+
+    async fn try_subject(&mut self, subject: &Subject) -> Result<(Outcome, (&'static str, &'static str))> {
+        Ok(match subject {
+            Subject::Row(table) => (self.try_row(table).await?, ("row", "rows")),
+            Subject::Refusals(table) => (self.try_refusals(table).await?, ("refusal", "refusals")),
+            Subject::ForeignKeys(table) => (self.try_foreign_keys(table).await?, ("key", "keys")),
+            Subject::Unique(table) => (self.try_unique(table).await?, ("key", "keys")),
+            Subject::Indexes(table) => (self.try_indexes(table).await?, ("index", "indexes")),
+            Subject::Touch(table) => (self.try_touch(table).await?, ("column", "columns")),
+            Subject::TenantColumn => (self.judge_columns(), ("table", "tables")),
+            Subject::RowSecurity => (self.judge_rls(), ("table", "tables")),
+            Subject::Role => (self.judge_role().await?, ("role", "roles")),
+            Subject::NoTenant => (self.try_without_tenant().await?, ("reading", "readings")),
+            Subject::Isolation(table) => (self.try_isolation(table).await?, ("attempt", "attempts")),
+        })
+    }
+
+    /// The smoke file to write where lyrox cannot make a row by itself.
+    fn sample(&self, subject: &Subject) -> Option<String> {
+        let Subject::Row(name) = subject else { return None };
+        let table = self.catalog.tables.get(name)?;
+        let needed: Vec<String> = table
+            .columns
+            .iter()
+            .filter(|column| column.is_required && !column.has_default && !column.is_generated)
+            .map(|column| format!("\"{}\"", column.name))
+            .collect();
+        let values = vec!["..."; needed.len()].join(", ");
+        Some(format!(
+            "write smoke/{name}.toml:\n[[test]]\nname = \"{name} takes a row\"\n  [[test.step]]\n  postgres = '''INSERT INTO \"{name}\" ({}) VALUES ({values})'''\n  expect = {{ rows = 1 }}",
+            needed.join(", ")
+        ))
+    }
+}
+
+impl Smoke for PostgresSmoke<'_> {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Postgres
+    }
+
+    async fn clean_up(&mut self) -> Result<Vec<String>> {
+        self.remove_journaled().await
+    }
+
+    async fn tally(&mut self) -> Result<()> {
+        self.count_before().await
+    }
+
+    async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
+        let schema = self.store.settings.schema.name().to_owned();
+        self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        self.missing.clear();
+        self.differences.clear();
+        for difference in kept.differences(live) {
+            let words = difference_words(&difference);
+            self.differences.push(words.clone());
+            let (object, definition, now) = match &difference {
+                Difference::Missing(object) => (object, kept.objects.get(object), None),
+                Difference::Changed(object, before, now) => (object, Some(before), Some(now)),
+                Difference::Extra(_) => continue,
+            };
+            let definition = definition.map_or("", String::as_str);
+            if let Some(subject) = objects::subject(object, definition, now.map(String::as_str), &self.catalog) {
+                self.missing.entry(subject).or_default().push(words);
+            }
+        }
+        self.tests = self.subjects();
+        Ok(self.tests.iter().map(Subject::built_in).collect())
+    }
+
+    async fn try_out(&mut self, index: usize) -> Result<Verdict> {
+        let Some(subject) = self.tests.get(index).cloned() else { return Ok(Verdict::skip("there is no such test")) };
+        let (mut outcome, noun) = self.try_subject(&subject).await?;
+        if let Some(missing) = self.missing.get(&subject) {
+            outcome.missing.splice(0..0, missing.iter().cloned());
+        }
+        let sample = self.sample(&subject);
+        Ok(outcome.verdict(&self.differences, noun, sample))
+    }
+
+    async fn begin(&mut self, commit: bool) -> Result<()> {
+        self.begin_declared(commit).await
+    }
+
+    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
+        self.declared_step(text, variables).await
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.end_declared().await
+    }
+
+    async fn leftovers(&mut self) -> Result<Vec<String>> {
+        self.find_leftovers().await
+    }
+}

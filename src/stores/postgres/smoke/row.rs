@@ -1,0 +1,308 @@
+//! Rows that a table takes: which, in which order, with which values. Pure: it plans inserts; sending them
+//! and learning from refusals is [`super::attempt`]'s.
+//!
+//! Keys are chosen, never read back: where row-level security hides a row from who wrote it, RETURNING
+//! is refused. Parents come first; tables that need each other are written by one statement, at whose end
+//! the keys are checked. Columns that may be NULL or have a default are left to it unless something asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalog::{Catalog, Column, Constraint, Table};
+use super::check::{Wish, Wishes, join, ways};
+use super::value::Source;
+use crate::config::file::Tenancy;
+use crate::error::Result;
+use crate::stores::postgres::ident::{Ident, literal_or_null};
+
+/// Values by column; none: NULL.
+pub type Values = BTreeMap<String, Option<String>>;
+
+/// Why no row can be made.
+pub type Reason = String;
+
+/// One row to insert.
+#[derive(Clone, Debug)]
+pub struct Insert {
+    /// The table.
+    pub table: String,
+    /// The values that are given; the rest is left to defaults.
+    pub values: Values,
+}
+
+/// What was learnt from refusals: it holds for every row of the run.
+#[derive(Clone, Debug, Default)]
+pub struct Lessons {
+    /// Columns that have to be filled although they seem free.
+    pub fill: BTreeSet<(String, String)>,
+    /// Which way of satisfying a CHECK is tried now.
+    pub way: BTreeMap<(String, String), usize>,
+}
+
+/// What the rows of one test have in common.
+#[derive(Debug)]
+pub struct Chain<'a> {
+    catalog: &'a Catalog,
+    tenancy: Option<&'a Tenancy>,
+    lessons: &'a Lessons,
+    source: &'a mut Source,
+    /// The tenant that owns the rows.
+    tenant: Option<String>,
+    /// In the order they have to be written.
+    pub inserts: Vec<Insert>,
+    /// Two tables need each other: all must be written by one statement.
+    pub is_circular: bool,
+    /// Rows that are being planned: parents that refer to them close a circle.
+    open: Vec<Insert>,
+}
+
+/// What is asked of one row.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Values that are given.
+    pub values: Values,
+    /// Columns that must not be NULL.
+    pub fill: BTreeSet<String>,
+    /// Foreign keys that must be set although they may be NULL.
+    pub keys: BTreeSet<String>,
+    /// Foreign keys that need a parent of their own, not one that is there already.
+    pub fresh: BTreeSet<String>,
+    /// Columns that refer to nothing on purpose: keys that share one get no parent.
+    pub orphan: BTreeSet<String>,
+    /// Further wishes.
+    pub wishes: Wishes,
+    /// Leave the primary key to its default where it has one.
+    pub leave_key: bool,
+}
+
+impl<'a> Chain<'a> {
+    /// An empty chain.
+    pub fn new(
+        catalog: &'a Catalog,
+        tenancy: Option<&'a Tenancy>,
+        lessons: &'a Lessons,
+        source: &'a mut Source,
+        tenant: Option<String>,
+    ) -> Self {
+        Self { catalog, tenancy, lessons, source, tenant, inserts: Vec::new(), is_circular: false, open: Vec::new() }
+    }
+
+    /// Goes on from rows that are written already.
+    pub fn after(mut self, inserts: &[Insert]) -> Self {
+        self.inserts = inserts.to_vec();
+        self
+    }
+
+    /// Plans a row with the parents it needs; its values are the last insert's.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub fn row(&mut self, name: &str, ask: &Ask) -> Result<Values, Reason> {
+        let catalog = self.catalog;
+        let table = catalog.tables.get(name).ok_or_else(|| format!("table `{name}` is not there"))?;
+        if self.open.len() > 24 {
+            return Err(format!("`{name}` needs too long a line of parents"));
+        }
+        let mut values = ask.values.clone();
+        self.own_tenant(table, &mut values);
+        let mut wishes = self.wishes(table)?;
+        wishes =
+            join(&wishes, &ask.wishes).ok_or_else(|| format!("the CHECKs of `{name}` contradict what is asked"))?;
+        // The key first: rows that refer to this one, itself included, need to know it.
+        for column in key_columns(self.catalog, table) {
+            let is_foreign = table.foreign_keys().any(|key| key.columns.contains(&column.name));
+            let is_left = ask.leave_key && column.has_default;
+            if !values.contains_key(&column.name) && !is_foreign && !is_left && column.is_required {
+                self.give(table, column, &wishes, &mut values)?;
+            }
+        }
+        self.open.push(Insert { table: name.to_owned(), values: values.clone() });
+        let parents = self.parents(table, ask, &mut values);
+        self.open.pop();
+        parents?;
+        for column in &table.columns {
+            let wish = wishes.get(&column.name);
+            let is_asked = ask.fill.contains(&column.name)
+                || self.lessons.fill.contains(&(name.to_owned(), column.name.clone()))
+                || wish.is_some_and(|wish| wish.is_null == Some(false));
+            let is_needed = column.is_required && !column.has_default;
+            if column.is_generated || values.contains_key(&column.name) || !(is_needed || is_asked) {
+                continue;
+            }
+            self.give(table, column, &wishes, &mut values)?;
+        }
+        let insert = Insert { table: name.to_owned(), values: values.clone() };
+        self.inserts.push(insert);
+        Ok(values)
+    }
+
+    fn own_tenant(&self, table: &Table, values: &mut Values) {
+        let (Some(tenancy), Some(tenant)) = (self.tenancy, &self.tenant) else { return };
+        if let Some(column) = tenant_column(table, tenancy) {
+            values.entry(column).or_insert_with(|| Some(tenant.clone()));
+        }
+    }
+
+    fn give(&mut self, table: &Table, column: &Column, wishes: &Wishes, values: &mut Values) -> Result<(), Reason> {
+        let none = Wish::default();
+        let value = self.source.value(column, wishes.get(&column.name).unwrap_or(&none));
+        let value = value
+            .ok_or_else(|| format!("no value is known for `{}.{}` ({})", table.name, column.name, column.type_name))?;
+        values.insert(column.name.clone(), Some(value));
+        Ok(())
+    }
+
+    /// The wishes of a table's CHECKs, each in the way that is tried now.
+    fn wishes(&self, table: &Table) -> Result<Wishes, Reason> {
+        let mut all = Wishes::new();
+        for check in table.checks() {
+            let Some(ways) = ways(&check.definition, None) else { continue };
+            let first = self.lessons.way.get(&(table.name.clone(), check.name.clone())).copied().unwrap_or(0);
+            let found = (0..ways.len()).find_map(|turn| join(&all, &ways[(first + turn) % ways.len()]));
+            all = found.ok_or_else(|| format!("CHECK `{}` of `{}` contradicts another one", check.name, table.name))?;
+        }
+        Ok(all)
+    }
+
+    fn parents(&mut self, table: &Table, ask: &Ask, values: &mut Values) -> Result<(), Reason> {
+        // Keys with more columns fix more: the others follow them.
+        let mut keys: Vec<&Constraint> = table.foreign_keys().collect();
+        keys.sort_by_key(|key| (std::cmp::Reverse(key.columns.len()), key.name.clone()));
+        for key in keys {
+            if key.columns.iter().any(|column| ask.orphan.contains(column)) {
+                continue;
+            }
+            let is_asked = ask.keys.contains(&key.name)
+                || key.columns.iter().any(|column| {
+                    ask.fill.contains(column) || self.lessons.fill.contains(&(table.name.clone(), column.clone()))
+                });
+            if !table.is_required_key(key) && !is_asked {
+                continue;
+            }
+            let Some(parent) = &key.parent else { continue };
+            let given: Values = key
+                .columns
+                .iter()
+                .zip(&key.parent_columns)
+                .filter_map(|(column, there)| Some((there.clone(), values.get(column)?.clone())))
+                .collect();
+            let is_settled = given.len() == key.columns.len() && self.has(parent, &given);
+            if is_settled && !ask.fresh.contains(&key.name) {
+                continue;
+            }
+            let found = if ask.fresh.contains(&key.name) { None } else { self.find(parent, &given) };
+            let there = match found {
+                Some(there) => there,
+                None => self.row(
+                    parent,
+                    &Ask { values: given, fill: key.parent_columns.iter().cloned().collect(), ..Ask::default() },
+                )?,
+            };
+            for (column, there_column) in key.columns.iter().zip(&key.parent_columns) {
+                let value = there.get(there_column).cloned().ok_or_else(|| {
+                    format!(
+                        "`{parent}.{there_column}`, which `{}` refers to, is not known before it is written",
+                        table.name
+                    )
+                })?;
+                values.insert(column.clone(), value.clone());
+                if let Some(open) = self.open.last_mut() {
+                    open.values.insert(column.clone(), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, table: &str, given: &Values) -> bool {
+        self.inserts.iter().any(|insert| insert.table == table && agrees(&insert.values, given))
+    }
+
+    /// A row of the chain that can be the parent: written already, or being planned (a circle).
+    fn find(&mut self, table: &str, given: &Values) -> Option<Values> {
+        let done = self.inserts.iter().rev().find(|insert| insert.table == table && agrees(&insert.values, given));
+        if let Some(done) = done {
+            return Some(done.values.clone());
+        }
+        let open = self.open.iter().rposition(|insert| insert.table == table && fits(&insert.values, given))?;
+        // A row that refers to itself needs no circle: its key is checked when it is there.
+        self.is_circular |= open + 1 < self.open.len();
+        Some(self.open[open].values.clone())
+    }
+}
+
+/// The column that holds the tenant: the tenant table's key, or the tenant column.
+pub fn tenant_column(table: &Table, tenancy: &Tenancy) -> Option<String> {
+    if tenancy.table.as_deref() == Some(table.name.as_str()) {
+        return Some(tenancy.key_column.clone());
+    }
+    let column = tenancy.column.as_ref()?;
+    table.column(column).map(|column| column.name.clone())
+}
+
+fn agrees(row: &Values, given: &Values) -> bool {
+    given.iter().all(|(column, value)| row.get(column) == Some(value))
+}
+
+fn fits(row: &Values, given: &Values) -> bool {
+    given.iter().all(|(column, value)| row.get(column).is_none_or(|own| own == value))
+}
+
+/// The columns by which a row is known: its primary key and what foreign keys refer to.
+fn key_columns<'t>(catalog: &Catalog, table: &'t Table) -> Vec<&'t Column> {
+    let mut names: BTreeSet<&String> = table.primary_key().iter().collect();
+    for other in catalog.tables.values() {
+        for key in other.foreign_keys().filter(|key| key.parent.as_ref() == Some(&table.name)) {
+            names.extend(&key.parent_columns);
+        }
+    }
+    table.columns.iter().filter(|column| names.contains(&column.name) && !column.is_generated).collect()
+}
+
+/// The statements that write the rows.
+///
+/// # Errors
+/// A name that PostgreSQL could not keep.
+pub fn sql(catalog: &Catalog, inserts: &[Insert], is_circular: bool) -> Result<Vec<String>> {
+    let mut statements = Vec::new();
+    for insert in inserts {
+        let table = catalog.tables.get(&insert.table);
+        let overrides = table.is_some_and(|table| {
+            table.columns.iter().any(|column| column.identity == "a" && insert.values.contains_key(&column.name))
+        });
+        let mut names = Vec::new();
+        for name in insert.values.keys() {
+            names.push(Ident::new(name)?.to_string());
+        }
+        let values: Vec<String> = insert.values.values().map(|value| literal_or_null(value.as_deref())).collect();
+        let name = Ident::new(&insert.table)?;
+        statements.push(if names.is_empty() {
+            format!("INSERT INTO {name} DEFAULT VALUES")
+        } else {
+            let overriding = if overrides { " OVERRIDING SYSTEM VALUE" } else { "" };
+            format!("INSERT INTO {name} ({}){overriding} VALUES ({})", names.join(", "), values.join(", "))
+        });
+    }
+    if is_circular && statements.len() > 1 {
+        let last = statements.pop().unwrap_or_default();
+        let parts: Vec<String> =
+            statements.iter().enumerate().map(|(index, statement)| format!("w{index} AS ({statement})")).collect();
+        statements = vec![format!("WITH {} {last}", parts.join(", "))];
+    }
+    Ok(statements)
+}
+
+/// `a = 'x' AND b IS NULL` for the columns of a row.
+///
+/// # Errors
+/// A name that PostgreSQL could not keep.
+pub fn condition<'c>(values: &Values, columns: impl IntoIterator<Item = &'c String>) -> Result<String> {
+    let mut parts = Vec::new();
+    for column in columns {
+        let name = Ident::new(column)?;
+        parts.push(match values.get(column).cloned().flatten() {
+            Some(value) => format!("{name} = {}", literal_or_null(Some(&value))),
+            None => format!("{name} IS NULL"),
+        });
+    }
+    Ok(if parts.is_empty() { "false".into() } else { parts.join(" AND ") })
+}

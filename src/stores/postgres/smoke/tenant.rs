@@ -1,0 +1,336 @@
+//! Tenants cannot see each other: tried as the application's role, with two tenants that are made up.
+
+use super::PostgresSmoke;
+use super::attempt::{Unmade, count};
+use super::catalog::Table;
+use super::outcome::Outcome;
+use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
+use crate::config::file::Tenancy;
+use crate::error::Result;
+use crate::stores::postgres::connect::text;
+use crate::stores::postgres::ident::{Ident, literal};
+
+impl PostgresSmoke<'_> {
+    fn tenancy(&self) -> Option<Tenancy> {
+        self.run.config.settings.tenancy.clone()
+    }
+
+    /// The application's role, where the configuration names one.
+    pub(super) fn app_role(&self) -> Option<String> {
+        self.run.config.settings.postgres.as_ref().and_then(|section| section.app_role.clone())
+    }
+
+    /// Tables whose rows belong to one tenant: the tenant table, and all that carry its column.
+    pub(super) fn tenant_tables(&self) -> Vec<String> {
+        let Some(tenancy) = self.tenancy() else { return Vec::new() };
+        let is_tenants =
+            |table: &&Table| !tenancy.global.contains(&table.name) && tenant_column(table, &tenancy).is_some();
+        self.catalog.tables.values().filter(is_tenants).map(|table| table.name.clone()).collect()
+    }
+
+    /// A tenant's key that is nobody's; none where the project has no tenants in rows.
+    pub(super) fn draw_tenant(&mut self, near: &str) -> Option<String> {
+        let tenancy = self.tenancy()?;
+        let listed = tenancy.table.as_ref().and_then(|name| self.catalog.tables.get(name));
+        let of_list = listed.and_then(|table| table.column(&tenancy.key_column));
+        let of_table = |table: &Table| tenancy.column.as_ref().and_then(|name| table.column(name)).cloned();
+        let column = of_list
+            .cloned()
+            .or_else(|| self.catalog.tables.get(near).and_then(of_table))
+            .or_else(|| self.catalog.tables.values().find_map(of_table))?;
+        self.source.value(&column, &Default::default())
+    }
+
+    /// Every table carries the tenant, or is listed as one that deliberately does not.
+    pub(super) fn judge_columns(&self) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Some(tenancy) = self.tenancy() else { return outcome };
+        for table in self.catalog.tables.values() {
+            if tenancy.global.contains(&table.name) || tenant_column(table, &tenancy).is_some() {
+                outcome.passed += 1;
+            } else {
+                let column = tenancy.column.clone().unwrap_or_default();
+                outcome
+                    .failed
+                    .push(format!("table `{}` has no column `{column}` and is not in `[tenancy] global`", table.name));
+            }
+        }
+        outcome
+    }
+
+    /// Row-level security is on and binds the owner, on every tenant's table.
+    pub(super) fn judge_rls(&self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for name in self.tenant_tables() {
+            let Some(table) = self.catalog.tables.get(&name) else { continue };
+            if !table.has_rls {
+                outcome.missing.push(format!("row-level security is not enabled on `{name}`"));
+            } else if !table.is_forced {
+                outcome
+                    .missing
+                    .push(format!("row-level security is not forced on `{name}`: its owner sees every tenant"));
+            } else {
+                outcome.passed += 1;
+            }
+        }
+        outcome
+    }
+
+    /// The application's role is bound by policies.
+    pub(super) async fn judge_role(&mut self) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let Some(role) = self.app_role() else { return Ok(outcome) };
+        let sql = format!(
+            "SELECT r.rolsuper, r.rolbypassrls, r.rolcanlogin, \
+             (SELECT pg_catalog.string_agg(c.relname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND c.relowner = r.oid), \
+             (SELECT pg_catalog.string_agg(DISTINCT o.rolname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              JOIN pg_catalog.pg_roles o ON o.oid = c.relowner WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND o.oid <> r.oid \
+              AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')), \
+             (SELECT pg_catalog.string_agg(m.rolname, ', ') FROM pg_catalog.pg_roles m WHERE (m.rolsuper OR m.rolbypassrls) AND m.oid <> r.oid \
+              AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')) \
+             FROM pg_catalog.pg_roles r WHERE r.rolname = {role}",
+            schema = literal(self.store.settings.schema.name()),
+            role = literal(&role),
+        );
+        let rows = match self.send(&sql).await? {
+            Ok(rows) => rows,
+            Err(refused) => {
+                outcome.untried.push(refused.words);
+                return Ok(outcome);
+            }
+        };
+        let Some(row) = rows.first() else {
+            outcome.missing.push(format!("role `{role}` does not exist"));
+            return Ok(outcome);
+        };
+        let is = |at| text(row, at).as_deref() == Some("t");
+        if is(0) {
+            outcome.missing.push(format!("`{role}` is a superuser: no policy binds it"));
+        }
+        if is(1) {
+            outcome.missing.push(format!("`{role}` has BYPASSRLS: no policy binds it"));
+        }
+        if let Some(tables) = text(row, 3) {
+            outcome.missing.push(format!("`{role}` owns {tables}: it could switch the policies off"));
+        }
+        if let Some(owner) = text(row, 4).or_else(|| text(row, 5)) {
+            outcome.missing.push(format!("`{role}` is a member of `{owner}`: it could become what no policy binds"));
+        }
+        if outcome.missing.is_empty() {
+            outcome.passed = 1;
+        }
+        Ok(outcome)
+    }
+
+    /// `SET LOCAL ROLE` to the application's role. Where the direct role made it but was not given it, it
+    /// gives it to itself: within the transaction, which is rolled back.
+    async fn become_application(&mut self, role: &str) -> Result<Result<(), String>> {
+        let name = Ident::new(role)?;
+        let become_it = format!("SET LOCAL ROLE {name}");
+        let Err(first) = self.send(&format!("SAVEPOINT lyrox_role; {become_it}")).await? else { return Ok(Ok(())) };
+        let grant = format!("ROLLBACK TO SAVEPOINT lyrox_role; GRANT {name} TO CURRENT_USER; {become_it}");
+        if self.send(&grant).await?.is_ok() {
+            return Ok(Ok(()));
+        }
+        let grant =
+            format!("ROLLBACK TO SAVEPOINT lyrox_role; GRANT {name} TO CURRENT_USER WITH SET TRUE; {become_it}");
+        if self.store.facts.version >= 160_000 && self.send(&grant).await?.is_ok() {
+            return Ok(Ok(()));
+        }
+        self.send("ROLLBACK TO SAVEPOINT lyrox_role").await?.ok();
+        Ok(Err(format!("this role may not act as `{role}`: {}", first.words)))
+    }
+
+    /// Without a tenant there are no rows and no error: never set, and left empty by an earlier transaction.
+    pub(super) async fn try_without_tenant(&mut self) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        let setting = literal(&tenancy.setting);
+        // Acting as the application may need a grant, which a read-only transaction refuses.
+        let mode = if self.run.may_write { "" } else { " READ ONLY" };
+        let begin = format!(
+            "BEGIN{mode}; SET LOCAL statement_timeout = '20s'; SELECT pg_catalog.current_setting({setting}, true) IS NULL"
+        );
+        let is_unset = match self.send(&begin).await? {
+            Ok(rows) => rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t"),
+            Err(_) => false,
+        };
+        if let Err(why) = self.become_application(&role).await? {
+            self.send("ROLLBACK").await?.ok();
+            outcome.untried.push(why);
+            return Ok(outcome);
+        }
+        let mut states = vec![("''", format!("SELECT pg_catalog.set_config({setting}, '', true);"))];
+        if is_unset {
+            // First, while the session has never known the setting: afterwards it is '' for ever.
+            states.insert(0, ("unset", String::new()));
+        }
+        for (state, set) in states {
+            for name in self.tenant_tables() {
+                let query = format!(
+                    "SAVEPOINT lyrox_read; {set} SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END",
+                    Ident::new(&name)?
+                );
+                match self.send(&query).await? {
+                    Ok(rows) if count(&rows, rows.len().saturating_sub(1)) == 0 => outcome.passed += 1,
+                    Ok(_) => {
+                        outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting))
+                    }
+                    Err(refused) => {
+                        self.send("ROLLBACK TO SAVEPOINT lyrox_read").await?.ok();
+                        match refused.code.as_str() {
+                            // What the application may not read at all, it does not see.
+                            "42501" => outcome.passed += 1,
+                            "57014" => outcome.untried.push(format!("`{name}` is too large to look through")),
+                            _ => outcome.failed.push(format!(
+                                "reading `{name}` fails although `{}` is merely {state}: {}",
+                                tenancy.setting, refused.words
+                            )),
+                        }
+                    }
+                }
+            }
+        }
+        self.send("ROLLBACK").await?.ok();
+        if !is_unset {
+            outcome.notes.push("'' only".into());
+        }
+        Ok(outcome)
+    }
+
+    /// Makes two tenants and tries, as the application working for the first, what is the second's.
+    pub(super) async fn try_isolation(&mut self, name: &str) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        let (Some(ours), Some(theirs)) = (self.draw_tenant(name), self.draw_tenant(name)) else {
+            outcome.untried.push("no tenant can be made up".into());
+            return Ok(outcome);
+        };
+        self.begin_test(Some(&ours)).await?;
+        let found = self.isolation(name, &tenancy, &role, [&ours, &theirs], &mut outcome).await;
+        self.send("ROLLBACK").await?.ok();
+        found?;
+        Ok(outcome)
+    }
+
+    async fn isolation(
+        &mut self,
+        name: &str,
+        tenancy: &Tenancy,
+        role: &str,
+        [ours, theirs]: [&String; 2],
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(()) };
+        let mut rows: Vec<(Values, Vec<Insert>)> = Vec::new();
+        for tenant in [ours, theirs] {
+            let set = self.set_tenant(Some(tenant));
+            self.send(&set).await?.ok();
+            match self.make(Some(tenant), |chain| chain.row(name, &Ask::default())).await? {
+                Ok((row, inserts, _)) => rows.push((row, inserts)),
+                Err(Unmade::Unknown(reason) | Unmade::Fault(reason)) => {
+                    outcome.untried.push(format!("no row could be made: {reason}"));
+                    return Ok(());
+                }
+            }
+        }
+        let ((our_row, _), (their_row, their_inserts)) = (&rows[0], &rows[1]);
+        let key: Vec<String> = match table.primary_key() {
+            [] => our_row.keys().cloned().collect(),
+            key => key.to_vec(),
+        };
+        // A second row of theirs, to be written by us.
+        let mut chain = self.chain(Some(theirs)).after(their_inserts);
+        let is_tenants_own = tenancy.table.as_deref() == Some(name);
+        let planted =
+            if is_tenants_own { Err("a tenant's own row".to_owned()) } else { chain.row(name, &Ask::default()) };
+        let planted = planted.is_ok().then(|| chain.inserts[their_inserts.len()..].to_vec());
+        if let Err(why) = self.become_application(role).await? {
+            outcome.untried.push(why);
+            return Ok(());
+        }
+        let set = self.set_tenant(Some(ours));
+        self.send(&set).await?.ok();
+
+        let shown = Ident::new(name)?;
+        let (our_key, their_key) = (condition(our_row, key.iter())?, condition(their_row, key.iter())?);
+        let column = tenant_column(&table, tenancy).unwrap_or_else(|| key.first().cloned().unwrap_or_default());
+        let column = Ident::new(&column)?;
+        let foreign = format!("{column} IS DISTINCT FROM {}", literal(ours));
+        let changed = |change: &str| format!("WITH changed AS ({change} RETURNING 1) SELECT count(*) FROM changed");
+
+        match self.ask(&format!("SELECT count(*) FROM {shown} WHERE {our_key}")).await? {
+            Asked::Count(1) => outcome.passed += 1,
+            Asked::Count(_) => outcome.failed.push(format!("a tenant does not see its own row of `{name}`")),
+            Asked::Denied => outcome.notes.push(format!("`{role}` may not read it")),
+            Asked::Other(words) => outcome.failed.push(format!("`{role}` cannot read `{name}`: {words}")),
+        }
+        let leaks = [
+            ("reads another tenant's row", format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
+            (
+                "reads rows that are not its own",
+                format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part"),
+            ),
+            (
+                "changes another tenant's row",
+                changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}")),
+            ),
+            ("deletes another tenant's row", changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
+        ];
+        for (what, query) in leaks {
+            match self.ask(&query).await? {
+                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
+                Asked::Count(_) => outcome.missing.push(format!("a tenant {what} in `{name}`")),
+                // A key that refuses a delete speaks of a row that was seen.
+                Asked::Other(words) if words.contains("(23") => {
+                    outcome.missing.push(format!("a tenant {what} in `{name}`: only a key held it back: {words}"));
+                }
+                Asked::Other(words) => outcome.untried.push(format!("{what}: {words}")),
+            }
+        }
+        if !is_tenants_own {
+            let moved = format!("UPDATE {shown} SET {column} = {} WHERE {our_key}", literal(theirs));
+            match self.ask(&changed(&moved)).await? {
+                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
+                Asked::Count(_) => outcome.missing.push(format!("a tenant gives its row of `{name}` to another one")),
+                Asked::Other(words) if words.contains("(23") => {
+                    outcome.missing.push(format!(
+                        "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
+                    ));
+                }
+                Asked::Other(words) => outcome.untried.push(format!("giving a row away: {words}")),
+            }
+        }
+        if let Some(planted) = planted {
+            let statements = sql(&self.catalog, &planted, false)?.join(";");
+            match self.ask(&statements).await? {
+                Asked::Denied => outcome.passed += 1,
+                Asked::Other(words) if !words.contains("(23") => {
+                    outcome.untried.push(format!("writing for another tenant: {words}"))
+                }
+                Asked::Count(_) | Asked::Other(_) => {
+                    outcome.missing.push(format!("a tenant writes a row of another one into `{name}`"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks within a savepoint, so that a refusal ends nothing and a change is taken back.
+    async fn ask(&mut self, sql: &str) -> Result<Asked> {
+        let said = self.send(&format!("SAVEPOINT lyrox_ask; {sql}")).await?;
+        self.send("ROLLBACK TO SAVEPOINT lyrox_ask").await?.ok();
+        Ok(match said {
+            Ok(rows) => Asked::Count(count(&rows, 0)),
+            Err(refused) if refused.code == "42501" => Asked::Denied,
+            Err(refused) => Asked::Other(refused.words),
+        })
+    }
+}
+
+enum Asked {
+    Count(u64),
+    Denied,
+    Other(String),
+}
