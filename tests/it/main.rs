@@ -9,6 +9,7 @@ mod help;
 mod migrate;
 mod mongodb_store;
 mod postgres_store;
+mod redis_store;
 mod reset;
 mod secrets;
 mod seed;
