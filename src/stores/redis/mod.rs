@@ -1,8 +1,8 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+pub mod check;
 mod apply;
 mod catalog;
-pub mod check;
 mod commands;
 pub mod connect;
 pub mod error;
@@ -11,15 +11,15 @@ pub mod keys;
 mod ledger;
 pub mod link;
 pub mod load;
+pub mod smoke;
 mod lock;
 mod lua;
 mod probe;
-pub mod query;
 pub mod script;
-pub mod smoke;
 mod wipe;
 
 pub use crate::project::words;
+pub mod query;
 
 use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};

@@ -339,7 +339,7 @@ fn reply(error: &sqlx::Error, may_write: bool) -> Result<Reply> {
     match reported(error) {
         Some(report) if !is_lost(error) => {
             if report.code() == "25006" && !may_write {
-                return Ok(Reply::Writes);
+                return Ok(Reply::writes());
             }
             let mut codes = vec![report.code().to_owned()];
             codes.extend(report.constraint().map(clean));

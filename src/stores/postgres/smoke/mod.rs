@@ -8,8 +8,6 @@ mod expression;
 mod keys;
 mod leftover;
 mod objects;
-mod outcome;
-mod pattern;
 mod row;
 mod rows;
 mod tenant;
@@ -19,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::catalog::Catalog;
 use self::objects::Subject;
-use self::outcome::Outcome;
 use self::row::{Chain, Lessons};
 use self::value::Source;
 use super::PostgresStore;
@@ -27,6 +24,7 @@ use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
 use crate::kind::StoreKind;
+use crate::stores::smoke::outcome::Outcome;
 use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
 
 /// The smoke tests of a connected PostgreSQL.

@@ -8,10 +8,10 @@ use super::PostgresSmoke;
 use super::attempt::Unmade;
 use super::catalog::{Column, Table};
 use super::check::{Wish, breaks};
-use super::outcome::Outcome;
 use super::row::{Ask, condition, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
+use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::{Ident, literal};
 
 /// How the column that a trigger keeps is usually called.
