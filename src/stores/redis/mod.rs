@@ -1,8 +1,8 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
-pub mod check;
 mod apply;
 mod catalog;
+pub mod check;
 mod commands;
 pub mod connect;
 pub mod error;
@@ -11,15 +11,15 @@ pub mod keys;
 mod ledger;
 pub mod link;
 pub mod load;
-pub mod smoke;
 mod lock;
 mod lua;
 mod probe;
+pub mod query;
 pub mod script;
+pub mod smoke;
 mod wipe;
 
 pub use crate::project::words;
-pub mod query;
 
 use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
@@ -70,6 +70,11 @@ impl RedisStore {
     /// What every key of the project begins with, and the names of lyrox's own.
     pub fn keys(&self) -> &Keys {
         &self.books.keys
+    }
+
+    /// What every key of the project begins with.
+    pub fn prefix(&self) -> &str {
+        &self.books.keys.prefix
     }
 
     fn failed(endpoint: &Endpoint, doing: &str) -> impl Fn(redis::RedisError) -> Error {

@@ -70,9 +70,6 @@ struct Index {
     partial: Option<Document>,
     expires: bool,
 }
-use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
-use crate::stores::smoke::*;
 
 /// The smoke tests of a connected MongoDB.
 pub struct MongodbSmoke<'a> {
@@ -175,17 +172,6 @@ impl<'a> MongodbSmoke<'a> {
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         subjects.sort_by(|a, b| a.collection().cmp(b.collection()).then_with(|| a.cmp(b)));
         subjects
-}
-impl<'a> MongodbSmoke<'a> {
-    /// Borrows the store for a run.
-    pub fn new(store: &'a mut MongodbStore, run: Run<'a>) -> Self {
-        Self { store, run }
-    }
-}
-impl<'a> MongodbSmoke<'a> {
-    /// Borrows the store for a run.
-    pub fn new(store: &'a mut MongodbStore, run: Run<'a>) -> Self {
-        Self { store, run }
     }
 }
 
@@ -291,29 +277,5 @@ mod tests {
         assert_eq!(subject("index a.b.c", "{}", &kept), Some(Subject::Indexes("a.b".into())));
         assert_eq!(subject("collection a.b", "{}", &kept), Some(Subject::Documents("a.b".into())));
         assert_eq!(subject("view v", "{}", &kept), None);
-    async fn clean_up(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
-    }
-    async fn tally(&mut self) -> Result<()> {
-        Ok(())
-    }
-    async fn prepare(&mut self, _kept: &Snapshot, _live: &Snapshot) -> Result<Vec<BuiltIn>> {
-        Ok(vec![])
-    }
-    async fn try_out(&mut self, _index: usize) -> Result<Verdict> {
-        let _ = (&self.store, &self.run);
-        Ok(Verdict::skip("x"))
-    }
-    async fn begin(&mut self, _commit: bool) -> Result<()> {
-        Ok(())
-    }
-    async fn step(&mut self, _text: &str, _variables: &Variables) -> Result<Reply> {
-        Ok(Reply::Writes)
-    }
-    async fn end(&mut self) -> Result<()> {
-        Ok(())
-    }
-    async fn leftovers(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
     }
 }

@@ -11,8 +11,8 @@ use super::check::{Wish, breaks};
 use super::row::{Ask, condition, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::smoke::outcome::Outcome;
 
 /// How the column that a trigger keeps is usually called.
 const TOUCHED: [&str; 6] = ["updatedAt", "updated_at", "modifiedAt", "modified_at", "lastModified", "last_modified"];

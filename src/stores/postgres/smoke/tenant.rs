@@ -7,8 +7,8 @@ use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
     fn tenancy(&self) -> Option<Tenancy> {

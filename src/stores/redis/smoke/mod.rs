@@ -52,9 +52,6 @@ impl Subject {
         BuiltIn::new(StoreKind::Redis, kind, &object, title, writes)
     }
 }
-use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
-use crate::stores::smoke::*;
 
 /// The smoke tests of a connected Redis.
 pub struct RedisSmoke<'a> {
@@ -167,8 +164,8 @@ impl<'a> RedisSmoke<'a> {
         let mut found = Vec::new();
         for (node, mut reply) in link.each_master(&command("0")).await.map_err(lost)? {
             loop {
-                let (cursor, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(reply)
-                    .map_err(|_| Error::bug("SCAN answered something else"))?;
+                let (cursor, keys): (String, Vec<Vec<u8>>) =
+                    redis::from_redis_value(reply).map_err(|_| Error::bug("SCAN answered something else"))?;
                 found.extend(keys);
                 if cursor == "0" || found.len() >= most {
                     break;
@@ -192,17 +189,6 @@ impl<'a> RedisSmoke<'a> {
             subjects.insert(Subject::Eviction);
         }
         subjects.into_iter().collect()
-}
-impl<'a> RedisSmoke<'a> {
-    /// Borrows the store for a run.
-    pub fn new(store: &'a mut RedisStore, run: Run<'a>) -> Self {
-        Self { store, run }
-    }
-}
-impl<'a> RedisSmoke<'a> {
-    /// Borrows the store for a run.
-    pub fn new(store: &'a mut RedisStore, run: Run<'a>) -> Self {
-        Self { store, run }
     }
 }
 
@@ -262,29 +248,5 @@ impl Smoke for RedisSmoke<'_> {
 
     async fn leftovers(&mut self) -> Result<Vec<String>> {
         self.find_leftovers().await
-    async fn clean_up(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
-    }
-    async fn tally(&mut self) -> Result<()> {
-        Ok(())
-    }
-    async fn prepare(&mut self, _kept: &Snapshot, _live: &Snapshot) -> Result<Vec<BuiltIn>> {
-        Ok(vec![])
-    }
-    async fn try_out(&mut self, _index: usize) -> Result<Verdict> {
-        let _ = (&self.store, &self.run);
-        Ok(Verdict::skip("x"))
-    }
-    async fn begin(&mut self, _commit: bool) -> Result<()> {
-        Ok(())
-    }
-    async fn step(&mut self, _text: &str, _variables: &Variables) -> Result<Reply> {
-        Ok(Reply::Writes)
-    }
-    async fn end(&mut self) -> Result<()> {
-        Ok(())
-    }
-    async fn leftovers(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
     }
 }
