@@ -15,4 +15,5 @@ mod seed;
 mod servers;
 mod setup;
 mod store_run;
+mod smoke;
 mod support;
