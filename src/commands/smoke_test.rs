@@ -72,7 +72,11 @@ async fn open(app: &App, targets: &Targets) -> Result<Vec<AnyStore>> {
 
 async fn test(app: &App, targets: &Targets, declared: &[Test], options: &Options) -> Result<()> {
     for (store, reason) in &targets.absent {
-        app.item(Item::skip(format!("{store}.absent"), format!("{} is optional", store.title())).store(*store).detail(reason));
+        app.item(
+            Item::skip(format!("{store}.absent"), format!("{} is optional", store.title()))
+                .store(*store)
+                .detail(reason),
+        );
     }
     let mut stores = open(app, targets).await?;
     let outcome = smoke::run(app.config()?, targets, &mut stores, declared, options, app).await;

@@ -105,9 +105,17 @@ pub fn head(rows: &[Row]) -> String {
     crate::project::text::sha256(lines.concat().as_bytes())
 }
 
+/// The name that the system's own list gives to the user of this process; the number where it gives none.
+fn user_name() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = list.lines().find(|line| line.split(':').nth(2).is_some_and(|id| id == uid.to_string()));
+    line.and_then(|line| line.split(':').next()).map_or_else(|| format!("uid {uid}"), str::to_owned)
+}
+
 /// Who runs this: `user@machine`, without asking anyone.
 pub fn actor() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| user_name());
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{user}@{machine}")
 }

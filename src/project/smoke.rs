@@ -316,13 +316,10 @@ fn test(shown: &str, text: &str, raw: RawTest, stores: &[StoreKind]) -> Result<T
 
 fn step(shown: &str, text: &str, raw: RawStep, test: &Place, stores: &[StoreKind]) -> Result<Step> {
     let refuse = |what: String, place: Place| Error::new(Code::SmokeFile, what).at(place).data("nothing was contacted");
-    let mut given = [
-        (StoreKind::Postgres, raw.postgres),
-        (StoreKind::Mongodb, raw.mongodb),
-        (StoreKind::Redis, raw.redis),
-    ]
-    .into_iter()
-    .filter_map(|(store, text)| Some((store, text?)));
+    let mut given =
+        [(StoreKind::Postgres, raw.postgres), (StoreKind::Mongodb, raw.mongodb), (StoreKind::Redis, raw.redis)]
+            .into_iter()
+            .filter_map(|(store, text)| Some((store, text?)));
     let Some((store, sent)) = given.next() else {
         return Err(refuse("a step names no store".into(), test.clone())
             .hint("postgres = \"SELECT 1\", mongodb = '{ \"ping\": 1 }' or redis = \"PING\""));
@@ -367,7 +364,8 @@ fn expect(shown: &str, text: &str, raw: RawExpect, step: &Place) -> Result<Expec
         None => None,
         Some(ttl) => {
             let at = || place(shown, text, ttl);
-            let wrong = || refuse("a range is needed".into(), at()).hint("ttl = \"1s..24h\"").data("nothing was contacted");
+            let wrong =
+                || refuse("a range is needed".into(), at()).hint("ttl = \"1s..24h\"").data("nothing was contacted");
             let (low, high) = ttl.get_ref().split_once("..").ok_or_else(wrong)?;
             let low = period(low).map_err(|why| refuse(why, at()))?;
             let high = period(high).map_err(|why| refuse(why, at()))?;

@@ -14,8 +14,8 @@ pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
-pub mod stages;
 pub mod smoke;
+pub mod stages;
 pub mod told;
 
 use std::time::Duration;

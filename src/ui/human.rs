@@ -167,7 +167,7 @@ fn status_word(item: &Item) -> (&'static str, Style) {
 }
 
 fn line(item: &Item, (verb, style): (&str, Style), has_color: bool) -> String {
-    let mut text = format!("  {}  {}", paint(&pad(verb, 9), &style, has_color), pad(&clean(&item.title), 30));
+    let mut text = format!("  {}  {}", paint(&pad(verb, 9), &style, has_color), pad(&clean(&item.title), 35));
     let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
     let is_failed = item.outcome == Outcome::Fail;
     let detail = if is_failed { String::new() } else { clean(item.detail.as_deref().unwrap_or("")) };

@@ -139,8 +139,11 @@ struct Cleanup<'a>(&'a Project);
 impl Drop for Cleanup<'_> {
     fn drop(&mut self) {
         let project = self.0;
-        let _ = crate::support::sql(&project.postgres, &format!("DROP OWNED BY {0}_app; DROP ROLE {0}_app", project.name));
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| project.redis(&["FUNCTION", "DELETE", &project.name])));
+        let _ =
+            crate::support::sql(&project.postgres, &format!("DROP OWNED BY {0}_app; DROP ROLE {0}_app", project.name));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            project.redis(&["FUNCTION", "DELETE", &project.name])
+        }));
     }
 }
 
@@ -174,14 +177,24 @@ fn everything(project: &Project) -> String {
     let mut names: Vec<String> = listed
         .get_document("cursor")
         .and_then(|cursor| cursor.get_array("firstBatch"))
-        .map(|batch| batch.iter().filter_map(|entry| Some(entry.as_document()?.get_str("name").ok()?.to_owned())).collect())
+        .map(|batch| {
+            batch.iter().filter_map(|entry| Some(entry.as_document()?.get_str("name").ok()?.to_owned())).collect()
+        })
         .unwrap_or_default();
     names.sort();
     for name in names {
         let count = project.mongo(doc! { "count": &name });
         all.push_str(&format!("{name} {:?}\n", count.get("n")));
     }
-    all.push_str(&format!("{:?}", project.redis(&["EVAL", "local k = redis.call('KEYS', ARGV[1]) table.sort(k) return k", "0", &format!("{}*", project.prefix)])));
+    all.push_str(&format!(
+        "{:?}",
+        project.redis(&[
+            "EVAL",
+            "local k = redis.call('KEYS', ARGV[1]) table.sort(k) return k",
+            "0",
+            &format!("{}*", project.prefix)
+        ])
+    ));
     all
 }
 
@@ -227,7 +240,8 @@ fn each_fault_fails_its_own_test_and_schema() {
     let project = project("smokelab");
     let _cleanup = Cleanup(&project);
     smoke(&project, &[]).ok();
-    let policy = r#"CREATE POLICY tenant ON item USING ("orgId" = nullif(current_setting('app.tenant', true), '')::uuid)"#;
+    let policy =
+        r#"CREATE POLICY tenant ON item USING ("orgId" = nullif(current_setting('app.tenant', true), '')::uuid)"#;
     for (fault, undo, own) in [
         (
             r#"ALTER TABLE member DROP CONSTRAINT "member_orgId_fkey""#,
@@ -283,7 +297,11 @@ fn each_fault_fails_its_own_test_and_schema() {
         .and_then(|entry| entry.get_document("options").ok()?.get_document("validator").ok().cloned())
         .expect("a validator");
     for (fault, undo, own) in [
-        (doc! { "collMod": "notes", "validator": {} }, doc! { "collMod": "notes", "validator": validator }, "validator.notes"),
+        (
+            doc! { "collMod": "notes", "validator": {} },
+            doc! { "collMod": "notes", "validator": validator },
+            "validator.notes",
+        ),
         (
             doc! { "dropIndexes": "notes", "index": "org_at" },
             doc! { "createIndexes": "notes", "indexes": [{ "name": "org_at", "key": { "orgId": 1, "at": -1 } }] },
@@ -304,12 +322,18 @@ fn each_fault_fails_its_own_test_and_schema() {
     project.redis(&["FUNCTION", "DELETE", &project.name]);
     let output = smoke(&project, &["--only", "redis"]);
     let failed = with_outcome(&output, "fail");
-    assert!(failed.contains("redis.schema") && failed.iter().all(|id| id == "redis.schema" || id.starts_with("redis.object.")), "{output}");
+    assert!(
+        failed.contains("redis.schema")
+            && failed.iter().all(|id| id == "redis.schema" || id.starts_with("redis.object.")),
+        "{output}"
+    );
     assert!(failed.len() >= 2, "{output}");
     // Keys that are not as declared are no drift of the schema.
     let library = std::fs::read_to_string(project.path("migrations/lib.lua")).expect("the library");
     project.redis(&["FUNCTION", "LOAD", &library]);
-    for wrong in [&["HSET", "session:1", "a", "1"][..], &["SET", "session:1", "a", "EX", "60"], &["HSETEX", "session:1"]] {
+    for wrong in
+        [&["HSET", "session:1", "a", "1"][..], &["SET", "session:1", "a", "EX", "60"], &["HSETEX", "session:1"]]
+    {
         let key = format!("{}session:1", project.prefix);
         match wrong[0] {
             "HSETEX" => {
@@ -317,12 +341,17 @@ fn each_fault_fails_its_own_test_and_schema() {
                 project.redis(&["EXPIRE", &key, "7200"]);
             }
             _ => {
-                let words: Vec<&str> = wrong.iter().map(|word| if *word == "session:1" { key.as_str() } else { word }).collect();
+                let words: Vec<&str> =
+                    wrong.iter().map(|word| if *word == "session:1" { key.as_str() } else { word }).collect();
                 project.redis(&words);
             }
         }
         let output = smoke(&project, &["--only", "redis"]);
-        assert_eq!(with_outcome(&output, "fail"), BTreeSet::from(["redis.keyspace.sessions".to_owned()]), "{wrong:?}\n{output}");
+        assert_eq!(
+            with_outcome(&output, "fail"),
+            BTreeSet::from(["redis.keyspace.sessions".to_owned()]),
+            "{wrong:?}\n{output}"
+        );
         project.redis(&["DEL", &key]);
     }
     smoke(&project, &[]).ok();
@@ -342,11 +371,21 @@ fn a_leak_is_found_by_trying() {
          ALTER TABLE member DROP CONSTRAINT \"member_orgId_manager_fkey\", ALTER manager SET NOT NULL,\n\
          ADD FOREIGN KEY (\"orgId\", manager) REFERENCES member (\"orgId\", id) ON DELETE SET NULL (manager);",
     );
-    project.write("migrations/2_hole.up.json", r#"[{ "createIndexes": "notes", "indexes": [{ "name": "by_kind", "key": { "kind": 1 } }] }]"#);
+    project.write(
+        "migrations/2_hole.up.json",
+        r#"[{ "createIndexes": "notes", "indexes": [{ "name": "by_kind", "key": { "kind": 1 } }] }]"#,
+    );
     project.lyrox(&["db", "migrate"]).ok();
     let output = smoke(&project, &[]);
     let failed = with_outcome(&output, "fail");
-    let expected = ["postgres.tenant.item", "postgres.row_security", "postgres.touch.item", "postgres.foreign_key.member", "postgres.no_tenant", "mongodb.tenant.notes"];
+    let expected = [
+        "postgres.tenant.item",
+        "postgres.row_security",
+        "postgres.touch.item",
+        "postgres.foreign_key.member",
+        "postgres.no_tenant",
+        "mongodb.tenant.notes",
+    ];
     // Without rows in `item` a reading without a tenant shows nothing.
     for id in expected.iter().filter(|id| **id != "postgres.no_tenant") {
         assert!(failed.contains(*id), "{id} did not fail\n{output}");
@@ -434,7 +473,9 @@ commit = true
     output.ok();
     assert_eq!(with_outcome(&output, "pass").len(), 3, "{output}");
     assert_eq!(everything(&project), before);
-    let redis::Value::Int(left) = project.redis(&["TTL", &format!("{}kept", project.prefix)]) else { panic!("a time to live") };
+    let redis::Value::Int(left) = project.redis(&["TTL", &format!("{}kept", project.prefix)]) else {
+        panic!("a time to live")
+    };
     assert!(left > 60 && left <= 500, "{left}");
     assert_eq!(format!("{:?}", project.redis(&["GET", &format!("{}kept", project.prefix)])), "bulk-string('\"old\"')");
 
@@ -463,7 +504,10 @@ commit = true
     // What a committed step may not do is undone at once.
     project.sql("INSERT INTO lyrox.events (project, store, what, actor, lyrox) VALUES ('x', 'postgres', 'x', 'x', 'x'); CREATE TABLE global_list (id int PRIMARY KEY); INSERT INTO global_list VALUES (1)");
     for step in ["UPDATE global_list SET id = 2", "DELETE FROM global_list"] {
-        project.write("smoke/a.toml", &format!("[[test]]\nname = \"one\"\ncommit = true\n[[test.step]]\npostgres = \"{step}\"\n"));
+        project.write(
+            "smoke/a.toml",
+            &format!("[[test]]\nname = \"one\"\ncommit = true\n[[test.step]]\npostgres = \"{step}\"\n"),
+        );
         smoke(&project, &["--tag", "declared"]).exit(1).says("could not be undone");
         assert_eq!(project.sql_value("SELECT string_agg(id::text, ',') FROM global_list"), "1");
     }
@@ -546,10 +590,20 @@ fn where_it_is_protected_only_reading_tests_run() {
     let output = smoke(&project, &[]);
     output.ok();
     let (passed, skipped) = (with_outcome(&output, "pass"), with_outcome(&output, "skip"));
-    for id in ["postgres.schema", "postgres.index.item", "postgres.row_security", "mongodb.tenant.notes", "declared.reads"] {
+    for id in
+        ["postgres.schema", "postgres.index.item", "postgres.row_security", "mongodb.tenant.notes", "declared.reads"]
+    {
         assert!(passed.contains(id), "{id}\n{output}");
     }
-    for id in ["postgres.row.item", "postgres.tenant.item", "mongodb.validator.notes", "redis.lock", "declared.writes", "declared.writes_a_key", "declared.writes_a_document"] {
+    for id in [
+        "postgres.row.item",
+        "postgres.tenant.item",
+        "mongodb.validator.notes",
+        "redis.lock",
+        "declared.writes",
+        "declared.writes_a_key",
+        "declared.writes_a_document",
+    ] {
         assert!(skipped.contains(id), "{id}\n{output}");
     }
     assert_eq!(everything(&project), before);
@@ -571,7 +625,12 @@ fn the_report_reads_as_people_know_it() {
     let _cleanup = Cleanup(&project);
     project.write("smoke/a.toml", "[[test]]\nname = \"Ping\"\ntags = [\"quick\"]\n[[test.step]]\nredis = \"PING\"\nexpect = { value = \"PONG\" }\n");
     let output = project.lyrox(&["db", "smoke-test", "--tag", "quick"]);
-    output.ok().says("Test 1: Ping").says("PASS: 1 step").says("Nothing is left behind").says("PASSED: 2   FAILED: 0   SKIPPED: 0");
+    output
+        .ok()
+        .says("Test 1: Ping")
+        .says("PASS: 1 step")
+        .says("Nothing is left behind")
+        .says("PASSED: 2   FAILED: 0   SKIPPED: 0");
     project.lyrox(&["db", "smoke-test", "--tag", "nothing-has-it"]).exit(2).says("--list");
     let list = project.lyrox(&["db", "smoke-test", "--list"]);
     list.ok().says("item: tenants are apart").says("declared, redis");

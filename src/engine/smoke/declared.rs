@@ -8,7 +8,7 @@ use super::expect;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::smoke::{Step, Test};
-use crate::stores::smoke::{AnySmoke, Answer, Reply, Run, Smoke as _, Variables, Verdict};
+use crate::stores::smoke::{Answer, AnySmoke, Reply, Run, Smoke as _, Variables, Verdict};
 
 /// What selects a declared test: its own tags, `declared`, and the stores it speaks to.
 pub fn tags(test: &Test) -> Vec<String> {

@@ -83,10 +83,9 @@ fn same(wanted: &Value, found: &Value) -> bool {
             number.to_string() == *text || text.parse::<f64>().is_ok_and(|found| Some(found) == number.as_f64())
         }
         (Value::String(text), Value::Number(number)) => *text == number.to_string(),
-        (Value::Bool(truth), Value::String(text)) => matches!(
-            (truth, text.as_str()),
-            (true, "t" | "true" | "1") | (false, "f" | "false" | "0")
-        ),
+        (Value::Bool(truth), Value::String(text)) => {
+            matches!((truth, text.as_str()), (true, "t" | "true" | "1") | (false, "f" | "false" | "0"))
+        }
         (Value::Bool(truth), Value::Number(number)) => number.as_i64() == Some(i64::from(*truth)),
         // What PostgreSQL calls NULL and Redis nil has no word in TOML; the empty text stands for it.
         (Value::String(text), Value::Null) => text.is_empty(),

@@ -5,7 +5,6 @@ mod catalog;
 pub mod check;
 pub mod connect;
 pub mod error;
-pub mod smoke;
 mod journal;
 mod ledger;
 pub mod load;
@@ -14,6 +13,7 @@ mod probe;
 pub mod query;
 mod run;
 pub mod script;
+pub mod smoke;
 mod wipe;
 
 use crate::config::{Config, Endpoint, Target};

@@ -187,7 +187,7 @@ impl PostgresStore {
         let mut rows: Vec<Option<u64>> = objects.iter().map(|object| object.estimate).collect();
         let countable: Vec<usize> = (0..objects.len())
             .filter(|at| objects[*at].kind == "table" && !objects[*at].is_uncountable)
-            .filter(|at| objects[*at].estimate.is_some_and(|estimate| estimate <= 10 * COUNTED))
+            .filter(|at| objects[*at].estimate.is_none_or(|estimate| estimate <= 10 * COUNTED))
             .collect();
         for batch in countable.chunks(COUNTED_AT_ONCE) {
             let counts: Vec<String> = batch

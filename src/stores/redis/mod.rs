@@ -1,29 +1,46 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+mod apply;
+mod catalog;
 pub mod check;
+mod commands;
 pub mod connect;
 pub mod error;
-pub mod smoke;
+mod journal;
+pub mod keys;
+mod ledger;
 pub mod link;
 pub mod load;
+mod lock;
+mod lua;
+mod probe;
+pub mod query;
+pub mod script;
+pub mod smoke;
+mod wipe;
 
 pub use crate::project::words;
-pub mod query;
 
+use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
-use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::error::{Error, Result};
+use crate::project::migration::Version;
+use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use keys::Keys;
+use ledger::{Books, Trouble};
 
 /// A connected Redis or Valkey.
 pub struct RedisStore {
     connected: connect::Connected,
     endpoint: Endpoint,
-    prefix: String,
+    section: Section,
+    books: Books,
+    lock: Option<lock::Held>,
 }
 
 impl RedisStore {
@@ -31,10 +48,13 @@ impl RedisStore {
     ///
     /// # Errors
     /// As [`connect::connect`].
-    pub async fn open(_config: &Config, target: &Target) -> Result<Self> {
+    pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let endpoint = target.direct.clone();
         let connected = connect::connect(&endpoint, target.ca_file.as_deref()).await?;
-        Ok(Self { connected, endpoint, prefix: target.namespace.clone() })
+        let keys = Keys::new(&target.namespace, connected.link.is_cluster());
+        let books = Books { keys, link: connected.link.clone() };
+        let section = config.settings.redis.clone().unwrap_or_default();
+        Ok(Self { connected, endpoint, section, books, lock: None })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -49,7 +69,35 @@ impl RedisStore {
 
     /// What every key of the project begins with.
     pub fn prefix(&self) -> &str {
-        &self.prefix
+        &self.books.keys.prefix
+    }
+
+    /// The names of lyrox's own keys.
+    pub fn keys(&self) -> &Keys {
+        &self.books.keys
+    }
+
+    fn failed(endpoint: &Endpoint, doing: &str) -> impl Fn(redis::RedisError) -> Error {
+        move |error| error::work_error(endpoint, doing, &error)
+    }
+
+    fn troubled(endpoint: &Endpoint, doing: &str) -> impl Fn(Trouble) -> Error {
+        move |trouble| match trouble {
+            Trouble::Driver(error) => error::work_error(endpoint, doing, &error),
+            Trouble::Ledger(error) => error,
+        }
+    }
+
+    /// Waits until a replica has what was written: a failover must not lose what the report calls applied.
+    async fn confirm(&mut self, events: &dyn Events) {
+        if self.connected.link.is_cluster() || self.connected.replicas.is_none_or(|count| count == 0) {
+            return;
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(1).arg(1000);
+        if wait.query_async::<u64>(&mut self.books.link).await.is_ok_and(|confirmed| confirmed == 0) {
+            events.note("redis: no replica has confirmed within a second what was applied".into());
+        }
     }
 }
 
@@ -57,53 +105,123 @@ impl Store for RedisStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
     }
+
     async fn try_lock(&mut self) -> Result<LockAnswer> {
-        todo!()
+        let taken = lock::try_lock(&mut self.books).await;
+        let (answer, held) = taken.map_err(Self::failed(&self.endpoint, "take the lock"))?;
+        self.lock = held;
+        Ok(answer)
     }
+
     async fn unlock(&mut self) -> Result<()> {
-        todo!()
+        match self.lock.take() {
+            Some(held) => held.release().await.map_err(Self::failed(&self.endpoint, "give the lock back")),
+            None => Ok(()),
+        }
     }
+
     async fn ledger(&mut self) -> Result<Ledger> {
-        todo!()
+        self.books.read().await.map_err(Self::troubled(&self.endpoint, "read the ledger"))
     }
-    async fn prepare(&mut self, _mark: &Mark) -> Result<()> {
-        todo!()
+
+    async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
+        self.books.text(version).await.map_err(Self::failed(&self.endpoint, "read the ledger"))
     }
-    fn preview(&self, _steps: &[Step], _options: &ApplyOptions) -> Result<Vec<Preview>> {
-        todo!()
+
+    async fn prepare(&mut self, mark: &Mark) -> Result<()> {
+        self.books.prepare(mark).await.map_err(Self::troubled(&self.endpoint, "make the ledger"))
     }
-    async fn apply(&mut self, _steps: &[Step], _options: &ApplyOptions, _events: &dyn Events) -> Applied {
-        todo!()
+
+    fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        let read = |step: &Step| {
+            let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
+            let pending = commands.into_iter().skip(step.resume_from as usize);
+            Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
+        };
+        steps.iter().map(read).collect()
     }
+
+    async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
+        let mut applied = Applied::default();
+        let mut scripts = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            match script::read(&step.script, &self.books.keys.prefix, &options.variables) {
+                Ok(commands) => scripts.push(commands),
+                Err(error) => return Applied { failure: Some((index, error)), ..applied },
+            }
+        }
+        let Some(lock) = &self.lock else {
+            let error = Error::bug("Redis is written to without its lock");
+            return Applied { failure: Some((0, error)), ..applied };
+        };
+        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock };
+        for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
+            match runner.step(step, commands).await {
+                Ok((row, elapsed)) => {
+                    events.item(told::item(step, &row, elapsed));
+                    applied.done.push(Done { row, elapsed });
+                }
+                Err(error) => {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+            }
+        }
+        if !applied.done.is_empty() {
+            self.confirm(events).await;
+        }
+        applied
+    }
+
     async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        todo!()
+        Ok(())
     }
+
     async fn snapshot(&mut self) -> Result<Snapshot> {
-        todo!()
+        let snapshot = catalog::snapshot(&mut self.books, &self.section).await;
+        snapshot.map_err(Self::failed(&self.endpoint, "read the schema"))
     }
-    async fn keep_snapshot(&mut self, _snapshot: &Snapshot) -> Result<()> {
-        todo!()
+
+    async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.books.keep(snapshot).await.map_err(Self::troubled(&self.endpoint, "keep the snapshot"))
     }
+
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
-        todo!()
+        self.books.kept().await.map_err(Self::troubled(&self.endpoint, "read the snapshot"))
     }
+
     async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
-        todo!()
+        Ok(())
     }
-    async fn set_mark(&mut self, _mark: &Mark, _permit: &Permit) -> Result<()> {
-        todo!()
+
+    async fn set_mark(&mut self, mark: &Mark, _permit: &Permit) -> Result<()> {
+        self.books.set_mark(mark).await.map_err(Self::troubled(&self.endpoint, "write the mark"))
     }
+
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
-        todo!()
+        let holdings = wipe::holdings(&mut self.books, &self.section).await;
+        holdings.map_err(Self::troubled(&self.endpoint, "list what a reset would remove"))
     }
+
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {
-        todo!()
+        wipe::begin(&mut self.books).await.map_err(Self::troubled(&self.endpoint, "begin the reset"))
     }
-    async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, _events: &dyn Events) -> Result<u64> {
-        todo!()
+
+    async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        let Some(lock) = &self.lock else {
+            return Err(Error::bug("Redis is written to without its lock"));
+        };
+        let wiped = wipe::wipe(&mut self.books, lock, events).await;
+        wiped.map_err(Self::troubled(&self.endpoint, "remove what the project owns")).map_err(|error| {
+            error
+                .data_if_none("some of it may be removed; the store stays marked as resetting")
+                .hint_if_none("run it again")
+        })
     }
+
     async fn finish_reset(&mut self) -> Result<()> {
-        todo!()
+        wipe::finish(&mut self.books).await.map_err(Self::failed(&self.endpoint, "end the reset"))
     }
+
     async fn close(self) {}
 }

@@ -95,7 +95,13 @@ impl MongodbSmoke<'_> {
             None => database.run_command(command).await,
         };
         let said = self.said(sent)?;
-        Ok(said.map(|reply| if is_count { doc! { "n": counted(&reply), "ok": 1 } } else { reply }))
+        Ok(said.map(|reply| {
+            if is_count {
+                doc! { "n": counted(&reply), "ok": 1 }
+            } else {
+                reply
+            }
+        }))
     }
 
     fn said(&self, sent: mongodb::error::Result<Document>) -> Result<Result<Document, Said>> {
@@ -118,7 +124,11 @@ impl MongodbSmoke<'_> {
         self.session = Some(self.transaction().await?);
         for command in self.done.clone() {
             if let Err(no) = self.inside(command).await? {
-                return Err(Error::new(Code::SmokeFailed, "the steps before the expected error could not be done again").why(no.shown()));
+                return Err(Error::new(
+                    Code::SmokeFailed,
+                    "the steps before the expected error could not be done again",
+                )
+                .why(no.shown()));
             }
         }
         Ok(())
@@ -126,7 +136,9 @@ impl MongodbSmoke<'_> {
 
     /// One step in a transaction of its own, what it inserted journaled with it.
     async fn committed(&mut self, command: &Document) -> Result<Result<Document, Said>> {
-        let Some((name, Bson::String(collection))) = command.iter().next().map(|(key, value)| (key.clone(), value.clone())) else {
+        let Some((name, Bson::String(collection))) =
+            command.iter().next().map(|(key, value)| (key.clone(), value.clone()))
+        else {
             return Err(refused("a command needs its collection"));
         };
         let database = self.database();
@@ -191,7 +203,11 @@ impl MongodbSmoke<'_> {
         let mut removed = Vec::new();
         for entry in &entries {
             let (Ok(collection), Some(id)) = (entry.get_str("collection"), entry.get("id")) else { continue };
-            let gone = database.collection::<Document>(collection).delete_one(doc! { "_id": id.clone() }).await.map_err(lost)?;
+            let gone = database
+                .collection::<Document>(collection)
+                .delete_one(doc! { "_id": id.clone() })
+                .await
+                .map_err(lost)?;
             if gone.deleted_count > 0 {
                 removed.push(format!("a document of `{collection}`"));
             }
@@ -253,7 +269,10 @@ fn way(command: &Document) -> Result<Way> {
         "find" | "distinct" | "count" => Way::Reads,
         "ping" | "hello" | "buildInfo" | "explain" | "listCollections" | "listIndexes" | "dbStats" | "collStats"
         | "validate" | "connectionStatus" | "serverStatus" => Way::Outside,
-        _ => return Err(refused(&format!("`{name}` is no command of a smoke test")).hint("insert, update, delete, findAndModify, find, aggregate, count, distinct, explain")),
+        _ => {
+            return Err(refused(&format!("`{name}` is no command of a smoke test"))
+                .hint("insert, update, delete, findAndModify, find, aggregate, count, distinct, explain"));
+        }
     })
 }
 
@@ -294,7 +313,11 @@ fn give_ids(command: &mut Document) {
 fn filters(command: &Document) -> Vec<Document> {
     let parts = |key: &str| -> Vec<Document> {
         let parts = command.get_array(key).cloned().unwrap_or_default();
-        parts.iter().filter_map(Bson::as_document).map(|part| part.get_document("q").cloned().unwrap_or_default()).collect()
+        parts
+            .iter()
+            .filter_map(Bson::as_document)
+            .map(|part| part.get_document("q").cloned().unwrap_or_default())
+            .collect()
     };
     match command.keys().next().map_or("", String::as_str) {
         "update" => parts("updates"),
@@ -412,7 +435,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_undone_is_refused() {
-        for command in [doc! { "drop": "c" }, doc! { "aggregate": "c", "pipeline": [{ "$out": "x" }] }, doc! { "createIndexes": "c" }] {
+        for command in [
+            doc! { "drop": "c" },
+            doc! { "aggregate": "c", "pipeline": [{ "$out": "x" }] },
+            doc! { "createIndexes": "c" },
+        ] {
             assert!(way(&command).is_err(), "{command}");
         }
         assert_eq!(way(&doc! { "insert": "c" }).ok(), Some(Way::Writes));

@@ -70,7 +70,11 @@ impl MongodbSmoke<'_> {
         }
         let collection = self.collections.get(name).cloned().unwrap_or_default();
         if schema.is_empty() || !collection.refuses {
-            outcome.notes.push(if schema.is_empty() { "no validator".into() } else { "the validator only warns".into() });
+            outcome.notes.push(if schema.is_empty() {
+                "no validator".into()
+            } else {
+                "the validator only warns".into()
+            });
             return Ok(outcome);
         }
         let mut refused = 0;
@@ -164,7 +168,10 @@ impl MongodbSmoke<'_> {
                     let first = index.key.keys().next();
                     let serves = |used: &String| {
                         *used == index.name
-                            || collection.indexes.iter().any(|other| other.name == *used && other.key.keys().next() == first)
+                            || collection
+                                .indexes
+                                .iter()
+                                .any(|other| other.name == *used && other.key.keys().next() == first)
                     };
                     if used.iter().any(serves) {
                         outcome.passed += 1;

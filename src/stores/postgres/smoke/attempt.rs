@@ -76,18 +76,18 @@ impl PostgresSmoke<'_> {
         );
         match self.send(&sql).await? {
             Ok(_) => Ok(()),
-            Err(refused) => Err(crate::error::Error::new(Code::SmokeFailed, "a test's transaction cannot begin").why(refused.words)),
+            Err(refused) => {
+                Err(crate::error::Error::new(Code::SmokeFailed, "a test's transaction cannot begin").why(refused.words))
+            }
         }
     }
 
     /// The statement that makes a tenant the one of the transaction; empty where the project has none.
     pub(super) fn set_tenant(&self, tenant: Option<&str>) -> String {
         match (&self.run.config.settings.tenancy, tenant) {
-            (Some(tenancy), Some(tenant)) => format!(
-                "SELECT pg_catalog.set_config({}, {}, true);",
-                literal(&tenancy.setting),
-                literal(tenant)
-            ),
+            (Some(tenancy), Some(tenant)) => {
+                format!("SELECT pg_catalog.set_config({}, {}, true);", literal(&tenancy.setting), literal(tenant))
+            }
             _ => String::new(),
         }
     }
@@ -153,7 +153,11 @@ impl PostgresSmoke<'_> {
                 Ok(())
             }
             ("23502", _, Some(column)) => {
-                if self.lessons.fill.insert((table, column.clone())) { Ok(()) } else { unknown() }
+                if self.lessons.fill.insert((table, column.clone())) {
+                    Ok(())
+                } else {
+                    unknown()
+                }
             }
             // Another value is drawn each time.
             ("23505" | "23P01", ..) => Ok(()),
@@ -163,7 +167,13 @@ impl PostgresSmoke<'_> {
     }
 
     /// Takes everything after `lyrox_rows` back and writes the rows again, the last one changed; then `more`.
-    pub(super) async fn again(&mut self, inserts: &[Insert], is_circular: bool, before_last: &str, more: &str) -> Result<Said> {
+    pub(super) async fn again(
+        &mut self,
+        inserts: &[Insert],
+        is_circular: bool,
+        before_last: &str,
+        more: &str,
+    ) -> Result<Said> {
         let mut statements = sql(&self.catalog, inserts, is_circular)?;
         let last = statements.pop().unwrap_or_default();
         let mut text = String::from("ROLLBACK TO SAVEPOINT lyrox_rows;");

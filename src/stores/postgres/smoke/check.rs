@@ -135,7 +135,8 @@ fn solve(expression: &Expression, wanted: bool) -> Option<Vec<Wishes>> {
             let mut ways = vec![Wishes::new()];
             for part in parts {
                 let next = solve(part, wanted)?;
-                ways = ways.iter().flat_map(|way| next.iter().filter_map(|other| join(way, other))).take(MOST).collect();
+                ways =
+                    ways.iter().flat_map(|way| next.iter().filter_map(|other| join(way, other))).take(MOST).collect();
             }
             Some(ways)
         }
@@ -156,12 +157,10 @@ fn solve(expression: &Expression, wanted: bool) -> Option<Vec<Wishes>> {
             }
             _ => None,
         },
-        (Expression::Any(left, Operator::Equal, list), true) | (Expression::All(left, Operator::Unequal, list), false) => {
-            among(left, list, true)
-        }
-        (Expression::Any(left, Operator::Equal, list), false) | (Expression::All(left, Operator::Unequal, list), true) => {
-            among(left, list, false)
-        }
+        (Expression::Any(left, Operator::Equal, list), true)
+        | (Expression::All(left, Operator::Unequal, list), false) => among(left, list, true),
+        (Expression::Any(left, Operator::Equal, list), false)
+        | (Expression::All(left, Operator::Unequal, list), true) => among(left, list, false),
         (Expression::Compare(left, operator, right), wanted) => {
             compare(left, if wanted { *operator } else { operator.negated()? }, right)
         }
@@ -221,7 +220,9 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
         }
         (Call(name, _), Column(_)) if is_now(name) => compare(right, operator.mirrored()?, left),
         (Call(name, arguments), Constant(text)) => call(name, arguments, operator, text),
-        (Column(column), Call(name, arguments)) if name == "upper" && arguments.as_slice() == [Column(column.clone())] => {
+        (Column(column), Call(name, arguments))
+            if name == "upper" && arguments.as_slice() == [Column(column.clone())] =>
+        {
             Some(vec![one(column, Wish { is_upper: true, ..Wish::default() })])
         }
         // `(a IS NULL) <> (b IS NULL)`
@@ -245,7 +246,10 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
 }
 
 fn is_now(name: &str) -> bool {
-    matches!(name, "now" | "current_timestamp" | "current_date" | "localtimestamp" | "clock_timestamp" | "statement_timestamp")
+    matches!(
+        name,
+        "now" | "current_timestamp" | "current_date" | "localtimestamp" | "clock_timestamp" | "statement_timestamp"
+    )
 }
 
 fn columns(a: &str, operator: Operator, b: &str) -> Option<Vec<Wishes>> {
@@ -392,7 +396,10 @@ mod tests {
         assert_eq!(first("CHECK ((email ~* '^[^@]+@x$'::text))")["email"].regex.as_deref(), Some("^[^@]+@x$"));
         assert_eq!(first("CHECK ((email ~~ '%@%'::text))")["email"].like.as_deref(), Some("%@%"));
         assert_eq!(first("CHECK ((jsonb_typeof(meta) = 'array'::text))")["meta"].json.as_deref(), Some("array"));
-        assert_eq!(first("CHECK ((temperature >= '-40'::integer))")["temperature"].low, Some(Bound::Number(-40.0, false)));
+        assert_eq!(
+            first("CHECK ((temperature >= '-40'::integer))")["temperature"].low,
+            Some(Bound::Number(-40.0, false))
+        );
         assert_eq!(first("CHECK ((at <= now()))")["at"].high, Some(Bound::Now(0)));
         assert!(matches!(first("CHECK ((day >= '2020-01-01'::date))")["day"].low, Some(Bound::Time(_))));
         assert_eq!(first("CHECK ((slug = lower(slug)))"), Wishes::new());
@@ -417,7 +424,8 @@ mod tests {
     #[test]
     fn contradictions_are_no_way_and_the_unknown_is_said() {
         assert_eq!(ways("CHECK (((a = 1) AND (a = 2)))", None), Some(Vec::new()));
-        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "CHECK (CASE WHEN a THEN b ELSE c END)", "((("] {
+        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "CHECK (CASE WHEN a THEN b ELSE c END)", "((("]
+        {
             assert_eq!(ways(unknown, None), None, "{unknown}");
         }
     }

@@ -80,7 +80,8 @@ impl PostgresSmoke<'_> {
     }
 
     async fn committed(&mut self, connection: &mut PgConnection, sql: &str) -> Result<Reply> {
-        let lost = |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
+        let lost =
+            |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
         rows(connection, "BEGIN; SET LOCAL statement_timeout = '60s'").await.map_err(lost)?;
         let before = tally(connection).await.map_err(lost)?;
         let begun = Instant::now();
@@ -120,7 +121,8 @@ impl PostgresSmoke<'_> {
         [inserted, updated, deleted]: [i64; 3],
         tenant: Option<&str>,
     ) -> Result<()> {
-        let lost = |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
+        let lost =
+            |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
         let refuse = |why: &str| {
             Error::new(Code::SmokeFailed, format!("what the step did to `{name}` could not be undone"))
                 .why(why)
@@ -168,7 +170,9 @@ impl PostgresSmoke<'_> {
         )
         .await
         .map_err(lost)?;
-        let number = |at: usize| counts.get(at).and_then(|row| text(row, 0)).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let number = |at: usize| {
+            counts.get(at).and_then(|row| text(row, 0)).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
+        };
         let (found, gone) = (number(0), number(1));
         if found > inserted {
             return Err(refuse(&format!("{updated} row(s) were changed, and not all were inserted by this test")));
@@ -335,17 +339,19 @@ async fn tally(connection: &mut PgConnection) -> Result<Tally, sqlx::Error> {
 }
 
 fn answer(last: Last, elapsed: std::time::Duration) -> Answer {
-    let rows: Vec<Value> = last
-        .rows
-        .iter()
-        .map(|row| {
-            let cells = row.columns().iter().enumerate().map(|(at, column)| {
-                (column.name().to_owned(), text(row, at).map_or(Value::Null, Value::String))
-            });
-            Value::Object(cells.collect())
-        })
-        .collect();
-    let first = last.rows.first().filter(|row| !row.is_empty()).and_then(|row| text(row, 0)).map_or(Value::Null, Value::String);
+    let rows: Vec<Value> =
+        last.rows
+            .iter()
+            .map(|row| {
+                let cells =
+                    row.columns().iter().enumerate().map(|(at, column)| {
+                        (column.name().to_owned(), text(row, at).map_or(Value::Null, Value::String))
+                    });
+                Value::Object(cells.collect())
+            })
+            .collect();
+    let first =
+        last.rows.first().filter(|row| !row.is_empty()).and_then(|row| text(row, 0)).map_or(Value::Null, Value::String);
     let count = if rows.is_empty() { last.affected } else { rows.len() as u64 };
     Answer { value: serde_json::json!({ "rows": rows }), first, rows: count, ttl: None, elapsed }
 }
@@ -375,7 +381,9 @@ fn refuse_control(sql: &str) -> Result<()> {
         Error::new(Code::SmokeFile, what.to_owned()).data("rolled back").hint("a test is a transaction: leave it out")
     };
     let statements = split(sql).map_err(|problem| {
-        Error::new(Code::SmokeFile, "a step cannot be read").why(problem.what).at(Place::at_offset("step", sql, problem.at, 1))
+        Error::new(Code::SmokeFile, "a step cannot be read")
+            .why(problem.what)
+            .at(Place::at_offset("step", sql, problem.at, 1))
     })?;
     for statement in statements {
         match statement.kind {
@@ -414,7 +422,9 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Object(object) => match object.values().next() {
             // Extended JSON: `{ "$oid": "..." }` is the text within.
-            Some(Value::String(text)) if object.len() == 1 && object.keys().all(|key| key.starts_with('$')) => text.clone(),
+            Some(Value::String(text)) if object.len() == 1 && object.keys().all(|key| key.starts_with('$')) => {
+                text.clone()
+            }
             _ => value.to_string(),
         },
         other => other.to_string(),
@@ -468,7 +478,8 @@ fn quoting(sql: &str) -> Quoting {
             }
         } else if bytes[at] == b'$' {
             let tag = rest[1..].find('$').map(|end| &rest[..end + 2]);
-            let tag = tag.filter(|tag| tag[1..tag.len() - 1].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+            let tag = tag
+                .filter(|tag| tag[1..tag.len() - 1].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
             match tag {
                 Some(tag) => match rest[tag.len()..].find(tag) {
                     Some(end) => at += tag.len() * 2 + end,

@@ -331,7 +331,9 @@ impl Parser<'_> {
         let lower = word.to_ascii_lowercase();
         match lower.as_str() {
             "true" | "false" => return Some(Expression::Constant(lower)),
-            "current_date" | "current_timestamp" | "localtimestamp" => return Some(Expression::Call(lower, Vec::new())),
+            "current_date" | "current_timestamp" | "localtimestamp" => {
+                return Some(Expression::Call(lower, Vec::new()));
+            }
             "value" => return self.value.map(|column| Expression::Column(column.to_owned())),
             "case" | "null" | "array" | "row" | "exists" | "select" | "extract" => return None,
             _ => {}

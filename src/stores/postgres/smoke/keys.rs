@@ -8,8 +8,8 @@ use super::catalog::{Constraint, Index};
 use super::check::{Wish, ways};
 use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::error::Result;
-use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::Ident;
+use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
     /// Tries every foreign key of a table.
@@ -71,7 +71,14 @@ impl PostgresSmoke<'_> {
     }
 
     /// Deletes the parent and looks what became of the child.
-    async fn try_delete(&mut self, parent: &str, above: &Values, child: &str, below: &Values, key: &Constraint) -> Result<Tried> {
+    async fn try_delete(
+        &mut self,
+        parent: &str,
+        above: &Values,
+        child: &str,
+        below: &Values,
+        key: &Constraint,
+    ) -> Result<Tried> {
         let Some(table) = self.catalog.tables.get(child) else { return Ok(Tried::Not("the table is gone".into())) };
         let known: Vec<String> = match table.primary_key() {
             [] => below.keys().cloned().collect(),
@@ -99,7 +106,10 @@ impl PostgresSmoke<'_> {
                 if refused.constraint.as_deref() == Some(key.name.as_str()) {
                     Tried::Wrong(format!("the delete of a parent is refused although it is declared to {}", verb(key)))
                 } else {
-                    Tried::Not(format!("the delete of a parent is held back by `{}`", refused.constraint.unwrap_or_default()))
+                    Tried::Not(format!(
+                        "the delete of a parent is held back by `{}`",
+                        refused.constraint.unwrap_or_default()
+                    ))
                 }
             }
             ("n", Err(refused)) if refused.code == "23502" => {
@@ -118,8 +128,16 @@ impl PostgresSmoke<'_> {
     }
 
     /// Writes the child again with a key that no parent has.
-    async fn try_orphan(&mut self, name: &str, key: &Constraint, inserts: &[Insert], tenant: Option<&str>) -> Result<Tried> {
-        let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(Tried::Not("the table is gone".into())) };
+    async fn try_orphan(
+        &mut self,
+        name: &str,
+        key: &Constraint,
+        inserts: &[Insert],
+        tenant: Option<&str>,
+    ) -> Result<Tried> {
+        let Some(table) = self.catalog.tables.get(name).cloned() else {
+            return Ok(Tried::Not("the table is gone".into()));
+        };
         let tenancy = self.run.config.settings.tenancy.clone();
         let tenants = tenancy.as_ref().and_then(|tenancy| tenant_column(&table, tenancy));
         // The tenant's column stays where another column can do: policies speak before keys.
@@ -171,7 +189,9 @@ impl PostgresSmoke<'_> {
     }
 
     async fn try_duplicate(&mut self, name: &str, index: &Index, all: &[Index], tenant: Option<&str>) -> Result<Tried> {
-        let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(Tried::Not("the table is gone".into())) };
+        let Some(table) = self.catalog.tables.get(name).cloned() else {
+            return Ok(Tried::Not("the table is gone".into()));
+        };
         let uses: BTreeSet<String> = index.uses.iter().cloned().collect();
         let wishes = match &index.predicate {
             None => Default::default(),
@@ -200,8 +220,11 @@ impl PostgresSmoke<'_> {
         let is_foreign = |column: &String| table.foreign_keys().any(|key| key.columns.contains(column));
         let mut others: BTreeSet<String> = BTreeSet::new();
         for other in all.iter().filter(|other| other.name != index.name && (other.is_unique || other.is_exclusion)) {
-            let free: Vec<&String> =
-                other.uses.iter().filter(|column| !uses.contains(*column) && tenants.as_ref() != Some(*column)).collect();
+            let free: Vec<&String> = other
+                .uses
+                .iter()
+                .filter(|column| !uses.contains(*column) && tenants.as_ref() != Some(*column))
+                .collect();
             match free.iter().find(|column| !is_foreign(column)) {
                 Some(plain) => others.insert((*plain).clone()),
                 None => free.first().is_some_and(|column| others.insert((*column).clone())),
@@ -232,7 +255,9 @@ impl PostgresSmoke<'_> {
         let statements = format!("{before}{}", sql(&self.catalog, &added, false)?.join(";"));
         let allowed = |refused: &str| {
             refused == index.name
-                || all.iter().any(|other| other.name == refused && other.uses.iter().all(|column| uses.contains(column)))
+                || all
+                    .iter()
+                    .any(|other| other.name == refused && other.uses.iter().all(|column| uses.contains(column)))
         };
         let said: Said = self.send(&statements).await?;
         Ok(match said {

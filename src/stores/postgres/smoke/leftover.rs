@@ -25,10 +25,7 @@ impl PostgresSmoke<'_> {
 
     pub(super) async fn find_leftovers(&mut self) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        let journal = format!(
-            "SELECT count(*) FROM lyrox.smoke_journal WHERE run = {}",
-            literal(&self.run.id)
-        );
+        let journal = format!("SELECT count(*) FROM lyrox.smoke_journal WHERE run = {}", literal(&self.run.id));
         // No journal, no rows.
         if let Ok(rows) = self.send(&journal).await? {
             let count = number(rows.first(), 0);
@@ -86,7 +83,9 @@ impl PostgresSmoke<'_> {
             .collect();
         let counts = counts.join(";");
         // The owner whom the policies bind lifts them for this transaction only, to see every tenant's rows.
-        let whole = format!("BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '60s'; {lift} {counts}; ROLLBACK");
+        let whole = format!(
+            "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '60s'; {lift} {counts}; ROLLBACK"
+        );
         let mut said = self.send(&whole).await?;
         if said.is_err() {
             let visible = format!("ROLLBACK; BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'; {counts}; ROLLBACK");
@@ -99,7 +98,11 @@ impl PostgresSmoke<'_> {
                 return Ok(BTreeMap::new());
             }
         };
-        Ok(names.into_iter().zip(&rows).map(|(name, row)| (name, (number(Some(row), 0), number(Some(row), 1)))).collect())
+        Ok(names
+            .into_iter()
+            .zip(&rows)
+            .map(|(name, row)| (name, (number(Some(row), 0), number(Some(row), 1))))
+            .collect())
     }
 }
 

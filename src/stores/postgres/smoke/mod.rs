@@ -82,7 +82,9 @@ impl<'a> PostgresSmoke<'a> {
         for table in self.catalog.tables.values() {
             let name = || table.name.clone();
             subjects.insert(Subject::Row(name()));
-            if table.columns.iter().any(|column| column.is_required && !column.is_generated) || table.checks().next().is_some() {
+            if table.columns.iter().any(|column| column.is_required && !column.is_generated)
+                || table.checks().next().is_some()
+            {
                 subjects.insert(Subject::Refusals(name()));
             }
             if table.foreign_keys().next().is_some() {

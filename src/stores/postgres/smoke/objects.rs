@@ -122,9 +122,9 @@ pub fn subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapsho
     }
     if let Some(path) = object.strip_prefix("grant ") {
         let path = path.rsplit_once(" to ").map_or(path, |(path, _)| path);
-        let table = split(path, kept).map(|(table, _)| table).or_else(|| {
-            kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned())
-        });
+        let table = split(path, kept)
+            .map(|(table, _)| table)
+            .or_else(|| kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned()));
         return table.map(Subject::Isolation);
     }
     if let Some(path) = object.strip_prefix("trigger ") {
@@ -174,7 +174,10 @@ fn indexed_table(definition: &str) -> Option<String> {
     let (name, _) = rest.strip_prefix("ONLY ").unwrap_or(rest).split_once(" USING ")?;
     // The last part of a name that may be qualified and quoted.
     let last = match name.strip_suffix('"') {
-        Some(inner) => inner.rsplit_once(".\"").map_or_else(|| inner.trim_start_matches('"'), |(_, last)| last).replace("\"\"", "\""),
+        Some(inner) => inner
+            .rsplit_once(".\"")
+            .map_or_else(|| inner.trim_start_matches('"'), |(_, last)| last)
+            .replace("\"\"", "\""),
         None => name.rsplit_once('.').map_or(name, |(_, last)| last).to_owned(),
     };
     Some(last)
@@ -192,11 +195,20 @@ mod tests {
         }
         let of = |object: &str, definition: &str, now: Option<&str>| subject(object, definition, now, &kept);
         let sale = || "Sale".to_owned();
-        assert_eq!(of("constraint Sale.k", "FOREIGN KEY (a) REFERENCES b(c)", None), Some(Subject::ForeignKeys(sale())));
+        assert_eq!(
+            of("constraint Sale.k", "FOREIGN KEY (a) REFERENCES b(c)", None),
+            Some(Subject::ForeignKeys(sale()))
+        );
         assert_eq!(of("constraint Sale.k", "CHECK ((a > 0))", None), Some(Subject::Refusals(sale())));
         assert_eq!(of("constraint a.b.k", "UNIQUE (a)", None), Some(Subject::Unique("a.b".into())));
-        assert_eq!(of("index i", "CREATE INDEX i ON public.\"Sale\" USING btree (a)", None), Some(Subject::Indexes(sale())));
-        assert_eq!(of("index i", "CREATE UNIQUE INDEX i ON \"Sale\" USING btree (a)", None), Some(Subject::Unique(sale())));
+        assert_eq!(
+            of("index i", "CREATE INDEX i ON public.\"Sale\" USING btree (a)", None),
+            Some(Subject::Indexes(sale()))
+        );
+        assert_eq!(
+            of("index i", "CREATE UNIQUE INDEX i ON \"Sale\" USING btree (a)", None),
+            Some(Subject::Unique(sale()))
+        );
         assert_eq!(of("policy Sale.tenant", "PERMISSIVE", None), Some(Subject::Isolation(sale())));
         assert_eq!(of("grant Sale to app", "SELECT", None), Some(Subject::Isolation(sale())));
         let trigger = "CREATE TRIGGER t BEFORE UPDATE ON x FOR EACH ROW EXECUTE FUNCTION f()";

@@ -105,7 +105,8 @@ impl<'a> Chain<'a> {
         let mut values = ask.values.clone();
         self.own_tenant(table, &mut values);
         let mut wishes = self.wishes(table)?;
-        wishes = join(&wishes, &ask.wishes).ok_or_else(|| format!("the CHECKs of `{name}` contradict what is asked"))?;
+        wishes =
+            join(&wishes, &ask.wishes).ok_or_else(|| format!("the CHECKs of `{name}` contradict what is asked"))?;
         // The key first: rows that refer to this one, itself included, need to know it.
         for column in key_columns(self.catalog, table) {
             let is_foreign = table.foreign_keys().any(|key| key.columns.contains(&column.name));
@@ -144,7 +145,8 @@ impl<'a> Chain<'a> {
     fn give(&mut self, table: &Table, column: &Column, wishes: &Wishes, values: &mut Values) -> Result<(), Reason> {
         let none = Wish::default();
         let value = self.source.value(column, wishes.get(&column.name).unwrap_or(&none));
-        let value = value.ok_or_else(|| format!("no value is known for `{}.{}` ({})", table.name, column.name, column.type_name))?;
+        let value = value
+            .ok_or_else(|| format!("no value is known for `{}.{}` ({})", table.name, column.name, column.type_name))?;
         values.insert(column.name.clone(), Some(value));
         Ok(())
     }
@@ -190,11 +192,17 @@ impl<'a> Chain<'a> {
             let found = if ask.fresh.contains(&key.name) { None } else { self.find(parent, &given) };
             let there = match found {
                 Some(there) => there,
-                None => self.row(parent, &Ask { values: given, fill: key.parent_columns.iter().cloned().collect(), ..Ask::default() })?,
+                None => self.row(
+                    parent,
+                    &Ask { values: given, fill: key.parent_columns.iter().cloned().collect(), ..Ask::default() },
+                )?,
             };
             for (column, there_column) in key.columns.iter().zip(&key.parent_columns) {
                 let value = there.get(there_column).cloned().ok_or_else(|| {
-                    format!("`{parent}.{there_column}`, which `{}` refers to, is not known before it is written", table.name)
+                    format!(
+                        "`{parent}.{there_column}`, which `{}` refers to, is not known before it is written",
+                        table.name
+                    )
                 })?;
                 values.insert(column.clone(), value.clone());
                 if let Some(open) = self.open.last_mut() {

@@ -11,11 +11,12 @@ use super::check::{Wish, breaks};
 use super::row::{Ask, condition, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::smoke::outcome::Outcome;
 
 /// How the column that a trigger keeps is usually called.
-pub const TOUCHED: [&str; 6] = ["updatedAt", "updated_at", "modifiedAt", "modified_at", "lastModified", "last_modified"];
+pub const TOUCHED: [&str; 6] =
+    ["updatedAt", "updated_at", "modifiedAt", "modified_at", "lastModified", "last_modified"];
 
 /// The column that a trigger of the table sets on update.
 pub fn touched_column(table: &Table) -> Option<&Column> {
@@ -78,7 +79,11 @@ impl PostgresSmoke<'_> {
         let tenancy = self.run.config.settings.tenancy.clone();
         let tenants = tenancy.and_then(|tenancy| tenant_column(table, &tenancy));
         let is_changed_by_trigger = table.triggers.iter().any(|trigger| trigger.is_before_insert && trigger.is_enabled);
-        for column in table.columns.iter().filter(|column| column.is_required && !column.is_generated && column.identity.is_empty()) {
+        for column in table
+            .columns
+            .iter()
+            .filter(|column| column.is_required && !column.is_generated && column.identity.is_empty())
+        {
             let mut broken = inserts.clone();
             if let Some(last) = broken.last_mut() {
                 last.values.insert(column.name.clone(), None);
@@ -86,7 +91,9 @@ impl PostgresSmoke<'_> {
             match self.again(&broken, is_circular, "", "").await? {
                 Err(refused) if refused.code == "23502" => outcome.passed += 1,
                 // The policy speaks first: no tenant is no tenant's.
-                Err(refused) if refused.code == "42501" && tenants.as_ref() == Some(&column.name) => outcome.passed += 1,
+                Err(refused) if refused.code == "42501" && tenants.as_ref() == Some(&column.name) => {
+                    outcome.passed += 1
+                }
                 Err(refused) => outcome.untried.push(format!("NULL in `{}`: {}", column.name, refused.words)),
                 Ok(_) if is_changed_by_trigger => outcome.untried.push(format!("a trigger fills `{}`", column.name)),
                 Ok(_) => outcome.failed.push(format!("`{name}.{}` took NULL", column.name)),
@@ -155,7 +162,13 @@ impl PostgresSmoke<'_> {
         Ok(outcome)
     }
 
-    async fn touch(&mut self, table: &Table, column: &Column, tenant: Option<&str>, outcome: &mut Outcome) -> Result<()> {
+    async fn touch(
+        &mut self,
+        table: &Table,
+        column: &Column,
+        tenant: Option<&str>,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         const OLD: &str = "2001-01-01 00:00:00";
         let name = &table.name;
         let ask = Ask { values: BTreeMap::from([(column.name.clone(), Some(OLD.to_owned()))]), ..Ask::default() };
@@ -230,7 +243,8 @@ impl PostgresSmoke<'_> {
         let mut outcome = Outcome::default();
         let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(outcome) };
         let mut asked = Vec::new();
-        let mut sql = String::from("BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '20s';");
+        let mut sql =
+            String::from("BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '20s';");
         for index in &table.indexes {
             if !index.is_valid {
                 outcome.failed.push(format!("index `{}` of `{name}` is invalid: nothing uses it", index.name));
@@ -242,7 +256,10 @@ impl PostgresSmoke<'_> {
                 outcome.passed += 1;
                 continue;
             };
-            sql.push_str(&format!("EXPLAIN (FORMAT JSON, COSTS OFF) SELECT 1 FROM {} WHERE {wanted};", Ident::new(name)?));
+            sql.push_str(&format!(
+                "EXPLAIN (FORMAT JSON, COSTS OFF) SELECT 1 FROM {} WHERE {wanted};",
+                Ident::new(name)?
+            ));
             asked.push(index);
         }
         sql.push_str("ROLLBACK");

@@ -7,8 +7,8 @@ use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::smoke::outcome::Outcome;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
     fn tenancy(&self) -> Option<Tenancy> {
@@ -23,7 +23,8 @@ impl PostgresSmoke<'_> {
     /// Tables whose rows belong to one tenant: the tenant table, and all that carry its column.
     pub(super) fn tenant_tables(&self) -> Vec<String> {
         let Some(tenancy) = self.tenancy() else { return Vec::new() };
-        let is_tenants = |table: &&Table| !tenancy.global.contains(&table.name) && tenant_column(table, &tenancy).is_some();
+        let is_tenants =
+            |table: &&Table| !tenancy.global.contains(&table.name) && tenant_column(table, &tenancy).is_some();
         self.catalog.tables.values().filter(is_tenants).map(|table| table.name.clone()).collect()
     }
 
@@ -49,7 +50,9 @@ impl PostgresSmoke<'_> {
                 outcome.passed += 1;
             } else {
                 let column = tenancy.column.clone().unwrap_or_default();
-                outcome.failed.push(format!("table `{}` has no column `{column}` and is not in `[tenancy] global`", table.name));
+                outcome
+                    .failed
+                    .push(format!("table `{}` has no column `{column}` and is not in `[tenancy] global`", table.name));
             }
         }
         outcome
@@ -63,7 +66,9 @@ impl PostgresSmoke<'_> {
             if !table.has_rls {
                 outcome.missing.push(format!("row-level security is not enabled on `{name}`"));
             } else if !table.is_forced {
-                outcome.missing.push(format!("row-level security is not forced on `{name}`: its owner sees every tenant"));
+                outcome
+                    .missing
+                    .push(format!("row-level security is not forced on `{name}`: its owner sees every tenant"));
             } else {
                 outcome.passed += 1;
             }
@@ -128,7 +133,8 @@ impl PostgresSmoke<'_> {
         if self.send(&grant).await?.is_ok() {
             return Ok(Ok(()));
         }
-        let grant = format!("ROLLBACK TO SAVEPOINT lyrox_role; GRANT {name} TO CURRENT_USER WITH SET TRUE; {become_it}");
+        let grant =
+            format!("ROLLBACK TO SAVEPOINT lyrox_role; GRANT {name} TO CURRENT_USER WITH SET TRUE; {become_it}");
         if self.store.facts.version >= 160_000 && self.send(&grant).await?.is_ok() {
             return Ok(Ok(()));
         }
@@ -143,7 +149,9 @@ impl PostgresSmoke<'_> {
         let setting = literal(&tenancy.setting);
         // Acting as the application may need a grant, which a read-only transaction refuses.
         let mode = if self.run.may_write { "" } else { " READ ONLY" };
-        let begin = format!("BEGIN{mode}; SET LOCAL statement_timeout = '20s'; SELECT pg_catalog.current_setting({setting}, true) IS NULL");
+        let begin = format!(
+            "BEGIN{mode}; SET LOCAL statement_timeout = '20s'; SELECT pg_catalog.current_setting({setting}, true) IS NULL"
+        );
         let is_unset = match self.send(&begin).await? {
             Ok(rows) => rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t"),
             Err(_) => false,
@@ -166,7 +174,9 @@ impl PostgresSmoke<'_> {
                 );
                 match self.send(&query).await? {
                     Ok(rows) if count(&rows, rows.len().saturating_sub(1)) == 0 => outcome.passed += 1,
-                    Ok(_) => outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting)),
+                    Ok(_) => {
+                        outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting))
+                    }
                     Err(refused) => {
                         self.send("ROLLBACK TO SAVEPOINT lyrox_read").await?.ok();
                         match refused.code.as_str() {
@@ -233,7 +243,8 @@ impl PostgresSmoke<'_> {
         // A second row of theirs, to be written by us.
         let mut chain = self.chain(Some(theirs)).after(their_inserts);
         let is_tenants_own = tenancy.table.as_deref() == Some(name);
-        let planted = if is_tenants_own { Err("a tenant's own row".to_owned()) } else { chain.row(name, &Ask::default()) };
+        let planted =
+            if is_tenants_own { Err("a tenant's own row".to_owned()) } else { chain.row(name, &Ask::default()) };
         let planted = planted.is_ok().then(|| chain.inserts[their_inserts.len()..].to_vec());
         if let Err(why) = self.become_application(role).await? {
             outcome.untried.push(why);
@@ -257,8 +268,14 @@ impl PostgresSmoke<'_> {
         }
         let leaks = [
             ("reads another tenant's row", format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
-            ("reads rows that are not its own", format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part")),
-            ("changes another tenant's row", changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}"))),
+            (
+                "reads rows that are not its own",
+                format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part"),
+            ),
+            (
+                "changes another tenant's row",
+                changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}")),
+            ),
             ("deletes another tenant's row", changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
         ];
         for (what, query) in leaks {
@@ -278,7 +295,9 @@ impl PostgresSmoke<'_> {
                 Asked::Count(0) | Asked::Denied => outcome.passed += 1,
                 Asked::Count(_) => outcome.missing.push(format!("a tenant gives its row of `{name}` to another one")),
                 Asked::Other(words) if words.contains("(23") => {
-                    outcome.missing.push(format!("a tenant gives its row of `{name}` to another one: only a key held it back: {words}"));
+                    outcome.missing.push(format!(
+                        "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
+                    ));
                 }
                 Asked::Other(words) => outcome.untried.push(format!("giving a row away: {words}")),
             }
@@ -287,7 +306,9 @@ impl PostgresSmoke<'_> {
             let statements = sql(&self.catalog, &planted, false)?.join(";");
             match self.ask(&statements).await? {
                 Asked::Denied => outcome.passed += 1,
-                Asked::Other(words) if !words.contains("(23") => outcome.untried.push(format!("writing for another tenant: {words}")),
+                Asked::Other(words) if !words.contains("(23") => {
+                    outcome.untried.push(format!("writing for another tenant: {words}"))
+                }
                 Asked::Count(_) | Asked::Other(_) => {
                     outcome.missing.push(format!("a tenant writes a row of another one into `{name}`"));
                 }

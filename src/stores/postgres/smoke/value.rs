@@ -41,7 +41,8 @@ impl Source {
             ("e", _) => {
                 let free: Vec<&String> = column.labels.iter().filter(|label| !wish.none_of.contains(label)).collect();
                 // The first label is the usual one; another is drawn where rows must differ.
-                let index = if self.count.is_multiple_of(2) { 0 } else { rand::rng().random_range(0..free.len().max(1)) };
+                let index =
+                    if self.count.is_multiple_of(2) { 0 } else { rand::rng().random_range(0..free.len().max(1)) };
                 free.get(index).map(|label| (*label).clone())
             }
             ("c", _) => {
@@ -57,9 +58,7 @@ impl Source {
             (_, "float4" | "float8") => self.integer(&wish, 1_000_000, 8_000_000, i64::MAX),
             (_, "numeric") => self.numeric(column, &wish),
             (_, "money") => self.integer(&wish, 1, 1_000_000, i64::MAX),
-            (_, "bool") => {
-                Some(if wish.none_of.iter().any(|text| text == "false") { "true" } else { "false" }.into())
-            }
+            (_, "bool") => Some(if wish.none_of.iter().any(|text| text == "false") { "true" } else { "false" }.into()),
             (_, "text" | "varchar" | "bpchar" | "citext" | "name" | "char") => self.text(column, &wish),
             (_, "uuid") => Some(uuid::Uuid::new_v4().to_string()),
             (_, "timestamptz" | "timestamp" | "date" | "time" | "timetz") => self.time(column, &wish),
@@ -78,7 +77,9 @@ impl Source {
             (_, "macaddr8") => Some(format!("02:{}", bytes(7))),
             (_, "bit") => Some(random_bits(usize::try_from(column.modifier).unwrap_or(1).max(1))),
             (_, "varbit") => Some("1".into()),
-            (_, "point") => Some(format!("({},{})", rand::rng().random_range(0..1000), rand::rng().random_range(0..1000))),
+            (_, "point") => {
+                Some(format!("({},{})", rand::rng().random_range(0..1000), rand::rng().random_range(0..1000)))
+            }
             (_, "line") => Some("{1,1,1}".into()),
             (_, "lseg" | "path" | "polygon" | "box") => Some("((0,0),(1,1))".into()),
             (_, "circle") => Some("<(0,0),1>".into()),
@@ -87,7 +88,8 @@ impl Source {
             (_, "ltree") => Some(format!("lyrox.{}.{}", self.run, self.count)),
             (_, "hstore") => Some(format!("lyrox=>\"{}\"", self.marker)),
             (_, "vector" | "halfvec") => {
-                let size = usize::try_from(column.modifier).ok().filter(|size| (1..=16_000).contains(size)).unwrap_or(3);
+                let size =
+                    usize::try_from(column.modifier).ok().filter(|size| (1..=16_000).contains(size)).unwrap_or(3);
                 Some(format!("[{}]", vec!["0.5"; size].join(",")))
             }
             _ => None,
@@ -122,9 +124,7 @@ impl Source {
             return Some(format!("{}", f64::midpoint(low, high)));
         }
         match (wish.low, wish.high) {
-            (_, Some(Bound::Number(high, _))) if high <= 1.0 && wish.low.is_none() => {
-                Some(format!("{}", high - 1.0))
-            }
+            (_, Some(Bound::Number(high, _))) if high <= 1.0 && wish.low.is_none() => Some(format!("{}", high - 1.0)),
             _ if most == 0 => Some("0.5".into()),
             _ => self.integer(wish, 1.min(most), most.min(1_000_000), most),
         }
@@ -301,7 +301,9 @@ mod tests {
     #[test]
     fn texts_hold_the_marker_where_there_is_room() {
         let mut source = source();
-        assert!(source.value(&column("text", -1), &Wish::default()).expect("a text").starts_with("lyrox-smoke-12345678-"));
+        assert!(
+            source.value(&column("text", -1), &Wish::default()).expect("a text").starts_with("lyrox-smoke-12345678-")
+        );
         let short = source.value(&column("varchar", 4 + 8), &Wish::default()).expect("a text");
         assert_eq!(short.len(), 8);
         let long = source.value(&column("text", -1), &Wish { shortest: Some(90), ..Wish::default() }).expect("a text");
@@ -313,24 +315,33 @@ mod tests {
         let mut source = source();
         // numeric(4, 2): at most 99.
         for _ in 0..50 {
-            let value: f64 = source.value(&column("numeric", 4 + (4 << 16) + 2), &Wish::default()).expect("a number").parse().expect("a number");
+            let value: f64 = source
+                .value(&column("numeric", 4 + (4 << 16) + 2), &Wish::default())
+                .expect("a number")
+                .parse()
+                .expect("a number");
             assert!((1.0..=99.0).contains(&value), "{value}");
         }
-        let between = Wish { low: Some(Bound::Number(0.0, true)), high: Some(Bound::Number(5.0, true)), ..Wish::default() };
+        let between =
+            Wish { low: Some(Bound::Number(0.0, true)), high: Some(Bound::Number(5.0, true)), ..Wish::default() };
         for _ in 0..50 {
             let value: i64 = source.value(&column("int4", -1), &between).expect("a number").parse().expect("a number");
             assert!((1..=4).contains(&value), "{value}");
         }
-        let share = Wish { low: Some(Bound::Number(0.0, false)), high: Some(Bound::Number(1.0, false)), ..Wish::default() };
+        let share =
+            Wish { low: Some(Bound::Number(0.0, false)), high: Some(Bound::Number(1.0, false)), ..Wish::default() };
         assert_eq!(source.value(&column("numeric", 4 + (3 << 16) + 2), &share).as_deref(), Some("0.5"));
-        let none = Wish { low: Some(Bound::Number(5.0, true)), high: Some(Bound::Number(5.0, true)), ..Wish::default() };
+        let none =
+            Wish { low: Some(Bound::Number(5.0, true)), high: Some(Bound::Number(5.0, true)), ..Wish::default() };
         assert_eq!(source.value(&column("int4", -1), &none), None);
     }
 
     #[test]
     fn times_keep_their_rank() {
         let mut source = source();
-        let mut at = |rank| source.value(&column("timestamptz", -1), &Wish { rank: Some(rank), ..Wish::default() }).expect("a time");
+        let mut at = |rank| {
+            source.value(&column("timestamptz", -1), &Wish { rank: Some(rank), ..Wish::default() }).expect("a time")
+        };
         assert!(at(0) < at(1));
     }
 

@@ -23,8 +23,23 @@ use crate::stores::smoke::{Answer, Refusal, Reply, Ttl, Variables};
 const HARMLESS: [&str; 9] = ["PING", "ECHO", "TIME", "INFO", "DBSIZE", "COMMAND", "LOLWUT", "LASTSAVE", "WAIT"];
 /// Commands that change the connection, which tests share.
 const STATEFUL: [&str; 17] = [
-    "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "MONITOR",
-    "SELECT", "AUTH", "HELLO", "RESET", "QUIT", "CLIENT", "READONLY",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "WATCH",
+    "UNWATCH",
+    "SUBSCRIBE",
+    "PSUBSCRIBE",
+    "SSUBSCRIBE",
+    "UNSUBSCRIBE",
+    "MONITOR",
+    "SELECT",
+    "AUTH",
+    "HELLO",
+    "RESET",
+    "QUIT",
+    "CLIENT",
+    "READONLY",
 ];
 
 impl RedisSmoke<'_> {
@@ -88,7 +103,12 @@ impl RedisSmoke<'_> {
             return Err(refuse("it changes the connection"));
         }
         let second = arguments.get(1).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();
-        if HARMLESS.contains(&name) || matches!((name, second.as_str()), ("CONFIG", "GET") | ("FUNCTION", "LIST") | ("SCRIPT", "EXISTS") | ("ACL", "WHOAMI")) {
+        if HARMLESS.contains(&name)
+            || matches!(
+                (name, second.as_str()),
+                ("CONFIG", "GET") | ("FUNCTION", "LIST") | ("SCRIPT", "EXISTS") | ("ACL", "WHOAMI")
+            )
+        {
             return Ok(Effect::None);
         }
         if name == "PUBLISH" || name == "SPUBLISH" {
@@ -158,7 +178,9 @@ impl RedisSmoke<'_> {
                     redis::cmd("TIME").to_owned(),
                 ])
                 .await?;
-            let [dump, left, time] = replies.as_slice() else { return Err(Error::bug("three questions, other answers")) };
+            let [dump, left, time] = replies.as_slice() else {
+                return Err(Error::bug("three questions, other answers"));
+            };
             let mut entry = match left {
                 Found::Int(left) if *left >= 0 => (milliseconds(time) + left).to_string().into_bytes(),
                 _ => b"-1".to_vec(),

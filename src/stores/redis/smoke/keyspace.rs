@@ -40,9 +40,7 @@ impl Spaces {
     /// The key space that a key belongs to: of several that fit, the one that spells most of it out.
     pub fn of(&self, key: &[u8]) -> Option<&str> {
         let fitting = self.spaces.iter().filter(|space| fits(&space.parts, key));
-        fitting
-            .max_by_key(|space| space.parts.iter().map(Vec::len).sum::<usize>())
-            .map(|space| space.name.as_str())
+        fitting.max_by_key(|space| space.parts.iter().map(Vec::len).sum::<usize>()).map(|space| space.name.as_str())
     }
 }
 

@@ -164,8 +164,8 @@ impl<'a> RedisSmoke<'a> {
         let mut found = Vec::new();
         for (node, mut reply) in link.each_master(&command("0")).await.map_err(lost)? {
             loop {
-                let (cursor, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(reply)
-                    .map_err(|_| Error::bug("SCAN answered something else"))?;
+                let (cursor, keys): (String, Vec<Vec<u8>>) =
+                    redis::from_redis_value(reply).map_err(|_| Error::bug("SCAN answered something else"))?;
                 found.extend(keys);
                 if cursor == "0" || found.len() >= most {
                     break;

@@ -23,7 +23,8 @@ const SAFETY: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(40);
 
 /// Releases a lock only for its holder.
-const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
+const RELEASE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
 fn shown(error: &RedisError) -> String {
     refusal(error).map_or_else(|| "no answer".into(), |refusal| refusal.shown())
@@ -47,7 +48,8 @@ fn number(value: &Value) -> i64 {
 impl RedisSmoke<'_> {
     /// Existing keys have type and time to live as declared; a key is written, read, and expires.
     pub(super) async fn try_space(&mut self, name: &str) -> Result<Verdict> {
-        let Some(space) = self.run.config.settings.redis.as_ref().and_then(|section| section.keyspaces.get(name)) else {
+        let Some(space) = self.run.config.settings.redis.as_ref().and_then(|section| section.keyspaces.get(name))
+        else {
             return Ok(Verdict::skip("it is not declared"));
         };
         let space = space.clone();
@@ -254,7 +256,8 @@ impl RedisSmoke<'_> {
         let pattern = format!("~{}", glob(&self.own_key("a:")));
         let channels = format!("&{}", glob(&self.own_key("a:")));
         let secret = format!(">{}", password.expose());
-        let rules = ["ACL", "SETUSER", &user, "reset", "on", &secret, &pattern, &channels, "+@all", "-@admin", "-@dangerous"];
+        let rules =
+            ["ACL", "SETUSER", &user, "reset", "on", &secret, &pattern, &channels, "+@all", "-@admin", "-@dangerous"];
         let verdict = match self.ask(&command(&rules)).await? {
             Err(error) => Verdict::skip(format!("no user can be made: {}", shown(&error))),
             Ok(_) => self.as_user(&user, &password, &ours, &theirs).await,
@@ -274,7 +277,8 @@ impl RedisSmoke<'_> {
             Err(error) => return Verdict::skip(format!("the user that was made cannot log in: {}", error.what())),
         };
         let safety = SAFETY.as_millis().to_string();
-        if let Err(error) = command(&["SET", ours, "1", "PX", &safety]).query_async::<Value>(&mut connected.link).await {
+        if let Err(error) = command(&["SET", ours, "1", "PX", &safety]).query_async::<Value>(&mut connected.link).await
+        {
             return Verdict::fail(format!("a user cannot write below its own prefix: {}", shown(&error)));
         }
         let attempts: [(&str, Cmd); 5] = [
