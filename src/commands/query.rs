@@ -79,6 +79,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         time: app.global.limit().map_or(TIME, |limit| limit.saturating_sub(app.elapsed()).mul_f32(0.8)),
         limit: args.limit,
         tenant: tenant(app, args)?,
+        needs_all_rows: false,
         prefix: config.key_prefix(),
         schema: target.namespace.clone(),
     };
