@@ -38,7 +38,7 @@ impl Default for Args {
 /// What kept it from starting; a row that is refused is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db seed", Layout::Lines);
-    let options = Options { tenant: None, is_dry: args.dry_run };
+    let options = Options { is_dry: args.dry_run, ..Options::default() };
     let seeded = perform(app, &app.targets()?, args.set.as_deref(), &options, args.lock_wait).await?;
     let mut report = app.finish();
     if report.ok && args.dry_run {
@@ -55,6 +55,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// As [`run`].
 pub async fn apply(app: &App, targets: &Targets, set: Option<&str>) -> Result<()> {
     perform(app, targets, set, &Options::default(), Args::default().lock_wait).await.map(|_| ())
+}
+
+/// Applies the configured set as the last part of a reset.
+///
+/// # Errors
+/// As [`run`].
+pub async fn apply_after_reset(app: &App, targets: &Targets) -> Result<()> {
+    let options = Options { ends_reset: true, ..Options::default() };
+    perform(app, targets, None, &options, Args::default().lock_wait).await.map(|_| ())
 }
 
 async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Options, wait: Period) -> Result<Seeded> {
