@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::App;
 use crate::config::{Period, Targets};
-use crate::engine::check::{Options, Outcomes, check};
+use crate::engine::check::{Options, Outcomes, Parts, check};
 use crate::error::Result;
 use crate::report::{Layout, Report};
 
@@ -29,7 +29,7 @@ pub struct Args {
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("check", Layout::Stages);
     let targets = app.targets()?;
-    let outcomes = perform(app, &targets, args.wait.map(Period::duration), true).await?;
+    let outcomes = perform(app, &targets, args.wait.map(Period::duration), Parts::All).await?;
     let mut report = app.finish();
     report.summary = Some(summary(outcomes, report.elapsed_ms));
     Ok(report)
@@ -41,16 +41,24 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// None that an item can hold.
 pub async fn verify(app: &App, targets: &Targets, wait: Option<Duration>) -> Result<()> {
-    perform(app, targets, wait, false).await.map(|_| ())
+    perform(app, targets, wait, Parts::Stages).await.map(|_| ())
 }
 
-async fn perform(app: &App, targets: &Targets, wait: Option<Duration>, with_expectations: bool) -> Result<Outcomes> {
+/// Tells what `[[check.expect]]` finds, as part of a larger command that has migrated and seeded.
+///
+/// # Errors
+/// None that an item can hold.
+pub async fn expect(app: &App, targets: &Targets) -> Result<()> {
+    perform(app, targets, None, Parts::Expectations).await.map(|_| ())
+}
+
+async fn perform(app: &App, targets: &Targets, wait: Option<Duration>, parts: Parts) -> Result<Outcomes> {
     // A little before the command is cut short, so that the stage that hangs can say so.
     let until = app.global.limit().map(|limit| {
         let spent = app.elapsed();
         Instant::now() + limit.saturating_sub(spent).mul_f32(0.9)
     });
-    Ok(check(app.config()?, targets, Options { with_expectations, wait, until }, app).await)
+    Ok(check(app.config()?, targets, Options { parts, wait, until }, app).await)
 }
 
 /// `3 stores: 2 ok, 1 failed, 1 warning in 0.13 s`.

@@ -79,6 +79,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         time: app.global.limit().map_or(TIME, |limit| limit.saturating_sub(app.elapsed()).mul_f32(0.8)),
         limit: args.limit,
         tenant: tenant(app, args)?,
+        needs_all_rows: false,
         prefix: config.key_prefix(),
         schema: target.namespace.clone(),
     };
@@ -187,6 +188,6 @@ mod tests {
             rows: vec![vec![json!("a\u{1b}b"), json!(1)], vec![Value::Null, json!(200)]],
             ..Answer::default()
         };
-        assert_eq!(table(&answer), "name         n\n---------  ---\na\\u{1b}b    1\n           200\n(2 rows)\n");
+        assert_eq!(table(&answer), "name        n\n--------  ---\na\\u{1b}b    1\n          200\n(2 rows)\n");
     }
 }

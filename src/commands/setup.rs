@@ -42,13 +42,23 @@ pub enum Step {
     Migrate,
     /// Apply the seed set
     Seed,
+    /// Say what `[[check.expect]]` finds
+    Expect,
     /// Run the smoke tests
     SmokeTest,
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::Prerequisites, Self::Dotenv, Self::Servers, Self::Check, Self::Migrate, Self::Seed, Self::SmokeTest];
+    const ALL: [Self; 8] = [
+        Self::Prerequisites,
+        Self::Dotenv,
+        Self::Servers,
+        Self::Check,
+        Self::Migrate,
+        Self::Seed,
+        Self::Expect,
+        Self::SmokeTest,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -58,13 +68,14 @@ impl Step {
             Self::Check => "check",
             Self::Migrate => "migrate",
             Self::Seed => "seed",
+            Self::Expect => "expectations",
             Self::SmokeTest => "smoke test",
         }
     }
 
     const fn layout(self) -> Layout {
         match self {
-            Self::Check => Layout::Stages,
+            Self::Check | Self::Expect => Layout::Stages,
             Self::SmokeTest => Layout::Tests,
             _ => Layout::Lines,
         }
@@ -117,6 +128,7 @@ async fn perform(app: &App, args: &Args, step: Step) -> Result<()> {
             migrate::migrate(work(app, &targets)?, &files, &Goal::Latest).await.map(|_| ())
         }
         Step::Seed => super::seed::apply(app, &app.targets()?, None).await,
+        Step::Expect => super::check::expect(app, &app.targets()?).await,
         Step::SmokeTest => super::smoke_test::prove(app, &app.targets()?).await,
     }
 }

@@ -19,12 +19,23 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How a check is to be run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Ask for what `[[check.expect]]` says should be there; not before anything was migrated and seeded.
-    pub with_expectations: bool,
+    /// What to tell.
+    pub parts: Parts,
     /// Servers that do not take connections yet are tried again for so long.
     pub wait: Option<Duration>,
     /// When all of it has to be done.
     pub until: Option<Instant>,
+}
+
+/// What a check tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Stages and expectations.
+    All,
+    /// Stages only: nothing was migrated and seeded yet.
+    Stages,
+    /// What `[[check.expect]]` says should be there, and stages that fail.
+    Expectations,
 }
 
 /// What a check came to.
@@ -42,7 +53,7 @@ pub struct Outcomes {
 
 /// Checks every store. Takes as long as the slowest of them.
 pub async fn check(config: &Config, targets: &Targets, options: Options, events: &dyn Events) -> Outcomes {
-    let expects = if options.with_expectations { config.settings.check.expect.as_slice() } else { &[] };
+    let expects = if options.parts == Parts::Stages { &[] } else { config.settings.check.expect.as_slice() };
     let subjects = targets.stores.iter().flat_map(|target| subjects(config, target, expects, options));
     let mut checks = stream::iter(subjects.map(|subject| subject.run(options, events))).buffered(8);
     let mut outcomes = Outcomes { absent: targets.absent.len(), ..Outcomes::default() };
@@ -54,7 +65,11 @@ pub async fn check(config: &Config, targets: &Targets, options: Options, events:
         if all().any(|item| item.outcome == Outcome::Fail) && !failed.contains(&block.kind) {
             failed.push(block.kind);
         }
-        tell(block, events);
+        if options.parts == Parts::Expectations && block.failure().is_none() {
+            block.expected.into_iter().for_each(|item| events.item(item));
+        } else {
+            tell(block, events);
+        }
     }
     for (kind, why) in &targets.absent {
         events.event(Event::Heading(format!("{:<9} optional", kind.name())));

@@ -51,6 +51,8 @@ pub struct Options {
     pub limit: usize,
     /// PostgreSQL, row model: the setting that policies read, and the tenant to be.
     pub tenant: Option<(String, String)>,
+    /// PostgreSQL: fail rather than leave rows out that policies hide.
+    pub needs_all_rows: bool,
     /// What `{{prefix}}` stands for in Redis commands.
     pub prefix: String,
     /// PostgreSQL: the schema that names are looked up in.

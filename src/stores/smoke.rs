@@ -4,6 +4,9 @@
 //! from the kept snapshot, tries them against the live store, and carries declared steps out. Whatever it
 //! writes is rolled back, or journaled first and removed; [`Smoke::leftovers`] proves it.
 
+pub mod outcome;
+pub mod pattern;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -96,8 +99,15 @@ pub enum Reply {
     Answer(Answer),
     /// The server said no. What the step did is undone; the test can go on.
     Refused(Refusal),
-    /// The step writes, and this run may not. Nothing was done.
-    Writes,
+    /// The step cannot be tried: why, and what to do about it. Nothing was done.
+    Untried(String, Option<String>),
+}
+
+impl Reply {
+    /// The step writes, and this run may not.
+    pub fn writes() -> Self {
+        Self::Untried("it writes, and the environment is protected".into(), Some("--write".into()))
+    }
 }
 
 /// An answer of a store.

@@ -122,10 +122,10 @@ price = { "$numberDecimal" = "1.50" }
         batch.iter().filter_map(bson::Bson::as_document).find(|row| row.contains_key("messages")).expect("hello");
     let second =
         batch.iter().filter_map(bson::Bson::as_document).find(|row| row.contains_key("price")).expect("second");
-    assert_eq!(hello.get_str("companyId"), Ok(company.as_str()));
+    assert_eq!(hello.get_str("companyId").ok(), Some(company.as_str()));
     assert_eq!(hello.get("reply"), second.get("_id"), "an ObjectId stays one");
     let message = hello.get_array("messages").expect("messages")[0].as_document().expect("a message");
-    assert_eq!(message.get_str("by"), Ok("pedro@example.com"));
+    assert_eq!(message.get_str("by").ok(), Some("pedro@example.com"));
     assert!(message.get_datetime("at").is_ok() && hello.get_datetime("on").is_ok());
 
     let session = format!("{}session:a", project.prefix);
@@ -140,7 +140,7 @@ price = { "$numberDecimal" = "1.50" }
         before,
         (versions(&project, r#""User""#), versions(&project, r#""Company""#), versions(&project, "writes"))
     );
-    assert_eq!(find().get_document("cursor"), documents.get_document("cursor"));
+    assert_eq!(find().get("cursor"), documents.get("cursor"));
     assert_eq!(project.redis(&["HGETALL", &session]), fields);
     assert_eq!(project.redis(&["PEXPIRETIME", &session]), life, "a life runs on");
 }
@@ -486,7 +486,7 @@ fn bulk_files_of_documents_and_keys() {
     assert!(
         again.item("mongodb.free.ndjson")["detail"].as_str().is_some_and(|text| text.starts_with("2500 unchanged"))
     );
-    assert_eq!(project.mongo(doc! { "count": "free" }).get_i32("n"), Ok(2500));
+    assert_eq!(project.mongo(doc! { "count": "free" }).get_i32("n").ok(), Some(2500));
     project.mongo(doc! { "update": "keyed", "updates": [{ "q": { "_id": 7 }, "u": { "$set": { "name": "y" } } }] });
     project.redis(&["DEL", &format!("{}cache:9", project.prefix)]);
     let mended = project.lyrox(&["db", "seed", "--output", "json"]);
@@ -507,7 +507,7 @@ fn a_refused_document_undoes_postgresql_too() {
     project.write("seeds/dev/mongodb/notes.toml", "[rows.a]\nn = 1\n[rows.b]\nn = 11\n");
     project.lyrox(&["db", "seed"]).exit(1).says("notes.toml:3").says("rolled back; nothing was changed");
     assert_eq!(project.sql_value(r#"SELECT count(*) FROM "User""#), "0");
-    assert_eq!(project.mongo(doc! { "count": "notes" }).get_i32("n"), Ok(0));
+    assert_eq!(project.mongo(doc! { "count": "notes" }).get_i32("n").ok(), Some(0));
 }
 
 const TENANTS: &str = r#"
@@ -702,5 +702,5 @@ fn stores_left_out_are_said_and_not_referred_to() {
     project.lyrox(&["db", "seed"]).ok();
     let found = block_on(async { project.database().collection::<bson::Document>("notes").find_one(doc! {}).await });
     let id = project.sql_value(r#"SELECT id FROM "User" WHERE email = 'pedro@example.com'"#);
-    assert_eq!(found.expect("an answer").expect("a document").get_str("by"), Ok(id.as_str()));
+    assert_eq!(found.expect("an answer").expect("a document").get_str("by").ok(), Some(id.as_str()));
 }

@@ -91,10 +91,7 @@ async fn steps(
                 save(step, &answer, &mut variables).map_err(failed)?;
             }
             Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map_err(failed)?,
-            Reply::Writes => {
-                let why = format!("step {} writes, and the environment is protected", index + 1);
-                return Ok(Verdict::Skip(why, Some("--write".into())));
-            }
+            Reply::Untried(why, hint) => return Ok(Verdict::Skip(format!("step {}: {why}", index + 1), hint)),
         }
     }
     let count = test.steps.len();

@@ -60,6 +60,7 @@ async fn examine(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Con
         time: limit::REST - Duration::from_millis(500),
         limit: 100,
         tenant: None,
+        needs_all_rows: false,
         prefix: String::new(),
         schema: String::new(),
     };

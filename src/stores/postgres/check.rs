@@ -320,6 +320,7 @@ async fn expectations(stages: &mut Stages<'_>, request: &Request<'_>, session: &
         time: limit::REST - Duration::from_millis(500),
         limit: 100,
         tenant: None,
+        needs_all_rows: true,
         prefix: String::new(),
         schema: request.target.namespace.clone(),
     };

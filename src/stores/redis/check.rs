@@ -43,6 +43,7 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
         time: limit::REST,
         limit: 100,
         tenant: None,
+        needs_all_rows: false,
         prefix: request.target.namespace.clone(),
         schema: String::new(),
     };

@@ -1,48 +1,281 @@
-//! Smoke tests of MongoDB.
+//! Smoke tests of MongoDB. What writes does so in a transaction that is aborted.
+
+mod declared;
+mod document;
+mod leftover;
+mod tries;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Bson, Document};
+use mongodb::ClientSession;
+
+use self::document::Source;
 use super::MongodbStore;
-use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
+use super::error::work_error;
+use crate::engine::smoke::difference_words;
+use crate::engine::snapshot::{Difference, Snapshot};
+use crate::error::{Error, Result};
 use crate::kind::StoreKind;
-use crate::stores::smoke::*;
+use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+
+/// What a built-in test is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// A collection takes valid documents and refuses wrong ones.
+    Documents(String),
+    /// Unique indexes refuse duplicates.
+    Unique(String),
+    /// Indexes are used.
+    Indexes(String),
+    /// Validator and indexes scope by tenant.
+    Tenant(String),
+}
+
+impl Subject {
+    fn collection(&self) -> &str {
+        match self {
+            Self::Documents(name) | Self::Unique(name) | Self::Indexes(name) | Self::Tenant(name) => name,
+        }
+    }
+
+    fn built_in(&self) -> BuiltIn {
+        let name = self.collection();
+        let (kind, title, writes) = match self {
+            Self::Documents(_) => ("validator", format!("{name} takes valid documents only"), true),
+            Self::Unique(_) => ("unique", format!("{name} refuses duplicates"), true),
+            Self::Indexes(_) => ("index", format!("{name}: indexes are used"), false),
+            Self::Tenant(_) => ("tenant", format!("{name}: scoped by tenant"), false),
+        };
+        BuiltIn::new(StoreKind::Mongodb, kind, name, title, writes)
+    }
+}
+
+/// A live collection.
+#[derive(Clone, Debug, Default)]
+struct Collection {
+    validator: Document,
+    /// `off`, `moderate` or `strict`; `error` or `warn`.
+    refuses: bool,
+    indexes: Vec<Index>,
+}
+
+/// A live index.
+#[derive(Clone, Debug)]
+struct Index {
+    name: String,
+    key: Document,
+    is_unique: bool,
+    is_plain: bool,
+    partial: Option<Document>,
+    expires: bool,
+}
 
 /// The smoke tests of a connected MongoDB.
 pub struct MongodbSmoke<'a> {
     store: &'a mut MongodbStore,
     run: Run<'a>,
+    collections: BTreeMap<String, Collection>,
+    tests: Vec<Subject>,
+    differences: Vec<String>,
+    missing: BTreeMap<Subject, Vec<String>>,
+    source: Source,
+    before: Option<BTreeMap<String, u64>>,
+    session: Option<ClientSession>,
+    /// What the declared test did so far: it is done again where an expected error has ended its transaction.
+    done: Vec<Document>,
+    touched: BTreeSet<String>,
+    is_committing: bool,
 }
+
 impl<'a> MongodbSmoke<'a> {
     /// Borrows the store for a run.
     pub fn new(store: &'a mut MongodbStore, run: Run<'a>) -> Self {
-        Self { store, run }
+        let source = Source::new(&run.marker());
+        Self {
+            store,
+            run,
+            collections: BTreeMap::new(),
+            tests: Vec::new(),
+            differences: Vec::new(),
+            missing: BTreeMap::new(),
+            source,
+            before: None,
+            session: None,
+            done: Vec::new(),
+            touched: BTreeSet::new(),
+            is_committing: false,
+        }
+    }
+
+    fn database(&self) -> mongodb::Database {
+        self.store.connected().database.clone()
+    }
+
+    fn lost(&self, doing: &str, error: &mongodb::error::Error) -> Error {
+        work_error(self.store.endpoint(), doing, error)
+    }
+
+    /// A session with a transaction begun.
+    async fn transaction(&self) -> Result<ClientSession> {
+        let lost = |error: &mongodb::error::Error| self.lost("begin a transaction", error);
+        let mut session = self.store.connected().client.start_session().await.map_err(|error| lost(&error))?;
+        session.start_transaction().await.map_err(|error| lost(&error))?;
+        Ok(session)
+    }
+
+    /// The collections as both snapshots describe them; views have nothing of their own to test.
+    fn read(live: &Snapshot) -> BTreeMap<String, Collection> {
+        let mut collections: BTreeMap<String, Collection> = BTreeMap::new();
+        for (object, definition) in &live.objects {
+            let Some(options) = parse(definition) else { continue };
+            if let Some(name) = object.strip_prefix("collection ") {
+                let collection = collections.entry(name.to_owned()).or_default();
+                collection.validator = options.get_document("validator").cloned().unwrap_or_default();
+                collection.refuses = !matches!(options.get_str("validationLevel"), Ok("off"))
+                    && !matches!(options.get_str("validationAction"), Ok("warn"));
+            } else if let Some((collection, index)) = object.strip_prefix("index ").and_then(|path| split(path, live)) {
+                let key = options.get_document("key").cloned().unwrap_or_default();
+                let is_plain = !options.contains_key("collation")
+                    && !options.get_bool("hidden").unwrap_or(false)
+                    && key.iter().all(|(name, kind)| {
+                        !name.contains('$') && (document::number(kind).is_some() || kind.as_str() == Some("hashed"))
+                    });
+                collections.entry(collection).or_default().indexes.push(Index {
+                    name: index,
+                    key,
+                    is_unique: options.get_bool("unique").unwrap_or(false),
+                    is_plain,
+                    partial: options.get_document("partialFilterExpression").cloned().ok(),
+                    expires: options.contains_key("expireAfterSeconds"),
+                });
+            }
+        }
+        collections
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: BTreeSet<Subject> = self.missing.keys().cloned().collect();
+        let tenancy = self.run.config.settings.tenancy.as_ref().filter(|tenancy| tenancy.column.is_some());
+        for (name, collection) in &self.collections {
+            subjects.insert(Subject::Documents(name.clone()));
+            if collection.indexes.iter().any(|index| index.is_unique) {
+                subjects.insert(Subject::Unique(name.clone()));
+            }
+            if !collection.indexes.is_empty() {
+                subjects.insert(Subject::Indexes(name.clone()));
+            }
+            if tenancy.is_some_and(|tenancy| !tenancy.global.contains(name)) {
+                subjects.insert(Subject::Tenant(name.clone()));
+            }
+        }
+        let mut subjects: Vec<Subject> = subjects.into_iter().collect();
+        subjects.sort_by(|a, b| a.collection().cmp(b.collection()).then_with(|| a.cmp(b)));
+        subjects
     }
 }
+
+/// `collection.index`, where both may hold dots: the collection is the longest that is there.
+fn split(path: &str, live: &Snapshot) -> Option<(String, String)> {
+    path.match_indices('.')
+        .rev()
+        .map(|(at, _)| (&path[..at], &path[at + 1..]))
+        .find(|(collection, _)| live.objects.contains_key(&format!("collection {collection}")))
+        .or_else(|| path.split_once('.'))
+        .map(|(collection, index)| (collection.to_owned(), index.to_owned()))
+}
+
+fn parse(definition: &str) -> Option<Document> {
+    let value: serde_json::Value = serde_json::from_str(definition).ok()?;
+    match Bson::try_from(value).ok()? {
+        Bson::Document(document) => Some(document),
+        _ => None,
+    }
+}
+
+/// The test that an object of the snapshot belongs to; none: only `schema` speaks of it.
+fn subject(object: &str, definition: &str, kept: &Snapshot) -> Option<Subject> {
+    if let Some(name) = object.strip_prefix("collection ") {
+        return Some(Subject::Documents(name.to_owned()));
+    }
+    let (collection, _) = split(object.strip_prefix("index ")?, kept)?;
+    let is_unique = parse(definition).is_some_and(|index| index.get_bool("unique").unwrap_or(false));
+    Some(if is_unique { Subject::Unique(collection) } else { Subject::Indexes(collection) })
+}
+
 impl Smoke for MongodbSmoke<'_> {
     fn kind(&self) -> StoreKind {
         StoreKind::Mongodb
     }
+
     async fn clean_up(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
+        self.remove_journaled().await
     }
+
     async fn tally(&mut self) -> Result<()> {
-        Ok(())
+        self.count_before().await
     }
-    async fn prepare(&mut self, _kept: &Snapshot, _live: &Snapshot) -> Result<Vec<BuiltIn>> {
-        Ok(vec![])
+
+    async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
+        self.collections = Self::read(live);
+        self.missing.clear();
+        self.differences.clear();
+        for difference in kept.differences(live) {
+            let words = difference_words(&difference);
+            self.differences.push(words.clone());
+            let (Difference::Missing(object) | Difference::Changed(object, ..)) = &difference else { continue };
+            let definition = kept.objects.get(object).map_or("", String::as_str);
+            if let Some(subject) = subject(object, definition, kept) {
+                self.missing.entry(subject).or_default().push(words);
+            }
+        }
+        self.tests = self.subjects();
+        Ok(self.tests.iter().map(Subject::built_in).collect())
     }
-    async fn try_out(&mut self, _index: usize) -> Result<Verdict> {
-        let _ = (&self.store, &self.run);
-        Ok(Verdict::skip("x"))
+
+    async fn try_out(&mut self, index: usize) -> Result<Verdict> {
+        let Some(subject) = self.tests.get(index).cloned() else { return Ok(Verdict::skip("there is no such test")) };
+        let (mut outcome, noun) = match &subject {
+            Subject::Documents(name) => (self.try_documents(name).await?, ("document", "documents")),
+            Subject::Unique(name) => (self.try_unique(name).await?, ("index", "indexes")),
+            Subject::Indexes(name) => (self.try_indexes(name).await?, ("index", "indexes")),
+            Subject::Tenant(name) => (self.judge_tenant(name), ("rule", "rules")),
+        };
+        if let Some(missing) = self.missing.get(&subject) {
+            outcome.missing.splice(0..0, missing.iter().cloned());
+        }
+        Ok(outcome.verdict(&self.differences, noun, None))
     }
-    async fn begin(&mut self, _commit: bool) -> Result<()> {
-        Ok(())
+
+    async fn begin(&mut self, commit: bool) -> Result<()> {
+        self.begin_declared(commit).await
     }
-    async fn step(&mut self, _text: &str, _variables: &Variables) -> Result<Reply> {
-        Ok(Reply::Writes)
+
+    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
+        self.declared_step(text, variables).await
     }
+
     async fn end(&mut self) -> Result<()> {
-        Ok(())
+        self.end_declared().await
     }
+
     async fn leftovers(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
+        self.find_leftovers().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_belong_to_the_test_that_tries_them() {
+        let mut kept = Snapshot::new(StoreKind::Mongodb);
+        kept.objects.insert("collection a.b".into(), "{}".into());
+        let unique = r#"{"key":{"x":1},"unique":true}"#;
+        assert_eq!(subject("index a.b.c.d", unique, &kept), Some(Subject::Unique("a.b".into())));
+        assert_eq!(subject("index a.b.c", "{}", &kept), Some(Subject::Indexes("a.b".into())));
+        assert_eq!(subject("collection a.b", "{}", &kept), Some(Subject::Documents("a.b".into())));
+        assert_eq!(subject("view v", "{}", &kept), None);
     }
 }

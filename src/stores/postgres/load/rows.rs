@@ -110,7 +110,7 @@ impl PostgresLoader<'_> {
                 "'{}'".to_owned()
             } else {
                 format!(
-                    "(SELECT pg_catalog.to_jsonb(w) FROM (SELECT {}) w)::pg_catalog.text",
+                    "(SELECT pg_catalog.to_jsonb(lyrox_row) FROM (SELECT {}) lyrox_row)::pg_catalog.text",
                     list(&table, wanted, "t.")?
                 )
             };
@@ -181,7 +181,7 @@ impl PostgresLoader<'_> {
         indices: &[usize],
     ) -> Option<crate::error::Place> {
         for &index in indices {
-            let sql = format!("SELECT i FROM {}", source(table, &[object(key, &probes[index].key)]));
+            let sql = format!("SELECT i.* FROM {}", source(table, &[object(key, &probes[index].key)]));
             if self.attempt(&sql).await.is_err() {
                 return Some(probes[index].place.clone());
             }
@@ -323,7 +323,7 @@ impl PostgresLoader<'_> {
         indices: &[usize],
     ) -> Option<crate::error::Place> {
         for &index in indices {
-            let sql = format!("SELECT i FROM {}", source(table, &[Json::Object(batch.rows[index].fields.clone())]));
+            let sql = format!("SELECT i.* FROM {}", source(table, &[Json::Object(batch.rows[index].fields.clone())]));
             if self.attempt(&sql).await.is_err() {
                 return Some(batch.rows[index].place.clone());
             }

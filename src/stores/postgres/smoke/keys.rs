@@ -6,10 +6,10 @@ use super::PostgresSmoke;
 use super::attempt::{Said, Unmade, count};
 use super::catalog::{Constraint, Index};
 use super::check::{Wish, ways};
-use super::outcome::Outcome;
 use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::ident::Ident;
+use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
     /// Tries every foreign key of a table.

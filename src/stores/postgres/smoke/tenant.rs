@@ -3,12 +3,12 @@
 use super::PostgresSmoke;
 use super::attempt::{Unmade, count};
 use super::catalog::Table;
-use super::outcome::Outcome;
 use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
     fn tenancy(&self) -> Option<Tenancy> {

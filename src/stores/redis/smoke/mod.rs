@@ -1,48 +1,252 @@
-//! Smoke tests of Redis.
+//! Smoke tests of Redis. There is no transaction to roll back: what is written lies under keys of the run
+//! that expire by themselves, or is journaled first and put back.
+
+mod declared;
+mod keyspace;
+mod leftover;
+mod tries;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::aio::ConnectionLike as _;
+use redis::{Cmd, RedisError, Value};
+
+use self::keyspace::Spaces;
 use super::RedisStore;
-use crate::engine::snapshot::Snapshot;
-use crate::error::Result;
+use super::connect::Connected;
+use super::error::work_error;
+use super::link::Link;
+use crate::engine::smoke::difference_words;
+use crate::engine::snapshot::{Difference, Snapshot};
+use crate::error::{Error, Result};
 use crate::kind::StoreKind;
-use crate::stores::smoke::*;
+use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+
+/// What a built-in test is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// An object of the snapshot, such as a function library, is there and unchanged.
+    Object(String),
+    /// A declared key space has its type and its time to live.
+    Space(String),
+    /// Declared channels deliver.
+    Channels(String),
+    /// Locks exclude, expire, and are released by their holder only.
+    Locks,
+    /// A user stays within its keys.
+    Access,
+    /// The server never evicts what must not be lost.
+    Eviction,
+}
+
+impl Subject {
+    fn built_in(&self) -> BuiltIn {
+        let (kind, object, title, writes) = match self {
+            Self::Object(object) => ("object", object.replace(' ', "."), format!("{object} is as migrated"), false),
+            Self::Space(name) => ("keyspace", name.clone(), format!("Key space {name} holds"), true),
+            Self::Channels(name) => ("channel", name.clone(), format!("Channels {name} deliver"), true),
+            Self::Locks => ("lock", String::new(), "Locks exclude and expire".into(), true),
+            Self::Access => ("access", String::new(), "A user stays within its keys".into(), true),
+            Self::Eviction => ("eviction", String::new(), "Queues are never evicted".into(), false),
+        };
+        BuiltIn::new(StoreKind::Redis, kind, &object, title, writes)
+    }
+}
 
 /// The smoke tests of a connected Redis.
 pub struct RedisSmoke<'a> {
     store: &'a mut RedisStore,
     run: Run<'a>,
+    spaces: Spaces,
+    /// What existing keys are, read once.
+    existing: Option<BTreeMap<Vec<u8>, (String, i64)>>,
+    tests: Vec<Subject>,
+    missing: BTreeMap<Subject, Vec<String>>,
+    before: Option<BTreeSet<Vec<u8>>>,
+    /// Keys that this run wrote.
+    written: BTreeSet<Vec<u8>>,
+    is_committing: bool,
 }
+
 impl<'a> RedisSmoke<'a> {
     /// Borrows the store for a run.
     pub fn new(store: &'a mut RedisStore, run: Run<'a>) -> Self {
-        Self { store, run }
+        let section = run.config.settings.redis.clone().unwrap_or_default();
+        let spaces = Spaces::new(store.prefix(), &section.keyspaces);
+        Self {
+            store,
+            run,
+            spaces,
+            existing: None,
+            tests: Vec::new(),
+            missing: BTreeMap::new(),
+            before: None,
+            written: BTreeSet::new(),
+            is_committing: false,
+        }
+    }
+
+    /// A key of this run: `<prefix>lyrox:smoke:<run>:<name>`.
+    fn own_key(&self, name: &str) -> String {
+        format!("{}{}:{name}", self.own_prefix(), self.run.id)
+    }
+
+    /// What the keys of every run begin with.
+    fn own_prefix(&self) -> String {
+        format!("{}lyrox:smoke:", self.store.prefix())
+    }
+
+    /// The hash that says what was there before a declared test.
+    fn journal(&self) -> String {
+        format!("{}journal", self.own_prefix())
+    }
+
+    fn link(&self) -> Link {
+        self.store.connected().link.clone()
+    }
+
+    /// Another connection to the same server.
+    async fn connect(&self, endpoint: &crate::config::Endpoint) -> Result<Connected> {
+        super::connect::connect(endpoint, self.ca_file().as_deref()).await
+    }
+
+    fn ca_file(&self) -> Option<std::path::PathBuf> {
+        let section = self.run.config.settings.redis.as_ref()?;
+        section.ca_file.as_ref().map(|file| self.run.config.root.join(file))
+    }
+
+    fn lost(&self, doing: &str, error: &RedisError) -> Error {
+        work_error(self.store.endpoint(), doing, error)
+    }
+
+    /// One command; a refusal of the server is the inner error.
+    async fn ask(&self, command: &Cmd) -> Result<Result<Value, RedisError>> {
+        let mut link = self.link();
+        // A reply may hold an error; `extract_error` brings it out.
+        match link.req_packed_command(command).await.and_then(Value::extract_error) {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if super::error::refusal(&error).is_some() => Ok(Err(error)),
+            Err(error) => Err(self.lost("run a smoke test", &error)),
+        }
+    }
+
+    /// Many commands in one go where their keys may lie anywhere.
+    async fn ask_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
+        let mut link = self.link();
+        let lost = |error: RedisError| self.lost("run a smoke test", &error);
+        if link.is_cluster() {
+            let mut replies = Vec::with_capacity(commands.len());
+            for command in &commands {
+                replies.push(link.req_packed_command(command).await.map_err(lost)?);
+            }
+            return Ok(replies);
+        }
+        let mut replies = Vec::with_capacity(commands.len());
+        for part in commands.chunks(1000) {
+            let mut pipeline = redis::pipe();
+            for command in part {
+                pipeline.add_command(command.clone());
+            }
+            replies.extend(link.req_packed_commands(&pipeline, 0, part.len()).await.map_err(lost)?);
+        }
+        Ok(replies)
+    }
+
+    /// The keys that match a pattern, at most so many.
+    async fn scan(&self, pattern: &str, most: usize) -> Result<Vec<Vec<u8>>> {
+        let command = |cursor: &str| {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
+            command
+        };
+        let mut link = self.link();
+        let lost = |error: RedisError| self.lost("look through the keys", &error);
+        let mut found = Vec::new();
+        for (node, mut reply) in link.each_master(&command("0")).await.map_err(lost)? {
+            loop {
+                let (cursor, keys): (String, Vec<Vec<u8>>) =
+                    redis::from_redis_value(reply).map_err(|_| Error::bug("SCAN answered something else"))?;
+                found.extend(keys);
+                if cursor == "0" || found.len() >= most {
+                    break;
+                }
+                reply = link.at(&node, &command(&cursor)).await.map_err(lost)?;
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn subjects(&self, kept: &Snapshot) -> Vec<Subject> {
+        let mut subjects: BTreeSet<Subject> = kept.objects.keys().cloned().map(Subject::Object).collect();
+        let section = self.run.config.settings.redis.clone().unwrap_or_default();
+        subjects.extend(section.keyspaces.keys().cloned().map(Subject::Space));
+        subjects.extend(section.channels.keys().cloned().map(Subject::Channels));
+        subjects.insert(Subject::Locks);
+        subjects.insert(Subject::Access);
+        if section.keyspaces.iter().any(|(name, space)| keyspace::is_queue(name, space)) {
+            subjects.insert(Subject::Eviction);
+        }
+        subjects.into_iter().collect()
     }
 }
+
 impl Smoke for RedisSmoke<'_> {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
     }
+
     async fn clean_up(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
+        self.remove_dead().await
     }
+
     async fn tally(&mut self) -> Result<()> {
+        self.count_before().await
+    }
+
+    async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
+        self.missing.clear();
+        for difference in kept.differences(live) {
+            let (Difference::Missing(object) | Difference::Changed(object, ..)) = &difference else { continue };
+            self.missing.entry(Subject::Object(object.clone())).or_default().push(difference_words(&difference));
+        }
+        self.tests = self.subjects(kept);
+        Ok(self.tests.iter().map(Subject::built_in).collect())
+    }
+
+    async fn try_out(&mut self, index: usize) -> Result<Verdict> {
+        let Some(subject) = self.tests.get(index).cloned() else { return Ok(Verdict::skip("there is no such test")) };
+        match &subject {
+            Subject::Object(_) => Ok(match self.missing.get(&subject).and_then(|missing| missing.first()) {
+                Some(missing) => Verdict::fail(missing.clone()),
+                None => Verdict::Pass("unchanged".into()),
+            }),
+            Subject::Space(name) => self.try_space(name).await,
+            Subject::Channels(name) => self.try_channels(name).await,
+            Subject::Locks => self.try_locks().await,
+            Subject::Access => self.try_access().await,
+            Subject::Eviction => self.judge_eviction().await,
+        }
+    }
+
+    async fn begin(&mut self, commit: bool) -> Result<()> {
+        self.is_committing = commit;
         Ok(())
     }
-    async fn prepare(&mut self, _kept: &Snapshot, _live: &Snapshot) -> Result<Vec<BuiltIn>> {
-        Ok(vec![])
+
+    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
+        self.declared_step(text, variables).await
     }
-    async fn try_out(&mut self, _index: usize) -> Result<Verdict> {
-        let _ = (&self.store, &self.run);
-        Ok(Verdict::skip("x"))
-    }
-    async fn begin(&mut self, _commit: bool) -> Result<()> {
-        Ok(())
-    }
-    async fn step(&mut self, _text: &str, _variables: &Variables) -> Result<Reply> {
-        Ok(Reply::Writes)
-    }
+
     async fn end(&mut self) -> Result<()> {
-        Ok(())
+        if !self.run.may_write {
+            return Ok(());
+        }
+        self.put_back().await.map(|_| ())
     }
+
     async fn leftovers(&mut self) -> Result<Vec<String>> {
-        Ok(vec![])
+        self.find_leftovers().await
     }
 }
