@@ -188,6 +188,6 @@ mod tests {
             rows: vec![vec![json!("a\u{1b}b"), json!(1)], vec![Value::Null, json!(200)]],
             ..Answer::default()
         };
-        assert_eq!(table(&answer), "name         n\n---------  ---\na\\u{1b}b    1\n           200\n(2 rows)\n");
+        assert_eq!(table(&answer), "name        n\n--------  ---\na\\u{1b}b    1\n          200\n(2 rows)\n");
     }
 }

@@ -174,6 +174,9 @@ async fn test(
         events.event(Event::Heading("The project's own".into()));
     }
     for test in wanted {
+        if events.is_cancelled() {
+            break;
+        }
         let begun = Instant::now();
         let verdict = declared::run(test, &run, &mut batteries).await;
         let item = item(&test.id, &test.name, verdict).elapsed(begun.elapsed());
@@ -211,6 +214,9 @@ async fn built_in(
         events.item(item(&schema.id, &schema.title, judge_schema(&kept.snapshot, &differences)).store(store));
     }
     for (index, test) in wanted {
+        if events.is_cancelled() {
+            break;
+        }
         let begun = Instant::now();
         let verdict = if test.writes && !run.may_write {
             Verdict::Skip("it writes, and the environment is protected".into(), Some("--write".into()))

@@ -28,8 +28,8 @@ pub struct Table {
     pub has_rls: bool,
     /// It binds the owner too.
     pub is_forced: bool,
-    /// The role that owns it.
-    pub owner: String,
+    /// It is cut into partitions, whose indexes have names of their own.
+    pub is_partitioned: bool,
     /// In order.
     #[serde(skip)]
     pub columns: Vec<Column>,
@@ -122,8 +122,6 @@ pub struct Index {
 /// A trigger.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Trigger {
-    /// Its name.
-    pub name: String,
     /// It fires.
     pub is_enabled: bool,
     /// `BEFORE UPDATE ... FOR EACH ROW`.
@@ -170,7 +168,7 @@ struct Of<T> {
 
 const TABLES: &str = "
 SELECT coalesce(json_agg(json_build_object('name', c.relname, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity,
-  'owner', pg_catalog.pg_get_userbyid(c.relowner)) ORDER BY c.relname), '[]')
+  'is_partitioned', c.relkind = 'p') ORDER BY c.relname), '[]')
 FROM mine c";
 
 const COLUMNS: &str = "
@@ -217,7 +215,7 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname
 FROM mine c JOIN pg_catalog.pg_index x ON x.indrelid = c.oid JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = i.relam";
 
 const TRIGGERS: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', t.tgname, 'is_enabled', t.tgenabled IN ('O', 'A'),
+SELECT coalesce(json_agg(json_build_object('table', c.relname, 'is_enabled', t.tgenabled IN ('O', 'A'),
   'is_before_update', t.tgtype & 19 = 19, 'is_before_insert', t.tgtype & 7 = 7,
   'source', p.prosrc || ' ' || pg_catalog.encode(t.tgargs, 'escape')) ORDER BY c.relname, t.tgname), '[]')
 FROM mine c JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid";

@@ -15,7 +15,8 @@ use crate::stores::postgres::ident::{Ident, literal};
 use crate::stores::smoke::outcome::Outcome;
 
 /// How the column that a trigger keeps is usually called.
-const TOUCHED: [&str; 6] = ["updatedAt", "updated_at", "modifiedAt", "modified_at", "lastModified", "last_modified"];
+pub const TOUCHED: [&str; 6] =
+    ["updatedAt", "updated_at", "modifiedAt", "modified_at", "lastModified", "last_modified"];
 
 /// The column that a trigger of the table sets on update.
 pub fn touched_column(table: &Table) -> Option<&Column> {
@@ -249,7 +250,8 @@ impl PostgresSmoke<'_> {
                 outcome.failed.push(format!("index `{}` of `{name}` is invalid: nothing uses it", index.name));
                 continue;
             }
-            let Some(wanted) = self.index_condition(&table, index) else {
+            let wanted = if table.is_partitioned { None } else { self.index_condition(&table, index) };
+            let Some(wanted) = wanted else {
                 // Not one that serves `=`: that it is there and valid is all that can be said.
                 outcome.passed += 1;
                 continue;
