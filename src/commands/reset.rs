@@ -73,7 +73,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     match seeds {
         _ if args.no_seed => {}
-        Ok(()) => super::seed::apply_after_reset(app, &targets).await?,
+        Ok(()) => super::seed::apply(app, &targets, None).await?,
         Err(refused) => app.item(Item::skip("seed", "seeds").detail(refused.what())),
     }
     reset::finish(work).await?;

@@ -7,7 +7,7 @@ use crate::engine::migrate::Work;
 use crate::engine::seed::{self, Options, Seeded};
 use crate::error::Result;
 use crate::project;
-use crate::report::{Layout, Report};
+use crate::report::{Item, Layout, Report};
 
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
@@ -54,20 +54,18 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// As [`run`].
 pub async fn apply(app: &App, targets: &Targets, set: Option<&str>) -> Result<()> {
-    perform(app, targets, set, &Options::default(), Args::default().lock_wait).await.map(|_| ())
-}
-
-/// Applies the configured set as the last part of a reset.
-///
-/// # Errors
-/// As [`run`].
-pub async fn apply_after_reset(app: &App, targets: &Targets) -> Result<()> {
-    let options = Options { ends_reset: true, ..Options::default() };
-    perform(app, targets, None, &options, Args::default().lock_wait).await.map(|_| ())
+    // Whoever calls this has finished a reset that was cut short, or is in the middle of one.
+    let options = Options { is_resetting: true, ..Options::default() };
+    perform(app, targets, set, &options, Args::default().lock_wait).await.map(|_| ())
 }
 
 async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Options, wait: Period) -> Result<Seeded> {
     let config = app.config()?;
+    if set.is_none() && project::seed::sets(config)?.is_empty() {
+        let why = format!("`{}` holds no sets", config.settings.seeds.dir);
+        app.item(Item::skip("seeds", "seeds").detail(why));
+        return Ok(Seeded::default());
+    }
     let set = project::seed::read_set(config, set.unwrap_or(&config.settings.seeds.set))?;
     let work = Work { config, targets, events: app, wait: wait.duration() };
     seed::seed(work, &set, options).await
