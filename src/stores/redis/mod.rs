@@ -67,12 +67,7 @@ impl RedisStore {
         &self.endpoint
     }
 
-    /// What every key of the project begins with.
-    pub fn prefix(&self) -> &str {
-        &self.books.keys.prefix
-    }
-
-    /// The names of lyrox's own keys.
+    /// What every key of the project begins with, and the names of lyrox's own.
     pub fn keys(&self) -> &Keys {
         &self.books.keys
     }
