@@ -72,6 +72,11 @@ impl RedisStore {
         &self.books.keys
     }
 
+    /// What every key of the project begins with.
+    pub fn prefix(&self) -> &str {
+        &self.books.keys.prefix
+    }
+
     fn failed(endpoint: &Endpoint, doing: &str) -> impl Fn(redis::RedisError) -> Error {
         move |error| error::work_error(endpoint, doing, &error)
     }
