@@ -571,6 +571,7 @@ tags = ["short"]
     output.ok().says("a row of `org`").says("a document of `notes`").says("made");
     assert_eq!(everything(&project), before);
     assert_eq!(project.redis(&["TTL", &kept]), redis::Value::Int(-1));
+    project.remove("smoke/a.toml");
     smoke(&project, &[]).ok();
     assert_eq!(everything(&project), before);
 }

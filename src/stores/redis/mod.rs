@@ -67,14 +67,14 @@ impl RedisStore {
         &self.endpoint
     }
 
+    /// What every key of the project begins with, and the names of lyrox's own.
+    pub fn keys(&self) -> &Keys {
+        &self.books.keys
+    }
+
     /// What every key of the project begins with.
     pub fn prefix(&self) -> &str {
         &self.books.keys.prefix
-    }
-
-    /// The names of lyrox's own keys.
-    pub fn keys(&self) -> &Keys {
-        &self.books.keys
     }
 
     fn failed(endpoint: &Endpoint, doing: &str) -> impl Fn(redis::RedisError) -> Error {
@@ -154,8 +154,11 @@ impl Store for RedisStore {
             let error = Error::bug("Redis is written to without its lock");
             return Applied { failure: Some((0, error)), ..applied };
         };
-        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock };
+        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, events };
         for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
+            if events.is_cancelled() {
+                break;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
                     events.item(told::item(step, &row, elapsed));

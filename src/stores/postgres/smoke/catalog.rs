@@ -1,7 +1,7 @@
 //! The live tables as the tests need them: typed columns, keys, indexes, triggers, policies. One round
 //! trip; the definitions that snapshots hold are read elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use sqlx::AssertSqlSafe;
@@ -73,6 +73,9 @@ pub struct Column {
     pub checks: Vec<String>,
     /// How many fields a composite type has.
     pub fields: i32,
+    /// It is part of a unique key, or referred to: its values are drawn from a wide range.
+    #[serde(skip)]
+    pub is_key: bool,
 }
 
 /// A constraint.
@@ -247,7 +250,28 @@ pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog
     fill(&mut catalog, &next(), |table, constraint: Constraint| table.constraints.push(constraint))?;
     fill(&mut catalog, &next(), |table, index: Index| table.indexes.push(index))?;
     fill(&mut catalog, &next(), |table, trigger: Trigger| table.triggers.push(trigger))?;
+    mark_keys(&mut catalog);
     Ok(catalog)
+}
+
+fn mark_keys(catalog: &mut Catalog) {
+    let referred: BTreeSet<(String, String)> = catalog
+        .tables
+        .values()
+        .flat_map(Table::foreign_keys)
+        .flat_map(|key| {
+            key.parent_columns.iter().map(|column| (key.parent.clone().unwrap_or_default(), column.clone()))
+        })
+        .collect();
+    for table in catalog.tables.values_mut() {
+        for column in &mut table.columns {
+            column.is_key = referred.contains(&(table.name.clone(), column.name.clone()))
+                || table
+                    .indexes
+                    .iter()
+                    .any(|index| (index.is_unique || index.is_exclusion) && index.uses.contains(&column.name));
+        }
+    }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<Vec<T>> {
