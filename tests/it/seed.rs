@@ -540,8 +540,10 @@ impl Bound {
         project.write(".env", &format!("DATABASE_URL=postgres://{role}:bound-owner@{address}\n"));
         project.write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n{TENANCY}", project.name));
         project.write("migrations/1_core.up.sql", TENANTS);
-        project.lyrox(&["db", "migrate"]).ok();
-        Self { project, role }
+        // Made first: what fails from here on takes the role away with it.
+        let bound = Self { project, role };
+        bound.project.lyrox(&["db", "migrate"]).ok();
+        bound
     }
 
     /// A query as the bound owner of the tables, for one tenant.
@@ -707,7 +709,10 @@ fn stores_left_out_are_said_and_not_referred_to() {
 
 #[test]
 fn a_reset_forgets_what_was_applied_once() {
-    let project = migrated("seed_reset", "");
+    let project = project("seed_reset", "");
+    // A reset removes what migrations made.
+    project.write("migrations/1_core.up.json", "[ { \"create\": \"log\" } ]");
+    project.lyrox(&["db", "migrate"]).ok();
     project.write("seeds/dev/postgres/log.sql", "INSERT INTO writes VALUES ('one');\n");
     project.write("seeds/dev/mongodb/log.json", "[ { \"insert\": \"log\", \"documents\": [{ \"n\": 1 }] } ]");
     project.write("seeds/dev/redis/log.redis", "RPUSH {{prefix}}log a\n");
