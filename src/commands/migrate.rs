@@ -114,7 +114,7 @@ fn text(dry: &DryRun) -> String {
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
         text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
-        for (index, statement) in preview.statements.iter().enumerate() {
+        for (index, statement) in preview.statements.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));
         }

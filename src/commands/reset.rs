@@ -7,7 +7,7 @@ use crate::engine::guard::{self, Consent, Permit};
 use crate::engine::migrate::Work;
 use crate::engine::reset::{self, Preview};
 use crate::error::{Code, Error, Result};
-use crate::report::{Layout, Report};
+use crate::report::{Item, Layout, Report};
 use crate::ui::{self, prompt};
 
 /// Flags of `db reset`.
@@ -41,8 +41,14 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db reset", Layout::Lines);
     let config = app.config()?;
     let files = super::migrate::files(app)?;
-    guard::refuse_protected(config, &[], "reset")?;
+    guard::refuse_protected(config, &[], "reset").map_err(|error| error.data("nothing was sent"))?;
     let targets = app.targets()?;
+    // What would keep the seeds from being applied is found before anything is dropped.
+    let set = &config.settings.seeds.set;
+    let seeds = guard::permit_seeds(config, &targets, &[], set);
+    if !args.no_seed && seeds.is_ok() && config.root.join(&config.settings.seeds.dir).join(set).is_dir() {
+        crate::project::seed::read_set(config, set)?;
+    }
     let can_ask = prompt::can_ask(app.global.no_input);
     let consent = Consent { confirm: args.confirm.clone() };
     let asks_later = args.dry_run || (can_ask && consent.confirm.is_none());
@@ -65,8 +71,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     if outcome.has_failed {
         return Ok(app.finish());
     }
-    if !args.no_seed {
-        super::seed::apply(app, &targets, None).await?;
+    match seeds {
+        _ if args.no_seed => {}
+        Ok(()) => super::seed::apply(app, &targets, None).await?,
+        Err(refused) => app.item(Item::skip("seed", "seeds").detail(refused.what())),
     }
     reset::finish(work).await?;
     Ok(app.finish())

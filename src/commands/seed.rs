@@ -7,12 +7,12 @@ use crate::engine::migrate::Work;
 use crate::engine::seed::{self, Options, Seeded};
 use crate::error::Result;
 use crate::project;
-use crate::report::{Layout, Report};
+use crate::report::{Item, Layout, Report};
 
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set demo       apply seeds/demo\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
+    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
 )]
 pub struct Args {
     /// The set to apply; default: `[seeds] set`
@@ -38,7 +38,7 @@ impl Default for Args {
 /// What kept it from starting; a row that is refused is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db seed", Layout::Lines);
-    let options = Options { tenant: None, is_dry: args.dry_run };
+    let options = Options { is_dry: args.dry_run, ..Options::default() };
     let seeded = perform(app, &app.targets()?, args.set.as_deref(), &options, args.lock_wait).await?;
     let mut report = app.finish();
     if report.ok && args.dry_run {
@@ -54,11 +54,18 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// As [`run`].
 pub async fn apply(app: &App, targets: &Targets, set: Option<&str>) -> Result<()> {
-    perform(app, targets, set, &Options::default(), Args::default().lock_wait).await.map(|_| ())
+    // Whoever calls this has finished a reset that was cut short, or is in the middle of one.
+    let options = Options { is_resetting: true, ..Options::default() };
+    perform(app, targets, set, &options, Args::default().lock_wait).await.map(|_| ())
 }
 
 async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Options, wait: Period) -> Result<Seeded> {
     let config = app.config()?;
+    if set.is_none() && project::seed::sets(config)?.is_empty() {
+        let why = format!("`{}` holds no sets", config.settings.seeds.dir);
+        app.item(Item::skip("seeds", "seeds").detail(why));
+        return Ok(Seeded::default());
+    }
     let set = project::seed::read_set(config, set.unwrap_or(&config.settings.seeds.set))?;
     let work = Work { config, targets, events: app, wait: wait.duration() };
     seed::seed(work, &set, options).await

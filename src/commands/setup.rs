@@ -125,6 +125,7 @@ async fn perform(app: &App, args: &Args, step: Step) -> Result<()> {
         Step::Migrate => {
             let files = super::migrate::files(app)?;
             let targets = app.targets()?;
+            refuse_marked(app, &targets).await?;
             migrate::migrate(work(app, &targets)?, &files, &Goal::Latest).await.map(|_| ())
         }
         Step::Seed => super::seed::apply(app, &app.targets()?, None).await,
@@ -150,6 +151,15 @@ fn refuse_where_seeds_are_refused(app: &App) -> Result<()> {
         Err(error) => Err(error),
     }
     .map_err(|error| error.data("nothing was sent"))
+}
+
+/// Before anything is changed: a store that remembers to be protected, or to be of another environment.
+async fn refuse_marked(app: &App, targets: &Targets) -> Result<()> {
+    let mut stores = work(app, targets)?.open().await?;
+    let ledgers = migrate::ledgers(&mut stores).await?;
+    migrate::close(stores).await;
+    let config = app.config()?;
+    guard::permit_seeds(config, targets, &migrate::marks(&ledgers), &config.settings.seeds.set)
 }
 
 fn prerequisites(app: &App) -> Result<()> {

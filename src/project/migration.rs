@@ -249,7 +249,7 @@ fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKin
             Error::new(Code::FileSyntax, format!("`{shown}` holds a NUL character")).data("nothing was changed")
         );
     }
-    let text = text::normalise(&raw);
+    let text = text::normalise(raw);
     if text.trim().is_empty() {
         return Err(Error::new(Code::FileEmpty, format!("`{shown}` is empty"))
             .data("nothing was changed")

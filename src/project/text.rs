@@ -33,8 +33,13 @@ pub fn read(path: &Path, shown: &str) -> Result<String> {
 }
 
 /// The text with its byte-order mark gone and every line end a single LF: what is hashed and run.
-pub fn normalise(text: &str) -> String {
-    text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n")
+pub fn normalise(text: impl Into<String>) -> String {
+    let text = text.into();
+    // Most files need nothing; a large one is then not held twice.
+    if !text.starts_with('\u{feff}') && !text.contains('\r') {
+        return text;
+    }
+    text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// SHA-256 as lower-case hexadecimal.

@@ -64,7 +64,7 @@ pub struct ApplyOptions {
 pub struct Preview {
     /// Steps with the same number share a transaction; none: outside a transaction.
     pub transaction: Option<usize>,
-    /// The statements or commands, one line each.
+    /// The statements or commands, one line each; beyond the first thousand of a file the lines may be empty.
     pub statements: Vec<String>,
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::ledger::Row;
 use crate::engine::plan::{Action, Step};
+use crate::error::{Code, Error};
 use crate::report::{Change, Item};
 
 /// The item of a step that is in effect.
@@ -33,6 +34,13 @@ pub fn data(action: Action, done: usize, total: usize, was_rolled_back: bool) ->
         (1, _) => format!("stopped after step 1 of {total}; it {}", stay.replacen("stay", "stays", 1)),
         (done, _) => format!("stopped after step {done} of {total}; steps 1 to {done} {stay}"),
     }
+}
+
+/// The error of a step that the user ended halfway.
+pub fn cancelled(step: &Step, done: usize, total: usize) -> Error {
+    Error::new(Code::Unfinished, format!("{} was cut short", step.label()))
+        .data(data(step.action, done, total, false))
+        .hint("run it again: it goes on at the next step")
 }
 
 /// The way on after a failure.

@@ -18,6 +18,7 @@ mod secrets;
 mod seed;
 mod servers;
 mod setup;
+mod smoke;
 mod store_run;
 mod support;
 mod url;

@@ -10,6 +10,9 @@ fn project(name: &str) -> Project {
     project.write("migrations/1_a.up.sql", "CREATE TABLE note (id int PRIMARY KEY, body text);\nCREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2';");
     project.write("migrations/1_a.up.json", r#"[{ "create": "events" }]"#);
     project.write("migrations/1_a.up.redis", "SET {{prefix}}settings:theme light");
+    project.write("migrations/1_a.down.sql", "DROP FUNCTION twice(int); DROP TABLE note;");
+    project.write("migrations/1_a.down.json", r#"[{ "drop": "events" }]"#);
+    project.write("migrations/1_a.down.redis", "DEL {{prefix}}settings:theme");
     project.write(
         "seeds/dev/postgres/note.toml",
         "[rows.one]\nid = 1\nbody = \"first\"\n[rows.two]\nid = 2\nbody = \"second\"\n",

@@ -380,7 +380,7 @@ fn files_are_checked_before_anything_is_written() {
     );
     refuse(2, "seeds/dev/mongodb/c.ndjson", "{\"a\": 1}\n{\"a\": \n", &["c.ndjson:2", "LYX-FILE-SYNTAX"]);
     refuse(2, "seeds/dev/postgres/x.yaml", "", &["LYX-FILE-NAME", "`.yaml` is not known"]);
-    refuse(2, "seeds/dev/mysql/x.toml", "", &["LYX-FILE-NAME", "seeds/dev/mysql"]);
+    refuse(2, "seeds/dev/x.csv", "", &["LYX-FILE-NAME", "seeds/dev/x.csv"]);
     refuse(2, "seeds/dev/postgres/s.sql", "COMMIT;", &["LYX-SEED-FILE", "s.sql:1", "would end the transaction"]);
     refuse(
         2,
@@ -703,4 +703,47 @@ fn stores_left_out_are_said_and_not_referred_to() {
     let found = block_on(async { project.database().collection::<bson::Document>("notes").find_one(doc! {}).await });
     let id = project.sql_value(r#"SELECT id FROM "User" WHERE email = 'pedro@example.com'"#);
     assert_eq!(found.expect("an answer").expect("a document").get_str("by").ok(), Some(id.as_str()));
+}
+
+#[test]
+fn a_reset_forgets_what_was_applied_once() {
+    let project = migrated("seed_reset", "");
+    project.write("seeds/dev/postgres/log.sql", "INSERT INTO writes VALUES ('one');\n");
+    project.write("seeds/dev/mongodb/log.json", "[ { \"insert\": \"log\", \"documents\": [{ \"n\": 1 }] } ]");
+    project.write("seeds/dev/redis/log.redis", "RPUSH {{prefix}}log a\n");
+    project.lyrox(&["db", "seed"]).ok();
+    project.lyrox(&["db", "reset", "--confirm", &project.name]).ok();
+    assert_eq!(project.sql_value("SELECT count(*) FROM writes"), "1");
+    assert_eq!(project.mongo(doc! { "count": "log" }).get_i32("n").ok(), Some(1));
+    assert_eq!(project.redis(&["LLEN", &format!("{}log", project.prefix)]), redis::Value::Int(1));
+}
+
+#[test]
+fn passwords_are_in_no_message() {
+    let project = postgres_only("seed_secret", TABLES);
+    for text in [
+        "[rows.a]\nemail = \"a\"\npasswordHash = { argon2id = \"hunter2-hunter2\" \n",
+        "[rows.a]\nemail = \"a\"\npasswordHash = { argon2i = \"hunter2-hunter2\" }\n",
+        "[rows.a]\nemail = \"a\"\npasswordHsh = { argon2id = \"hunter2-hunter2\" }\n",
+        "[rows.a]\nbalance = { argon2id = \"hunter2-hunter2\" }\n",
+    ] {
+        project.write("seeds/dev/postgres/User.toml", text);
+        let output = project.lyrox(&["db", "seed", "-v"]);
+        assert_ne!(output.code, 0, "{output}");
+        output.never_says("hunter2");
+    }
+    // From the environment: stored as it is, shown nowhere.
+    project.write(
+        "seeds/dev/postgres/User.toml",
+        "key = [\"email\"]\n[rows.a]\nemail = \"a\"\nbalance = { env = \"SEED_SECRET\" }\n",
+    );
+    let env = std::fs::read_to_string(project.path(".env")).expect("a file");
+    project.write(".env", &format!("{env}SEED_SECRET=hunter2-hunter2\n"));
+    project.lyrox(&["db", "seed"]).exit(1).never_says("hunter2");
+}
+
+#[test]
+fn a_project_without_seeds_has_nothing_to_apply() {
+    let project = postgres_only("seed_none", TABLES);
+    project.lyrox(&["db", "seed"]).ok().says("holds no sets");
 }

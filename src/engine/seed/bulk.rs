@@ -18,8 +18,6 @@ pub struct Scan {
     pub columns: Vec<String>,
     /// How many rows it has.
     pub rows: u64,
-    /// SHA-256 (hex) of its bytes.
-    pub checksum: String,
 }
 
 /// Reads a file through.
@@ -27,11 +25,10 @@ pub struct Scan {
 /// # Errors
 /// `LYX-FILE-*` or `LYX-SEED-FILE` with the line: unreadable, not UTF-8, a row that is no row.
 pub fn scan(file: &Bulk) -> Result<Scan> {
-    let scan = match file.format {
-        Format::Csv => csv(file)?,
-        Format::Lines => lines(file)?,
-    };
-    Ok(Scan { checksum: checksum(file)?, ..scan })
+    match file.format {
+        Format::Csv => csv(file),
+        Format::Lines => lines(file),
+    }
 }
 
 fn unreadable(file: &Bulk, error: &std::io::Error) -> Error {
@@ -78,7 +75,7 @@ fn csv(file: &Bulk) -> Result<Scan> {
             .data("nothing was changed")
             .hint("its first line names the columns"));
     }
-    Ok(Scan { columns, rows, checksum: String::new() })
+    Ok(Scan { columns, rows })
 }
 
 fn csv_error(file: &Bulk, error: &csv::Error) -> Error {
@@ -111,7 +108,7 @@ fn lines(file: &Bulk) -> Result<Scan> {
         rows += 1;
         Ok(())
     })?;
-    Ok(Scan { columns, rows, checksum: String::new() })
+    Ok(Scan { columns, rows })
 }
 
 /// Reads the JSON object of a line.
@@ -152,7 +149,11 @@ fn each_line(file: &Bulk, mut each: impl FnMut(u64, &str) -> Result<()>) -> Resu
     }
 }
 
-fn checksum(file: &Bulk) -> Result<String> {
+/// SHA-256 (hex) of the file's bytes.
+///
+/// # Errors
+/// It cannot be read.
+pub fn checksum(file: &Bulk) -> Result<String> {
     let mut reader = open(file)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

@@ -38,6 +38,8 @@ pub struct Options {
     pub tenant: Option<String>,
     /// Look at everything, write nothing.
     pub is_dry: bool,
+    /// The last part of a reset, which clears `resetting` only when this is done.
+    pub is_resetting: bool,
 }
 
 /// What a run came to.
@@ -71,7 +73,7 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
     let mut stores = work.open().await?;
     let ledgers = migrate::ledgers(&mut stores).await?;
     guard::permit_seeds(work.config, &targets, &migrate::marks(&ledgers), &set.name)?;
-    if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting) {
+    if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting && !options.is_resetting) {
         return Err(Error::new(Code::ResetUnfinished, format!("a reset of {kind} was cut short"))
             .data("nothing was changed")
             .hint("lyrox db migrate finishes it; then seed again"));

@@ -108,7 +108,7 @@ impl<'a> Run<'a> {
     /// `LYX-SEED-FILE` with the place.
     pub async fn fit(&mut self, set: &'a Set, scans: Vec<Scan>) -> Result<()> {
         let kinds: Vec<StoreKind> = self.loaders.iter().map(AnyLoader::kind).collect();
-        let options = Options { tenant: self.tenant.clone(), is_dry: self.is_dry };
+        let options = Options { tenant: self.tenant.clone(), ..Options::default() };
         let mut bulks: Vec<(&Bulk, Scan)> =
             set.bulks.iter().zip(scans).filter(|(file, _)| kinds.contains(&file.store)).collect();
         for loader in &mut self.loaders {
@@ -345,14 +345,15 @@ impl<'a> Run<'a> {
             for at in 0..self.bulks.len() {
                 if self.bulks[at].file.store == kind {
                     self.bulk(at).await?;
+                    self.tell(kind);
                 }
             }
             for at in 0..self.scripts.len() {
                 if self.scripts[at].store == kind {
                     self.script(at).await?;
+                    self.tell(kind);
                 }
             }
-            self.tell(kind);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value as Json, json};
 use super::references::{Names, Reference};
 use super::transforms::{self, NAMES, Password};
 use crate::config::Variables;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 use crate::project::seed::{Field, Node, NodeKind, nearest};
 use crate::secret::Secret;
@@ -214,9 +214,11 @@ pub fn no_table(field: &Field) -> Error {
         _ => "",
     };
     let list = NAMES.join(", ");
+    // A mistyped transform may hold a password that nobody has registered yet: the line is not shown.
+    let place = Place { text: None, ..field.place_of(&field.node) };
     let error = Error::new(Code::SeedFile, format!("`{name}` is no transform"))
         .why(format!("the transforms are {list}; column `{}` takes no table", field.name))
-        .at(field.place_of(&field.node))
+        .at(place)
         .data("nothing was changed");
     match nearest(name, NAMES.into_iter()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),

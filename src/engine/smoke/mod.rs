@@ -164,16 +164,21 @@ async fn test(
             battery.tally().await?;
         }
     }
+    let mut has_none = true;
     for battery in &mut batteries {
         if let Some(kept) = kept.get(&battery.kind()) {
-            built_in(battery, kept, &run, options, events).await?;
+            has_none &= !built_in(battery, kept, &run, options, events).await?;
         }
     }
     let wanted: Vec<&Test> = declared.iter().filter(|test| is_wanted(&declared::tags(test), options)).collect();
+    has_none &= wanted.is_empty();
     if !wanted.is_empty() {
         events.event(Event::Heading("The project's own".into()));
     }
     for test in wanted {
+        if events.is_cancelled() {
+            break;
+        }
         let begun = Instant::now();
         let verdict = declared::run(test, &run, &mut batteries).await;
         let item = item(&test.id, &test.name, verdict).elapsed(begun.elapsed());
@@ -182,20 +187,21 @@ async fn test(
             None => item,
         });
     }
-    if may_write {
+    if may_write && !has_none {
         events.event(Event::Heading("Afterwards".into()));
         events.item(leftovers(&mut batteries, &run).await);
     }
     Ok(())
 }
 
+/// Tries what is wanted of one store's built-in tests; says whether there was any.
 async fn built_in(
     battery: &mut AnySmoke<'_>,
     kept: &Kept,
     run: &Run<'_>,
     options: &Options,
     events: &dyn Events,
-) -> Result<()> {
+) -> Result<bool> {
     let store = battery.kind();
     let tests = battery.prepare(&kept.snapshot, &kept.live).await?;
     let schema = schema_test(store);
@@ -203,7 +209,7 @@ async fn built_in(
     let wanted: Vec<(usize, &BuiltIn)> =
         tests.iter().enumerate().filter(|(_, test)| is_wanted(&built_in_tags(&test.id), options)).collect();
     if !is_schema_wanted && wanted.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     events.event(Event::Heading(store.title().to_owned()));
     let differences = kept.snapshot.differences(&kept.live);
@@ -211,6 +217,9 @@ async fn built_in(
         events.item(item(&schema.id, &schema.title, judge_schema(&kept.snapshot, &differences)).store(store));
     }
     for (index, test) in wanted {
+        if events.is_cancelled() {
+            break;
+        }
         let begun = Instant::now();
         let verdict = if test.writes && !run.may_write {
             Verdict::Skip("it writes, and the environment is protected".into(), Some("--write".into()))
@@ -219,7 +228,7 @@ async fn built_in(
         };
         events.item(item(&test.id, &test.title, verdict).store(store).elapsed(begun.elapsed()));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn schema_test(store: StoreKind) -> BuiltIn {

@@ -14,6 +14,7 @@ use super::probe::{Found, means_done, probe};
 use super::run::{Stop, alone, together};
 use super::script::{Command, Kind};
 use crate::config::Endpoint;
+use crate::engine::event::Events;
 use crate::engine::ledger::Row;
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Result};
@@ -32,6 +33,8 @@ pub struct Runner<'a> {
     pub lock: &'a Held,
     /// The server takes transactions.
     pub has_transactions: bool,
+    /// Asked whether the user wants the run to end.
+    pub events: &'a dyn Events,
 }
 
 /// Commands that run in one go.
@@ -92,6 +95,9 @@ impl Runner<'_> {
         }
         for (nth, group) in groups.into_iter().enumerate() {
             if nth > 0 {
+                if self.events.is_cancelled() {
+                    return Err(told::cancelled(step, journal.done, commands.len()));
+                }
                 self.check_lock(told::data(step.action, journal.done, commands.len(), false)).await?;
             }
             match group {
@@ -170,7 +176,8 @@ impl Runner<'_> {
                 let mut data = told::data(step.action, done, total, is_transaction);
                 if is_partial {
                     let items = if written == 1 { "1 item".to_owned() } else { format!("{written} items") };
-                    data = format!("{data}; {items} of step {} were written before it failed", at + 1);
+                    let verb = if written == 1 { "was" } else { "were" };
+                    data = format!("{data}; {items} of step {} {verb} written before it failed", at + 1);
                 }
                 if journaled.is_err() {
                     data.push_str("; the ledger could not be told");

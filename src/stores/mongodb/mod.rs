@@ -148,12 +148,16 @@ impl Store for MongodbStore {
             endpoint: &self.endpoint,
             lock,
             has_transactions: self.connected.has_transactions(),
+            events,
         };
         let has_data = scripts.iter().flatten().any(|command| command.kind == Kind::Data);
         if has_data && !runner.has_transactions {
             events.note("mongodb is a stand-alone server without transactions: each command is journaled".into());
         }
         for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
+            if events.is_cancelled() {
+                break;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
                     events.item(told::item(step, &row, elapsed));

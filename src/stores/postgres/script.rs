@@ -16,6 +16,9 @@ const LARGEST_CHUNK: usize = 64;
 /// some three thousand new tables with an index each.
 const LARGEST_RELATIONS: u32 = 2_000;
 
+/// So many statements of a file are shown; the lines of the others stay empty.
+const SHOWN: usize = 1_000;
+
 /// How a step is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -258,9 +261,13 @@ pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
             number
         });
         let (group, later) = rest.split_at(count.max(1));
-        previews.extend(group.iter().map(|file| Preview {
-            transaction,
-            statements: (0..file.statements.len()).map(|at| line(file.statement(at))).collect(),
+        previews.extend(group.iter().map(|file| {
+            Preview {
+                transaction,
+                statements: (0..file.statements.len())
+                    .map(|at| if at < SHOWN { line(file.statement(at)) } else { String::new() })
+                    .collect(),
+            }
         }));
         rest = later;
     }

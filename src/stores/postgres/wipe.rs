@@ -77,8 +77,19 @@ impl PostgresStore {
             });
         }
         let project = literal(&self.project);
+        // Made by the first seed that needs it.
+        let seeds = run(
+            &mut self.connection,
+            "SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass('lyrox.seeds')".into(),
+        );
+        let seeds = seeds.await.map_err(|error| catalog_error("the ledger of seeds cannot be looked up", &error))?;
+        let seeds = if seeds.is_empty() {
+            String::new()
+        } else {
+            format!("DELETE FROM lyrox.seeds WHERE project = {project};")
+        };
         let sql = format!(
-            "BEGIN; DELETE FROM lyrox.migrations WHERE project = {project}; DELETE FROM lyrox.snapshots WHERE project = {project}; {} COMMIT",
+            "BEGIN; {seeds} DELETE FROM lyrox.migrations WHERE project = {project}; DELETE FROM lyrox.snapshots WHERE project = {project}; {} COMMIT",
             self.event("wiped", None, None, None)
         );
         if let Err(error) = self.write(sql, "the ledger cannot be emptied").await {

@@ -13,6 +13,7 @@ use super::lock::Held;
 use super::probe::{Found, code, means_done, probe};
 use super::script::Command;
 use crate::config::Endpoint;
+use crate::engine::event::Events;
 use crate::engine::ledger::Row;
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Place, Result};
@@ -34,6 +35,8 @@ pub struct Runner<'a> {
     pub endpoint: &'a Endpoint,
     /// The lock that every write looks at.
     pub lock: &'a Held,
+    /// Asked whether the user wants the run to end.
+    pub events: &'a dyn Events,
 }
 
 impl Runner<'_> {
@@ -67,6 +70,9 @@ impl Runner<'_> {
         journal.doing = None;
         loop {
             let from = journal.done;
+            if from > 0 && from < commands.len() && self.events.is_cancelled() {
+                return Err(told::cancelled(journal.step(), from, commands.len()));
+            }
             let until = from + scripted(&commands[from..], &known[from..]);
             if until > from || from == commands.len() {
                 let owned = keys_set(known, from, until, &self.books.keys.prefix);

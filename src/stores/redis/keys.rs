@@ -42,6 +42,10 @@ impl Keys {
     pub fn owned(&self) -> String {
         self.named("owned")
     }
+    /// Hash: the checksum under which a seed file was applied, per file.
+    pub fn seeds(&self) -> String {
+        self.named("seeds")
+    }
     /// String: the mark.
     pub fn environment(&self) -> String {
         self.named("environment")

@@ -4,7 +4,7 @@
 #[path = "load_value.rs"]
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use redis::{Cmd, Pipeline, Value, cmd};
 use serde_json::{Value as Json, json};
@@ -12,13 +12,14 @@ use serde_json::{Value as Json, json};
 use self::value::{Stored, Wish, text};
 use super::RedisStore;
 use super::error::{Refusal, refusal, work_error};
-use super::words::split;
-use crate::config::Period;
+use super::script;
 use crate::config::file::Keyspace;
+use crate::config::{Period, Variables};
 use crate::engine::event::{Event, Events};
 use crate::engine::seed::bulk::Rows;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
+use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
     Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, Shape, Terms, Written, cut_short,
@@ -78,7 +79,7 @@ impl RedisLoader<'_> {
 
     /// The key that a row's fields make.
     fn key(&self, keyspace: &Keyspace, fields: impl Fn(&str) -> Option<Json>) -> Option<String> {
-        let mut key = format!("{}{}", self.store.prefix(), keyspace.pattern);
+        let mut key = format!("{}{}", self.store.keys().prefix, keyspace.pattern);
         for name in placeholders(&keyspace.pattern) {
             key = key.replacen(&format!("{{{name}}}"), &text(&fields(&name)?), 1);
         }
@@ -206,7 +207,7 @@ impl RedisLoader<'_> {
     }
 
     async fn keys_of(&mut self, keyspace: &Keyspace) -> Result<Vec<String>> {
-        let mut pattern = escaped(self.store.prefix());
+        let mut pattern = escaped(&self.store.keys().prefix);
         let mut rest = keyspace.pattern.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             let Some((_, after)) = after.split_once('}') else { break };
@@ -243,66 +244,27 @@ impl RedisLoader<'_> {
     }
 
     fn ledger_key(&self) -> String {
-        format!("{}lyrox:seeds", self.store.prefix())
+        self.store.keys().seeds()
     }
 
     /// The commands of a script: one a line, quoted as in redis-cli.
     fn commands(&self, script: &Script) -> Result<Vec<(Place, Cmd)>> {
-        let mut commands = Vec::new();
-        for (index, line) in script.text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+        let source = migration::Script {
+            path: script.shown.clone(),
+            text: script.text.clone(),
+            checksum: script.checksum.clone(),
+            header: Header::default(),
+            includes: BTreeMap::new(),
+        };
+        let commands = script::read(&source, &self.store.keys().prefix, &Variables::default())?;
+        let command = |command: &script::Command| {
+            let mut sent = Cmd::new();
+            for word in &command.words {
+                sent.arg(word.as_slice());
             }
-            let place = Place::at_line(&script.shown, &script.text, index + 1);
-            let wrong = |why: String| {
-                Error::new(Code::FileSyntax, format!("a line of `{}` cannot be read", script.shown))
-                    .why(why)
-                    .at(place.clone())
-                    .data("nothing was changed")
-            };
-            let words =
-                split(&line.replace("{{prefix}}", self.store.prefix())).map_err(|error| wrong(error.to_string()))?;
-            let name =
-                words.first().map(|word| String::from_utf8_lossy(&word.bytes).to_uppercase()).unwrap_or_default();
-            let is_refused = matches!(
-                name.as_str(),
-                "MULTI"
-                    | "EXEC"
-                    | "DISCARD"
-                    | "WATCH"
-                    | "UNWATCH"
-                    | "SUBSCRIBE"
-                    | "PSUBSCRIBE"
-                    | "SSUBSCRIBE"
-                    | "MONITOR"
-                    | "FLUSHALL"
-                    | "FLUSHDB"
-                    | "SHUTDOWN"
-                    | "QUIT"
-                    | "RESET"
-                    | "HELLO"
-                    | "AUTH"
-                    | "SELECT"
-            );
-            if is_refused {
-                return Err(wrong(format!("{name} is not for a seed: it changes the connection or the whole server")));
-            }
-            let mut command = Cmd::new();
-            for word in &words {
-                let bytes: &[u8] = match word.bytes.strip_prefix(b"@") {
-                    Some(rest) if word.is_bare && rest.starts_with(b"@") => rest,
-                    Some(_) if word.is_bare && word.bytes.len() > 1 => {
-                        return Err(wrong("a seed includes no files".into())
-                            .hint("write @@ for a literal @, or put the command into a migration"));
-                    }
-                    _ => &word.bytes,
-                };
-                command.arg(bytes);
-            }
-            commands.push((place, command));
-        }
-        Ok(commands)
+            (command.place(&source), sent)
+        };
+        Ok(commands.iter().map(command).collect())
     }
 }
 
@@ -383,8 +345,8 @@ impl Loader for RedisLoader<'_> {
             kept.extend(self.key(&keyspace, part));
         }
         let mut others = self.keys_of(&keyspace).await?;
-        let own = format!("{}lyrox:", self.store.prefix());
-        others.retain(|key| !kept.contains(key) && !key.starts_with(&own));
+        let own = self.store.keys().clone();
+        others.retain(|key| !kept.contains(key) && !own.is_own(key.as_bytes()));
         let place = keep.first().map_or_else(|| Place::file(""), |probe| probe.place.clone());
         for key in &others {
             let mut unlink = cmd("UNLINK");

@@ -154,8 +154,11 @@ impl Store for RedisStore {
             let error = Error::bug("Redis is written to without its lock");
             return Applied { failure: Some((0, error)), ..applied };
         };
-        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock };
+        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, events };
         for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
+            if events.is_cancelled() {
+                break;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
                     events.item(told::item(step, &row, elapsed));

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{BulkDone, BulkLoad, Change, Counts, Error, Failure, Heap, Item, Place, Run, told};
+use crate::engine::seed::bulk::checksum;
 use crate::stores::load::Loader as _;
 
 impl Run<'_> {
@@ -12,20 +13,29 @@ impl Run<'_> {
         let is_dry = self.is_dry;
         let Heap { file, scan, shape, key } = &self.bulks[at];
         let (file, title) = (*file, format!("{} ({})", file.target, ending(&file.shown)));
-        let id = format!("{}.{}.{}", file.store, file.target, ending(&file.shown));
+        let twins =
+            self.bulks.iter().filter(|other| other.file.store == file.store && other.file.target == file.target);
+        let id = match twins.filter(|other| ending(&other.file.shown) == ending(&file.shown)).count() {
+            1 => format!("{}.{}.{}", file.store, file.target, ending(&file.shown)),
+            // The set and the one it extends both have the file.
+            _ => format!("{}.{}", file.store, file.shown),
+        };
         let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == file.store) else { return Ok(()) };
-        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &scan.checksum };
+        // Only what has no key is remembered by its content.
+        let checksum = if key.is_empty() { checksum(file) } else { Ok(String::new()) };
+        let checksum = checksum.map_err(|error| (id.clone(), title.clone(), file.store, error))?;
+        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &checksum };
         let outcome = async {
             if key.is_empty() {
                 let applied = loader.applied(&file.shown).await?;
-                if applied.as_deref() == Some(scan.checksum.as_str()) {
+                if applied.as_deref() == Some(checksum.as_str()) {
                     let counts = Counts { unchanged: scan.rows, ..Counts::default() };
                     return Ok(BulkDone { counts, note: Some("no key: loaded once, and the file is the same".into()) });
                 }
             }
             let done = loader.bulk(&load, events).await?;
             if key.is_empty() && !is_dry {
-                loader.remember(&file.shown, &scan.checksum).await?;
+                loader.remember(&file.shown, &checksum).await?;
             }
             Ok(done)
         }
@@ -43,7 +53,11 @@ impl Run<'_> {
         let begun = Instant::now();
         let script = self.scripts[at];
         let is_dry = self.is_dry;
-        let id = format!("{}.{}.{}", script.store, script.target, script.store.extension());
+        let twins = self.scripts.iter().filter(|other| other.store == script.store && other.target == script.target);
+        let id = match twins.count() {
+            1 => format!("{}.{}.{}", script.store, script.target, script.store.extension()),
+            _ => format!("{}.{}", script.store, script.shown),
+        };
         let title = format!("{}.{}", script.target, script.store.extension());
         let loader = self.loader(script.store);
         let outcome = async {

@@ -90,7 +90,7 @@ impl MongodbSmoke<'_> {
     }
 
     /// Gives a document every field of an index that it lacks, and what a partial index asks.
-    fn indexed(&mut self, document: &mut Document, index: &Index) -> bool {
+    fn indexed(&mut self, schema: &Document, document: &mut Document, index: &Index) -> bool {
         let asked = match &index.partial {
             Some(filter) => match partial(filter) {
                 Some(asked) => asked,
@@ -105,8 +105,8 @@ impl MongodbSmoke<'_> {
         }
         for path in index.key.keys() {
             if get(document, path).is_none() {
-                let text = self.source.text();
-                if !set(document, path, text.into()) {
+                let Some(value) = self.source.field(schema, path) else { return false };
+                if !set(document, path, value) {
                     return false;
                 }
             }
@@ -122,12 +122,12 @@ impl MongodbSmoke<'_> {
             return Ok(outcome);
         }
         for index in collection.indexes.iter().filter(|index| index.is_unique) {
-            let (Some((_, mut first)), Some((_, mut second))) = (self.valid(name), self.valid(name)) else {
+            let (Some((schema, mut first)), Some((_, mut second))) = (self.valid(name), self.valid(name)) else {
                 outcome.untried.push(format!("`{}`: no valid document is known", index.name));
                 continue;
             };
-            let is_made = self.indexed(&mut first, index)
-                && self.indexed(&mut second, index)
+            let is_made = self.indexed(&schema, &mut first, index)
+                && self.indexed(&schema, &mut second, index)
                 && index.key.keys().all(|path| match get(&first, path).cloned() {
                     Some(value) => set(&mut second, path, value),
                     None => false,

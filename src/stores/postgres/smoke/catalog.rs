@@ -1,7 +1,7 @@
 //! The live tables as the tests need them: typed columns, keys, indexes, triggers, policies. One round
 //! trip; the definitions that snapshots hold are read elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use sqlx::AssertSqlSafe;
@@ -28,8 +28,8 @@ pub struct Table {
     pub has_rls: bool,
     /// It binds the owner too.
     pub is_forced: bool,
-    /// The role that owns it.
-    pub owner: String,
+    /// It is cut into partitions, whose indexes have names of their own.
+    pub is_partitioned: bool,
     /// In order.
     #[serde(skip)]
     pub columns: Vec<Column>,
@@ -73,6 +73,9 @@ pub struct Column {
     pub checks: Vec<String>,
     /// How many fields a composite type has.
     pub fields: i32,
+    /// It is part of a unique key, or referred to: its values are drawn from a wide range.
+    #[serde(skip)]
+    pub is_key: bool,
 }
 
 /// A constraint.
@@ -122,8 +125,6 @@ pub struct Index {
 /// A trigger.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Trigger {
-    /// Its name.
-    pub name: String,
     /// It fires.
     pub is_enabled: bool,
     /// `BEFORE UPDATE ... FOR EACH ROW`.
@@ -170,7 +171,7 @@ struct Of<T> {
 
 const TABLES: &str = "
 SELECT coalesce(json_agg(json_build_object('name', c.relname, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity,
-  'owner', pg_catalog.pg_get_userbyid(c.relowner)) ORDER BY c.relname), '[]')
+  'is_partitioned', c.relkind = 'p') ORDER BY c.relname), '[]')
 FROM mine c";
 
 const COLUMNS: &str = "
@@ -217,7 +218,7 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname
 FROM mine c JOIN pg_catalog.pg_index x ON x.indrelid = c.oid JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = i.relam";
 
 const TRIGGERS: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', t.tgname, 'is_enabled', t.tgenabled IN ('O', 'A'),
+SELECT coalesce(json_agg(json_build_object('table', c.relname, 'is_enabled', t.tgenabled IN ('O', 'A'),
   'is_before_update', t.tgtype & 19 = 19, 'is_before_insert', t.tgtype & 7 = 7,
   'source', p.prosrc || ' ' || pg_catalog.encode(t.tgargs, 'escape')) ORDER BY c.relname, t.tgname), '[]')
 FROM mine c JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid";
@@ -249,7 +250,28 @@ pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog
     fill(&mut catalog, &next(), |table, constraint: Constraint| table.constraints.push(constraint))?;
     fill(&mut catalog, &next(), |table, index: Index| table.indexes.push(index))?;
     fill(&mut catalog, &next(), |table, trigger: Trigger| table.triggers.push(trigger))?;
+    mark_keys(&mut catalog);
     Ok(catalog)
+}
+
+fn mark_keys(catalog: &mut Catalog) {
+    let referred: BTreeSet<(String, String)> = catalog
+        .tables
+        .values()
+        .flat_map(Table::foreign_keys)
+        .flat_map(|key| {
+            key.parent_columns.iter().map(|column| (key.parent.clone().unwrap_or_default(), column.clone()))
+        })
+        .collect();
+    for table in catalog.tables.values_mut() {
+        for column in &mut table.columns {
+            column.is_key = referred.contains(&(table.name.clone(), column.name.clone()))
+                || table
+                    .indexes
+                    .iter()
+                    .any(|index| (index.is_unique || index.is_exclusion) && index.uses.contains(&column.name));
+        }
+    }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<Vec<T>> {

@@ -44,10 +44,13 @@ impl PostgresSmoke<'_> {
             (false, true) => "BEGIN; SET LOCAL statement_timeout = '60s'",
             (false, false) => "BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'",
         };
-        match self.send(sql).await? {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(Error::new(Code::SmokeFailed, "a declared test cannot begin").why(refused.words)),
+        if let Err(refused) = self.send(sql).await? {
+            return Err(Error::new(Code::SmokeFailed, "a declared test cannot begin").why(refused.words));
         }
+        if let Some(role) = self.app_role().filter(|_| !commit && self.run.may_write) {
+            self.send(&borrow(&role)?).await?.ok();
+        }
+        Ok(())
     }
 
     pub(super) async fn declared_step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
@@ -280,6 +283,24 @@ impl PostgresSmoke<'_> {
             }
         }
     }
+}
+
+/// Gives the application's role to this one where it made it without being given it, so that a test may act
+/// as the application: within the transaction, which is rolled back.
+fn borrow(role: &str) -> Result<String> {
+    let test = if_member(role);
+    Ok(format!(
+        "DO $lyrox$ BEGIN IF NOT {test} THEN GRANT {} TO CURRENT_USER; END IF; EXCEPTION WHEN OTHERS THEN NULL; END $lyrox$",
+        Ident::new(role)?
+    ))
+}
+
+fn if_member(role: &str) -> String {
+    let role = literal(role);
+    // From version 16 on, being a member is not enough to act as the role.
+    format!(
+        "pg_catalog.pg_has_role({role}, CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)"
+    )
 }
 
 /// The rows and the number of rows changed of the last statement.

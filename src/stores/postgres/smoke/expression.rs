@@ -114,14 +114,6 @@ pub fn parse(text: &str, value: Option<&str>) -> Option<Expression> {
     (parser.at == tokens.len()).then_some(expression)
 }
 
-/// The constant of a text that is one, its quotes and casts taken off: `'free'::text` is `free`.
-pub fn constant(text: &str) -> Option<String> {
-    match parse(text, None)? {
-        Expression::Constant(text) => Some(text),
-        _ => None,
-    }
-}
-
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let characters: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();

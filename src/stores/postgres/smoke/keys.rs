@@ -46,7 +46,11 @@ impl PostgresSmoke<'_> {
                     .zip(&key.parent_columns)
                     .map(|(column, there)| (column.clone(), above.get(there).cloned().flatten()))
                     .collect();
-                Ok((above, chain.row(name, &Ask { values, ..Ask::default() })?))
+                let below = match chain.point(name, &values) {
+                    Some(below) => below,
+                    None => chain.row(name, &Ask { values, ..Ask::default() })?,
+                };
+                Ok((above, below))
             })
             .await?;
         let ((above, below), inserts, is_circular) = match made {
@@ -57,11 +61,7 @@ impl PostgresSmoke<'_> {
         if let Tried::Wrong(_) = deleted {
             return Ok(deleted);
         }
-        if is_circular {
-            // Its parent is written by the same statement: there is no row without it to change.
-            return Ok(deleted);
-        }
-        Ok(match self.try_orphan(name, key, &inserts, tenant).await? {
+        Ok(match self.try_orphan(name, key, &inserts, is_circular, tenant).await? {
             Tried::Done(_) => match deleted {
                 Tried::Not(_) => Tried::Done(None),
                 done => done,
@@ -133,6 +133,7 @@ impl PostgresSmoke<'_> {
         name: &str,
         key: &Constraint,
         inserts: &[Insert],
+        is_circular: bool,
         tenant: Option<&str>,
     ) -> Result<Tried> {
         let Some(table) = self.catalog.tables.get(name).cloned() else {
@@ -159,7 +160,7 @@ impl PostgresSmoke<'_> {
             }
             last.values.insert(name.clone(), Some(value));
         }
-        Ok(match self.again(&inserts, false, &before, "").await? {
+        Ok(match self.again(&inserts, is_circular, &before, "").await? {
             Err(refused) if refused.code == "23503" => Tried::Done(None),
             Err(refused) => Tried::Not(format!("an orphan was refused for another reason: {}", refused.words)),
             Ok(_) => Tried::Wrong("a row was taken that refers to nothing".into()),
@@ -255,9 +256,11 @@ impl PostgresSmoke<'_> {
         let statements = format!("{before}{}", sql(&self.catalog, &added, false)?.join(";"));
         let allowed = |refused: &str| {
             refused == index.name
-                || all
-                    .iter()
-                    .any(|other| other.name == refused && other.uses.iter().all(|column| uses.contains(column)))
+                || all.iter().any(|other| {
+                    // A narrower key is met as well; so is a wider one that has only the tenant more.
+                    let is_more = |column: &String| !uses.contains(column) && tenants.as_ref() != Some(column);
+                    other.name == refused && !other.uses.iter().any(is_more)
+                })
         };
         let said: Said = self.send(&statements).await?;
         Ok(match said {

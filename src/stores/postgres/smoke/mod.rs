@@ -37,6 +37,8 @@ pub struct PostgresSmoke<'a> {
     differences: Vec<String>,
     /// What the snapshot has and the live schema lacks, by the test whose matter it is.
     missing: BTreeMap<Subject, Vec<String>>,
+    /// How many objects of other kinds the snapshot holds.
+    others: BTreeMap<String, usize>,
     lessons: Lessons,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
@@ -55,6 +57,7 @@ impl<'a> PostgresSmoke<'a> {
             tests: Vec::new(),
             differences: Vec::new(),
             missing: BTreeMap::new(),
+            others: BTreeMap::new(),
             lessons: Lessons::default(),
             source,
             before: None,
@@ -111,6 +114,7 @@ impl<'a> PostgresSmoke<'a> {
                 subjects.extend(self.tenant_tables().into_iter().map(Subject::Isolation));
             }
         }
+        subjects.extend(self.others.keys().cloned().map(Subject::Others));
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         // What must run while the session has never known the tenant comes before what sets it.
         subjects.sort_by_key(Subject::rank);
@@ -130,6 +134,10 @@ impl<'a> PostgresSmoke<'a> {
             Subject::Role => (self.judge_role().await?, ("role", "roles")),
             Subject::NoTenant => (self.try_without_tenant().await?, ("reading", "readings")),
             Subject::Isolation(table) => (self.try_isolation(table).await?, ("attempt", "attempts")),
+            Subject::Others(kind) => {
+                let passed = self.others.get(kind).copied().unwrap_or(0);
+                (Outcome { passed, ..Outcome::default() }, ("object", "objects"))
+            }
         })
     }
 
@@ -178,10 +186,11 @@ impl Smoke for PostgresSmoke<'_> {
                 Difference::Extra(_) => continue,
             };
             let definition = definition.map_or("", String::as_str);
-            if let Some(subject) = objects::subject(object, definition, now.map(String::as_str), &self.catalog) {
+            if let Some(subject) = objects::subject(object, definition, now.map(String::as_str), kept) {
                 self.missing.entry(subject).or_default().push(words);
             }
         }
+        self.others = objects::others(kept);
         self.tests = self.subjects();
         Ok(self.tests.iter().map(Subject::built_in).collect())
     }

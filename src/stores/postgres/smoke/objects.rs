@@ -1,6 +1,9 @@
 //! Which test an object of the snapshot belongs to: what is missing or weaker live fails that one. Pure.
 
-use super::catalog::Catalog;
+use std::collections::BTreeMap;
+
+use super::rows::TOUCHED;
+use crate::engine::snapshot::Snapshot;
 use crate::kind::StoreKind;
 use crate::stores::smoke::BuiltIn;
 
@@ -29,6 +32,8 @@ pub enum Subject {
     NoTenant,
     /// Tenants cannot see each other's rows of a table.
     Isolation(String),
+    /// Objects of a kind that no test tries are as they were: functions, types, views.
+    Others(String),
 }
 
 impl Subject {
@@ -46,11 +51,13 @@ impl Subject {
             Self::Touch(table) => (1, table.clone(), 4),
             Self::Indexes(table) => (1, table.clone(), 5),
             Self::Isolation(table) => (1, table.clone(), 6),
+            Self::Others(kind) => (2, kind.clone(), 0),
         }
     }
 
     /// The test as the engine knows it.
     pub fn built_in(&self) -> BuiltIn {
+        let other = if let Self::Others(kind) = self { kind.to_lowercase().replace(' ', "_") } else { String::new() };
         let (kind, object, title, writes) = match self {
             Self::Row(table) => ("row", table.as_str(), format!("{table} takes a valid row"), true),
             Self::Refusals(table) => ("check", table.as_str(), format!("{table} refuses invalid rows"), true),
@@ -63,13 +70,156 @@ impl Subject {
             Self::Role => ("app_role", "", "Policies bind the application".into(), false),
             Self::NoTenant => ("no_tenant", "", "Without a tenant there are no rows".into(), false),
             Self::Isolation(table) => ("tenant", table.as_str(), format!("{table}: tenants are apart"), true),
+            Self::Others(kind) => ("objects", other.as_str(), format!("{kind} are as migrated"), false),
         };
         BuiltIn::new(StoreKind::Postgres, kind, object, title, writes)
     }
 }
 
-/// The test that an object of the snapshot belongs to; none: only `schema` speaks of it.
-pub fn subject(object: &str, definition: &str, now: Option<&str>, catalog: &Catalog) -> Option<Subject> {
-    let _ = (object, definition, now, catalog);
-    None
+/// The kinds of objects that have no test which tries them: they are there and unchanged, or not.
+const OTHERS: [(&str, &str); 11] = [
+    ("extension ", "Extensions"),
+    ("type ", "Types"),
+    ("view ", "Views"),
+    ("materialized view ", "Materialized views"),
+    ("sequence ", "Sequences"),
+    ("function ", "Functions"),
+    ("procedure ", "Procedures"),
+    ("aggregate ", "Aggregates"),
+    ("trigger ", "Triggers"),
+    ("rule ", "Rules"),
+    ("statistics ", "Statistics"),
+];
+
+/// The test that an object of the kept snapshot belongs to; none: only `schema` speaks of it. `now` is its
+/// live definition, where it has one.
+pub fn subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapshot) -> Option<Subject> {
+    if let Some(name) = object.strip_prefix("table ") {
+        // Policies that were switched off or that spare the owner: the table itself is as it was.
+        let is_only_security = now.is_some_and(|now| without_security(now) == without_security(definition));
+        return Some(if is_only_security { Subject::RowSecurity } else { Subject::Row(name.to_owned()) });
+    }
+    if let Some(path) = object.strip_prefix("column ") {
+        let (table, _) = split(path, kept)?;
+        let lost_not_null = now.is_some_and(|now| definition.contains(" NOT NULL") && !now.contains(" NOT NULL"));
+        return Some(if lost_not_null { Subject::Refusals(table) } else { Subject::Row(table) });
+    }
+    if let Some(path) = object.strip_prefix("constraint ") {
+        let (table, _) = split(path, kept)?;
+        return Some(match definition.split_whitespace().next() {
+            Some("FOREIGN") => Subject::ForeignKeys(table),
+            Some("CHECK") => Subject::Refusals(table),
+            _ => Subject::Unique(table),
+        });
+    }
+    if object.starts_with("index ") {
+        let table = indexed_table(definition)?;
+        let is_unique = definition.starts_with("CREATE UNIQUE");
+        return Some(if is_unique { Subject::Unique(table) } else { Subject::Indexes(table) });
+    }
+    if let Some(path) = object.strip_prefix("policy ") {
+        return split(path, kept).map(|(table, _)| Subject::Isolation(table));
+    }
+    if let Some(path) = object.strip_prefix("grant ") {
+        let path = path.rsplit_once(" to ").map_or(path, |(path, _)| path);
+        let table = split(path, kept)
+            .map(|(table, _)| table)
+            .or_else(|| kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned()));
+        return table.map(Subject::Isolation);
+    }
+    if let Some(path) = object.strip_prefix("trigger ") {
+        let (table, _) = split(path, kept)?;
+        let keeps_time = definition.contains("BEFORE")
+            && definition.contains("UPDATE")
+            && TOUCHED.iter().any(|column| kept.objects.contains_key(&format!("column {table}.{column}")));
+        if keeps_time {
+            return Some(Subject::Touch(table));
+        }
+    }
+    other(object).map(|kind| Subject::Others(kind.to_owned()))
+}
+
+/// The kinds of other objects that the snapshot holds, and how many of each; triggers that keep a time are
+/// tried by their own test.
+pub fn others(kept: &Snapshot) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (object, definition) in &kept.objects {
+        if let Some(Subject::Others(kind)) = subject(object, definition, Some(definition), kept) {
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+fn other(object: &str) -> Option<&'static str> {
+    OTHERS.iter().find(|(prefix, _)| object.starts_with(prefix)).map(|(_, kind)| *kind)
+}
+
+fn without_security(definition: &str) -> String {
+    definition.replace(" ENABLE ROW LEVEL SECURITY", "").replace(" FORCE ROW LEVEL SECURITY", "")
+}
+
+/// `table.object`, where both may hold dots: the table is the longest that the snapshot knows.
+fn split(path: &str, kept: &Snapshot) -> Option<(String, String)> {
+    path.match_indices('.')
+        .rev()
+        .map(|(at, _)| (&path[..at], &path[at + 1..]))
+        .find(|(table, _)| kept.objects.contains_key(&format!("table {table}")))
+        .map(|(table, name)| (table.to_owned(), name.to_owned()))
+}
+
+/// The table of `CREATE INDEX name ON [ONLY] [schema.]table USING ...`, as PostgreSQL prints it.
+fn indexed_table(definition: &str) -> Option<String> {
+    let (_, rest) = definition.split_once(" ON ")?;
+    let (name, _) = rest.strip_prefix("ONLY ").unwrap_or(rest).split_once(" USING ")?;
+    // The last part of a name that may be qualified and quoted.
+    let last = match name.strip_suffix('"') {
+        Some(inner) => inner
+            .rsplit_once(".\"")
+            .map_or_else(|| inner.trim_start_matches('"'), |(_, last)| last)
+            .replace("\"\"", "\""),
+        None => name.rsplit_once('.').map_or(name, |(_, last)| last).to_owned(),
+    };
+    Some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_fails_its_own_test() {
+        let mut kept = Snapshot::new(StoreKind::Postgres);
+        for object in ["table Sale", "table a.b", "column Sale.updatedAt", "table Log"] {
+            kept.objects.insert(object.into(), "table".into());
+        }
+        let of = |object: &str, definition: &str, now: Option<&str>| subject(object, definition, now, &kept);
+        let sale = || "Sale".to_owned();
+        assert_eq!(
+            of("constraint Sale.k", "FOREIGN KEY (a) REFERENCES b(c)", None),
+            Some(Subject::ForeignKeys(sale()))
+        );
+        assert_eq!(of("constraint Sale.k", "CHECK ((a > 0))", None), Some(Subject::Refusals(sale())));
+        assert_eq!(of("constraint a.b.k", "UNIQUE (a)", None), Some(Subject::Unique("a.b".into())));
+        assert_eq!(
+            of("index i", "CREATE INDEX i ON public.\"Sale\" USING btree (a)", None),
+            Some(Subject::Indexes(sale()))
+        );
+        assert_eq!(
+            of("index i", "CREATE UNIQUE INDEX i ON \"Sale\" USING btree (a)", None),
+            Some(Subject::Unique(sale()))
+        );
+        assert_eq!(of("policy Sale.tenant", "PERMISSIVE", None), Some(Subject::Isolation(sale())));
+        assert_eq!(of("grant Sale to app", "SELECT", None), Some(Subject::Isolation(sale())));
+        let trigger = "CREATE TRIGGER t BEFORE UPDATE ON x FOR EACH ROW EXECUTE FUNCTION f()";
+        assert_eq!(of("trigger Sale.t", trigger, None), Some(Subject::Touch(sale())));
+        assert_eq!(of("trigger Log.t", trigger, None), Some(Subject::Others("Triggers".into())));
+        assert_eq!(of("column Sale.a", "text NOT NULL", Some("text")), Some(Subject::Refusals(sale())));
+        assert_eq!(of("column Sale.a", "text NOT NULL", Some("uuid NOT NULL")), Some(Subject::Row(sale())));
+        let forced = "table ENABLE ROW LEVEL SECURITY FORCE ROW LEVEL SECURITY";
+        assert_eq!(of("table Sale", forced, Some("table ENABLE ROW LEVEL SECURITY")), Some(Subject::RowSecurity));
+        assert_eq!(of("table Sale", forced, None), Some(Subject::Row(sale())));
+        assert_eq!(of("function f()", "...", None), Some(Subject::Others("Functions".into())));
+        assert_eq!(of("text search dictionary d", "", None), None);
+    }
 }

@@ -27,6 +27,8 @@ pub struct Insert {
     pub table: String,
     /// The values that are given; the rest is left to defaults.
     pub values: Values,
+    /// The row is there already and is changed to these values: what it is known by.
+    pub of: Option<Values>,
 }
 
 /// What was learnt from refusals: it holds for every row of the run.
@@ -115,7 +117,7 @@ impl<'a> Chain<'a> {
                 self.give(table, column, &wishes, &mut values)?;
             }
         }
-        self.open.push(Insert { table: name.to_owned(), values: values.clone() });
+        self.open.push(Insert { table: name.to_owned(), values: values.clone(), of: None });
         let parents = self.parents(table, ask, &mut values);
         self.open.pop();
         parents?;
@@ -130,9 +132,23 @@ impl<'a> Chain<'a> {
             }
             self.give(table, column, &wishes, &mut values)?;
         }
-        let insert = Insert { table: name.to_owned(), values: values.clone() };
+        let insert = Insert { table: name.to_owned(), values: values.clone(), of: None };
         self.inserts.push(insert);
         Ok(values)
+    }
+
+    /// Lets the tenant's own row, which there can be only one of, refer to a row of the chain: by a change.
+    /// None: the chain has no such row.
+    pub fn point(&mut self, name: &str, values: &Values) -> Option<Values> {
+        let is_tenants_own = self.tenancy.is_some_and(|tenancy| tenancy.table.as_deref() == Some(name));
+        let there = self.inserts.iter().find(|insert| insert.table == name).filter(|_| is_tenants_own)?;
+        let key = self.catalog.tables.get(name)?.primary_key();
+        let of: Values =
+            key.iter().filter_map(|column| Some((column.clone(), there.values.get(column)?.clone()))).collect();
+        let mut changed = there.values.clone();
+        changed.extend(values.clone());
+        self.inserts.push(Insert { table: name.to_owned(), values: values.clone(), of: Some(of) });
+        Some(changed)
     }
 
     fn own_tenant(&self, table: &Table, values: &mut Values) {
@@ -275,6 +291,12 @@ pub fn sql(catalog: &Catalog, inserts: &[Insert], is_circular: bool) -> Result<V
         }
         let values: Vec<String> = insert.values.values().map(|value| literal_or_null(value.as_deref())).collect();
         let name = Ident::new(&insert.table)?;
+        if let Some(of) = &insert.of {
+            let changes: Vec<String> =
+                names.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();
+            statements.push(format!("UPDATE {name} SET {} WHERE {}", changes.join(", "), condition(of, of.keys())?));
+            continue;
+        }
         statements.push(if names.is_empty() {
             format!("INSERT INTO {name} DEFAULT VALUES")
         } else {
