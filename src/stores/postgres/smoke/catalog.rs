@@ -259,14 +259,17 @@ fn mark_keys(catalog: &mut Catalog) {
         .tables
         .values()
         .flat_map(Table::foreign_keys)
-        .flat_map(|key| key.parent_columns.iter().map(|column| (key.parent.clone().unwrap_or_default(), column.clone())))
+        .flat_map(|key| {
+            key.parent_columns.iter().map(|column| (key.parent.clone().unwrap_or_default(), column.clone()))
+        })
         .collect();
     for table in catalog.tables.values_mut() {
         for column in &mut table.columns {
             column.is_key = referred.contains(&(table.name.clone(), column.name.clone()))
-                || table.indexes.iter().any(|index| {
-                    (index.is_unique || index.is_exclusion) && index.uses.contains(&column.name)
-                });
+                || table
+                    .indexes
+                    .iter()
+                    .any(|index| (index.is_unique || index.is_exclusion) && index.uses.contains(&column.name));
         }
     }
 }

@@ -143,7 +143,8 @@ impl<'a> Chain<'a> {
         let is_tenants_own = self.tenancy.is_some_and(|tenancy| tenancy.table.as_deref() == Some(name));
         let there = self.inserts.iter().find(|insert| insert.table == name).filter(|_| is_tenants_own)?;
         let key = self.catalog.tables.get(name)?.primary_key();
-        let of: Values = key.iter().filter_map(|column| Some((column.clone(), there.values.get(column)?.clone()))).collect();
+        let of: Values =
+            key.iter().filter_map(|column| Some((column.clone(), there.values.get(column)?.clone()))).collect();
         let mut changed = there.values.clone();
         changed.extend(values.clone());
         self.inserts.push(Insert { table: name.to_owned(), values: values.clone(), of: Some(of) });
@@ -291,7 +292,8 @@ pub fn sql(catalog: &Catalog, inserts: &[Insert], is_circular: bool) -> Result<V
         let values: Vec<String> = insert.values.values().map(|value| literal_or_null(value.as_deref())).collect();
         let name = Ident::new(&insert.table)?;
         if let Some(of) = &insert.of {
-            let changes: Vec<String> = names.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();
+            let changes: Vec<String> =
+                names.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();
             statements.push(format!("UPDATE {name} SET {} WHERE {}", changes.join(", "), condition(of, of.keys())?));
             continue;
         }
