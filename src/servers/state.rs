@@ -21,7 +21,9 @@ pub const FOLDER: &str = ".lyrox";
 /// PostgreSQL's superuser. Nothing but `lyrox up` uses it.
 pub const ADMIN: &str = "lyrox_admin";
 /// The owner of the databases, and the user of MongoDB and Redis.
-pub const OWNER: &str = "lyrox";
+/// Not `lyrox`: `search_path` begins with "$user", and the ledger's schema must never be the one that an
+/// application's unqualified names lead to.
+pub const OWNER: &str = "lyrox_owner";
 /// What the owner may: as much as the role that Supabase and Neon hand out, and no more.
 pub const OWNER_RIGHTS: &str = "LOGIN NOSUPERUSER BYPASSRLS CREATEDB CREATEROLE";
 

@@ -53,6 +53,7 @@ fn users(project: &Project) -> Users {
     let encoded = utf8_percent_encode(PASSWORD, lyrox::secret::STRICT).to_string();
     let quoted = PASSWORD.replace('\'', "''");
     project.sql(&format!("CREATE ROLE {role} LOGIN CREATEROLE PASSWORD '{quoted}'"));
+    project.sql(&format!("GRANT {role} TO CURRENT_USER"));
     project.sql(&format!("GRANT ALL ON DATABASE {role} TO {role}"));
     project.sql(&format!("GRANT ALL ON SCHEMA public TO {role}"));
     project.mongo(bson::doc! {

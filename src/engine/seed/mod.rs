@@ -56,7 +56,7 @@ pub struct Seeded {
 /// # Errors
 /// What kept the run from starting: nothing was changed. What fails while rows are written is an item.
 pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded> {
-    guard::permit_seeds(work.config, work.targets, &[], &set.name)?;
+    guard::permit_seeds(work.config, work.targets, &[], &set.name).map_err(|error| error.data("nothing was sent"))?;
     let scans = set.bulks.iter().map(bulk::scan).collect::<Result<Vec<_>>>()?;
     let wanted = set.stores();
     let targets = Targets {

@@ -38,7 +38,7 @@ fn three_servers_from_nothing_found_again_stopped_with_their_data_kept() {
     let (mongodb, cache) = (local.url("MONGODB_URI"), local.url("REDIS_URL"));
     let who = "SELECT current_user, current_database(), rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user";
     let texts = |row: &[&str]| vec![row.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>()];
-    assert_eq!(rows(&owner, who), texts(&["lyrox", "shop_1", "f", "t", "t", "t"]));
+    assert_eq!(rows(&owner, who), texts(&["lyrox_owner", "shop_1", "f", "t", "t", "t"]));
     assert_eq!(rows(&app, who), texts(&["shop_app", "shop_1", "f", "f", "f", "f"]));
     rows(&owner, "CREATE EXTENSION pgcrypto");
     rows(&owner, "CREATE TABLE kept (a int); INSERT INTO kept VALUES (7)");
@@ -183,7 +183,7 @@ fn env_prints_what_a_shell_and_a_dotenv_reader_understand_and_files_stay_redacte
     let local = Local::new("env", "[redis]\nurl = \"${CACHE_URL}\"");
     local.lyrox(&["env"]).exit(2).says("LYX-URL-UNSET");
     local.lyrox(&["up"]).ok();
-    let password = local.state()["servers"]["redis"]["logins"]["lyrox"].as_str().expect("a password").to_owned();
+    let password = local.state()["servers"]["redis"]["logins"]["lyrox_owner"].as_str().expect("a password").to_owned();
     let url = local.url("CACHE_URL");
     assert!(url.contains(&password));
     let script = "eval \"$(\"$0\" env)\"; printf %s \"$CACHE_URL\"";
@@ -230,7 +230,7 @@ fn logs_show_the_last_lines_and_what_comes() {
         let file = std::fs::OpenOptions::new().append(true).open(&log);
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
     };
-    let password = local.state()["servers"]["redis"]["logins"]["lyrox"].as_str().expect("a password").to_owned();
+    let password = local.state()["servers"]["redis"]["logins"]["lyrox_owner"].as_str().expect("a password").to_owned();
     append(&format!("one\nsecret {password}\n\u{1b}[31mtwo\n"));
     let shown = local.lyrox(&["logs", "redis", "-n", "3"]);
     assert_eq!(shown.ok().stdout, "one\nsecret ***\n[31mtwo\n");
