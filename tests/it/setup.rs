@@ -6,26 +6,43 @@ use std::path::Path;
 use crate::support::{Output, sql};
 
 /// A folder without databases of the shared servers: its own `.lyrox/`, stopped at the end.
-struct Alone(tempfile::TempDir);
+pub struct Alone(tempfile::TempDir);
 
 impl Alone {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::Builder::new().prefix("lyrox-it-setup-").tempdir().expect("a folder"))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn lyrox(&self, arguments: &[&str]) -> Output {
-        let mut command = std::process::Command::new(crate::support::servers::binary());
-        command.args(arguments).current_dir(self.path()).env_clear().stdin(std::process::Stdio::null());
+    /// LYROX OS, as it stands at the root of the repository.
+    pub fn lyrox_os() -> Self {
+        let alone = Self::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for part in ["lyrox.toml", "migrations", "seeds", "smoke"] {
+            copy(&root.join(part), &alone.path().join(part));
+        }
+        alone
+    }
+
+    /// A program in this folder, in a clean environment.
+    pub fn command(&self, program: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
+        command.current_dir(self.path()).env_clear().stdin(std::process::Stdio::null());
         for name in ["PATH", "HOME", "USER", "LYROX_CACHE_DIR", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        Output::new(arguments, &command.output().expect("lyrox"))
+        command
+    }
+
+    /// Runs lyrox in this folder.
+    pub fn lyrox(&self, arguments: &[&str]) -> Output {
+        let output = self.command(crate::support::servers::binary()).args(arguments).output().expect("lyrox");
+        Output::new(arguments, &output)
     }
 }
 
@@ -55,11 +72,7 @@ fn outcomes(run: &Output) -> (usize, usize) {
 
 #[test]
 fn lyrox_os_goes_from_nothing_to_verified_and_a_second_run_changes_nothing() {
-    let alone = Alone::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for part in ["lyrox.toml", "migrations", "seeds", "smoke"] {
-        copy(&root.join(part), &alone.path().join(part));
-    }
+    let alone = Alone::lyrox_os();
     let first = alone.lyrox(&["setup", "--output", "json"]);
     first.ok();
     let (passed, failed) = outcomes(&first);
