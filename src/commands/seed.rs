@@ -12,7 +12,7 @@ use crate::report::{Item, Layout, Report};
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set demo       apply seeds/demo\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
+    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
 )]
 pub struct Args {
     /// The set to apply; default: `[seeds] set`

@@ -99,6 +99,8 @@ codes! {
         "All connection slots are taken. Use a pooler for the application, or lower its limit.";
     ConnectStarting, "LYX-CONNECT-STARTING", Connect, "the server is starting or stopping",
         "It accepts no work yet. `lyrox check --wait 60s` waits for it.";
+    ConnectReadOnly, "LYX-CONNECT-READ-ONLY", Connect, "the server takes no writes",
+        "The URL names a replica or standby, or the server's disk or memory is full. Use the primary's address, or make room.";
     Protocol, "LYX-PROTOCOL", Connect, "what answers is not this kind of server",
         "The port belongs to another service, or the URL's scheme asks for TLS where there is none.";
     Tls, "LYX-TLS", Connect, "the TLS connection failed",

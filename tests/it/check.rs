@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lyrox::kind::StoreKind;
 use serde_json::Value;
 
 use crate::faults::{authority, closed, listener, pooler, tls};
@@ -74,7 +75,9 @@ fn each_fault_has_its_stage_and_code() {
     let secret = "n0t-the-password";
     let (at_postgres, at_mongodb, at_redis) = (place(postgres), place(mongodb), place(redis));
     let port = closed();
-    let no_database = format!("{}x", postgres);
+    let other = |kind, url: &str, name: &str| lyrox::url::parse(kind, url).expect("a URL").with_database(name).expose();
+    let no_database = other(StoreKind::Postgres, postgres, "no_such_database");
+    let no_number = other(StoreKind::Redis, redis, "99999");
     let encrypted = |url: &str| format!("{url}{}sslmode=require", if url.contains('?') { '&' } else { '?' });
     let cases: Vec<(&str, String, &str, &str, &str)> = vec![
         // closed, unknown, refused
@@ -88,7 +91,7 @@ fn each_fault_has_its_stage_and_code() {
         ("redis", format!("redis://:{secret}@{at_redis}"), "auth", "LYX-AUTH-REDIS", "lyrox url inspect"),
         ("redis", format!("redis://{at_redis}"), "auth", "LYX-AUTH-REDIS", "lyrox url build"),
         ("postgres", no_database, "database", "LYX-DATABASE-MISSING", ""),
-        ("redis", format!("{}/99999", redis.trim_end_matches('/')), "database", "LYX-DATABASE-MISSING", ""),
+        ("redis", no_number, "database", "LYX-DATABASE-MISSING", ""),
         // silence, closed at once, something else
         ("postgres", format!("postgres://u:{secret}@127.0.0.1:{silent}/d"), "hello", "LYX-CONNECT-TIMEOUT", ""),
         ("mongodb", format!("mongodb://u:{secret}@127.0.0.1:{silent}"), "hello", "LYX-CONNECT-TIMEOUT", ""),

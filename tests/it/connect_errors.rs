@@ -50,6 +50,7 @@ fn each_cause_has_its_code() {
     let talking = listener(b"HTTP/1.1 400 Bad Request\r\n\r\n", false);
     let (mongo, redis) = (&servers().mongodb, &servers().redis);
     let place = |url: &str| url.rsplit_once('@').expect("a login").1.split('/').next().expect("a place").to_owned();
+    let no_number = lyrox::url::parse(StoreKind::Redis, redis).expect("a URL").with_database("99999").expose();
     let cases = [
         (StoreKind::Mongodb, "mongodb://127.0.0.1:1/x".to_owned(), Code::ConnectRefused),
         (StoreKind::Mongodb, "mongodb://no-such-host.invalid/x".into(), Code::ConnectName),
@@ -66,7 +67,7 @@ fn each_cause_has_its_code() {
         (StoreKind::Redis, format!("redis://127.0.0.1:{talking}"), Code::Protocol),
         (StoreKind::Redis, format!("redis://{}", place(redis)), Code::AuthRedis),
         (StoreKind::Redis, format!("redis://:wrong-password@{}", place(redis)), Code::AuthRedis),
-        (StoreKind::Redis, format!("{}/99999", redis.trim_end_matches('/')), Code::DatabaseMissing),
+        (StoreKind::Redis, no_number, Code::DatabaseMissing),
         (StoreKind::Redis, format!("rediss://127.0.0.1:{silent}"), Code::Tls),
     ];
     for (kind, url, code) in cases {

@@ -9,7 +9,7 @@ use crate::url::{self, Parts};
 
 /// What the help shows below the flags.
 pub const EXAMPLES: &str = "The password is asked for without echo or read from standard input; no flag takes it.\n\n\
-    Examples:\n  printf 'p??ss' | lyrox url build --store redis --host localhost --password-stdin\n  printf 'p@ss' | lyrox url build --store postgres --user app --host db.example.com --database app --tls --password-stdin\n  printf 'p/ss' | lyrox url build --store mongodb --srv --user app --host cluster0.abcde.mongodb.net --password-stdin\n  lyrox url build --store postgres --user me --host /var/run/postgresql --database app --no-password";
+    Examples:\n  printf 'p??ss' | lyrox url build --store redis --host localhost --password-stdin\n  printf 'p@ss' | lyrox url build --store postgres --user me --host h.example --tls --password-stdin\n  printf 'p/ss' | lyrox url build --store mongodb --user me --host c.mongodb.net --srv --password-stdin\n  lyrox url build --store postgres --user me --host /var/run/postgresql --database app --no-password";
 
 /// Flags of `url build`.
 #[derive(Debug, clap::Args)]

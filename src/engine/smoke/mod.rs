@@ -296,7 +296,7 @@ fn item(id: &str, title: &str, verdict: Verdict) -> Item {
         Verdict::Warn(detail, hint) => Item::warn(id, title).detail(detail).hint(hint).code(Code::SmokeFailed),
         Verdict::Skip(detail, None) => Item::skip(id, title).detail(detail),
         Verdict::Skip(detail, Some(hint)) => Item::skip(id, title).detail(detail).hint(hint),
-        Verdict::Fail(error) => Item::fail(id, title, &error.data_if_none("rolled back")),
+        Verdict::Fail(error) => Item::fail(id, title, &error),
     }
 }
 

@@ -176,7 +176,8 @@ impl Runner<'_> {
                 let mut data = told::data(step.action, done, total, is_transaction);
                 if is_partial {
                     let items = if written == 1 { "1 item".to_owned() } else { format!("{written} items") };
-                    data = format!("{data}; {items} of step {} were written before it failed", at + 1);
+                    let verb = if written == 1 { "was" } else { "were" };
+                    data = format!("{data}; {items} of step {} {verb} written before it failed", at + 1);
                 }
                 if journaled.is_err() {
                     data.push_str("; the ledger could not be told");

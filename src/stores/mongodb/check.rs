@@ -52,8 +52,8 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
 async fn examine(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected) -> Option<()> {
     stages.run("database", limit::REST, database(request, connected)).await?;
     stages.run("ping", limit::REST, ping(request, connected)).await?;
-    stages.run("server", limit::REST, server(request, connected)).await?;
-    judge(stages, connected);
+    let connections = stages.run("server", limit::REST, server(request, connected)).await?;
+    judge(stages, connected, connections);
     privileges(stages, request, connected).await;
     let options = Options {
         may_write: false,
@@ -104,7 +104,10 @@ async fn ping(request: &Request<'_>, connected: &Connected) -> Result<((), Strin
     Ok(((), format!("{:.1} ms to and fro", begun.elapsed().as_secs_f64() * 1000.0)))
 }
 
-async fn server(request: &Request<'_>, connected: &Connected) -> Result<((), String)> {
+/// Connections in use and at most; none where the user may not ask.
+type Connections = Option<(i64, i64)>;
+
+async fn server(request: &Request<'_>, connected: &Connected) -> Result<(Connections, String)> {
     let build = ask(request, connected, doc! { "buildInfo": 1 }, "ask for the version").await?;
     let version = build.get_str("version").unwrap_or("of unknown version");
     let hello = &connected.hello;
@@ -118,12 +121,12 @@ async fn server(request: &Request<'_>, connected: &Connected) -> Result<((), Str
     let role = if is_primary(hello) { "primary" } else { "secondary" };
     // Forbidden to most users of shared clusters, and then unknown.
     let status = doc! { "serverStatus": 1, "metrics": 0, "wiredTiger": 0, "repl": 0, "locks": 0, "tcmalloc": 0 };
-    let used = connected.database.run_command(status).await.ok().and_then(|status| {
-        let connections = status.get_document("connections").ok()?.clone();
+    let connections = connected.database.run_command(status).await.ok().and_then(|status| {
+        let connections = status.get_document("connections").ok()?;
         let number = |key: &str| connections.get(key).and_then(whole);
-        Some(format!(", {} of {} connections", number("current")?, number("current")? + number("available")?))
+        Some((number("current")?, number("current")? + number("available")?))
     });
-    Ok(((), format!("MongoDB {version}, {kind}, {role}{}", used.unwrap_or_default())))
+    Ok((connections, format!("MongoDB {version}, {kind}, {role}")))
 }
 
 fn whole(value: &Bson) -> Option<i64> {
@@ -138,7 +141,11 @@ fn is_primary(hello: &Document) -> bool {
     hello.get_bool("isWritablePrimary").or_else(|_| hello.get_bool("ismaster")).unwrap_or(false)
 }
 
-fn judge(stages: &mut Stages<'_>, connected: &Connected) {
+fn judge(stages: &mut Stages<'_>, connected: &Connected, connections: Connections) {
+    if let Some((used, most)) = connections.filter(|(used, most)| used * 5 >= most * 4) {
+        let what = format!("{used} of {most} connections are taken");
+        stages.warn("server", what, "let the application share its connections");
+    }
     if !connected.has_transactions() {
         stages.warn(
             "server",

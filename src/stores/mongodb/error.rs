@@ -245,6 +245,11 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
         Some(refusal) if refusal.code == 13 => Error::new(Code::Privilege, format!("cannot {doing}"))
             .why(refusal.shown())
             .hint("give the user the role readWrite and dbAdmin on the database"),
+        Some(refusal) if matches!(refusal.code, 91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436) => {
+            Error::new(Code::ConnectReadOnly, format!("cannot {doing}"))
+                .why(refusal.shown())
+                .hint("wait until the replica set has a primary, and take directConnection out of the URL")
+        }
         Some(refusal) => Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown()),
         None => {
             let cause = connect_error(endpoint, error);

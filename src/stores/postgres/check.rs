@@ -214,6 +214,10 @@ fn judge(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
     }
     let is_isolated = request.config.settings.tenancy.is_some()
         || request.config.settings.postgres.as_ref().is_some_and(|section| section.app_role.is_some());
+    let hint = match request.config.settings.postgres.as_ref().and_then(|section| section.app_role.as_ref()) {
+        Some(role) => format!("let the application log in as `{role}`, which db migrate makes"),
+        None => "set `app_role` in lyrox.toml, and let the application log in as that role".to_owned(),
+    };
     if request.is_app && !facts.powers.is_empty() && (!request.is_direct || is_isolated) {
         stages.warn(
             "privileges",
@@ -221,7 +225,7 @@ fn judge(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
                 "the application's role `{role}` is {}: row-level security does not bind it",
                 facts.powers.join(", ")
             ),
-            "set `app_role` in lyrox.toml, and let the application log in as that role",
+            hint,
         );
     }
     if request.is_direct {

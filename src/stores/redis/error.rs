@@ -173,7 +173,12 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &RedisError) -> Error
             .why(refusal.shown())
             .hint("give the user the command, key or channel: ACL SETUSER"),
         Some(refusal) => {
-            let shown = Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown());
+            let code = match refusal.word.as_str() {
+                "READONLY" | "OOM" | "MISCONF" => Code::ConnectReadOnly,
+                "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => Code::ConnectStarting,
+                _ => Code::LedgerDamaged,
+            };
+            let shown = Error::new(code, format!("cannot {doing}")).why(refusal.shown());
             match refusal.advice() {
                 Some(advice) => shown.hint(advice),
                 None => shown,

@@ -10,6 +10,7 @@ mod leftover;
 mod objects;
 mod row;
 mod rows;
+mod substitute;
 mod tenant;
 mod value;
 
@@ -130,7 +131,7 @@ impl<'a> PostgresSmoke<'a> {
             Subject::Indexes(table) => (self.try_indexes(table).await?, ("index", "indexes")),
             Subject::Touch(table) => (self.try_touch(table).await?, ("column", "columns")),
             Subject::TenantColumn => (self.judge_columns(), ("table", "tables")),
-            Subject::RowSecurity => (self.judge_rls(), ("table", "tables")),
+            Subject::RowSecurity => (self.judge_rls().await?, ("table", "tables")),
             Subject::Role => (self.judge_role().await?, ("role", "roles")),
             Subject::NoTenant => (self.try_without_tenant().await?, ("reading", "readings")),
             Subject::Isolation(table) => (self.try_isolation(table).await?, ("attempt", "attempts")),

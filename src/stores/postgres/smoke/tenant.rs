@@ -59,7 +59,7 @@ impl PostgresSmoke<'_> {
     }
 
     /// Row-level security is on and binds the owner, on every tenant's table.
-    pub(super) fn judge_rls(&self) -> Outcome {
+    pub(super) async fn judge_rls(&mut self) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         for name in self.tenant_tables() {
             let Some(table) = self.catalog.tables.get(&name) else { continue };
@@ -73,7 +73,41 @@ impl PostgresSmoke<'_> {
                 outcome.passed += 1;
             }
         }
-        outcome
+        if let Some(role) = self.app_role() {
+            outcome.missing.extend(self.views_around(&role).await?);
+        }
+        Ok(outcome)
+    }
+
+    /// Views that the application may read and that show every tenant's rows: a view reads with its owner's
+    /// eyes unless it is `security_invoker`, and what a materialized view holds no policy looks at.
+    async fn views_around(&mut self, role: &str) -> Result<Vec<String>> {
+        let sql = format!(
+            "SELECT v.relname, v.relkind = 'm' FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace \
+             JOIN pg_catalog.pg_roles o ON o.oid = v.relowner JOIN pg_catalog.pg_roles r ON r.rolname = {role} \
+             WHERE n.nspname = {schema} AND v.relkind IN ('v', 'm') AND pg_catalog.has_table_privilege(r.oid, v.oid, 'SELECT') \
+             AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass \
+              AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class c ON c.oid = d.refobjid \
+              WHERE w.ev_class = v.oid AND c.oid <> v.oid AND c.relrowsecurity AND (v.relkind = 'm' \
+               OR (o.rolsuper OR o.rolbypassrls OR (c.relowner = v.relowner AND NOT c.relforcerowsecurity)) \
+               AND NOT coalesce(v.reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)))",
+            role = literal(role),
+            schema = literal(self.store.settings.schema.name()),
+        );
+        Ok(match self.send(&sql).await? {
+            Ok(rows) => rows
+                .iter()
+                .map(|row| {
+                    let name = text(row, 0).unwrap_or_default();
+                    if text(row, 1).as_deref() == Some("t") {
+                        format!("materialized view `{name}` shows `{role}` every tenant's rows")
+                    } else {
+                        format!("view `{name}` goes around the policies: it is not `security_invoker`")
+                    }
+                })
+                .collect(),
+            Err(_) => Vec::new(),
+        })
     }
 
     /// The application's role is bound by policies.

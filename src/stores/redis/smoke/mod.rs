@@ -25,8 +25,8 @@ use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
 /// What a built-in test is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
-    /// An object of the snapshot, such as a function library, is there and unchanged.
-    Object(String),
+    /// Objects of the snapshot of a kind that no test tries, such as functions, are there and unchanged.
+    Objects(String),
     /// A declared key space has its type and its time to live.
     Space(String),
     /// Declared channels deliver.
@@ -42,7 +42,7 @@ enum Subject {
 impl Subject {
     fn built_in(&self) -> BuiltIn {
         let (kind, object, title, writes) = match self {
-            Self::Object(object) => ("object", object.replace(' ', "."), format!("{object} is as migrated"), false),
+            Self::Objects(kind) => ("objects", kind.clone(), format!("Objects of kind {kind} are as migrated"), false),
             Self::Space(name) => ("keyspace", name.clone(), format!("Key space {name} holds"), true),
             Self::Channels(name) => ("channel", name.clone(), format!("Channels {name} deliver"), true),
             Self::Locks => ("lock", String::new(), "Locks exclude and expire".into(), true),
@@ -62,6 +62,8 @@ pub struct RedisSmoke<'a> {
     existing: Option<BTreeMap<Vec<u8>, (String, i64)>>,
     tests: Vec<Subject>,
     missing: BTreeMap<Subject, Vec<String>>,
+    /// How many objects of other kinds the snapshot holds.
+    objects: BTreeMap<String, usize>,
     before: Option<BTreeSet<Vec<u8>>>,
     /// Keys that this run wrote.
     written: BTreeSet<Vec<u8>>,
@@ -80,6 +82,7 @@ impl<'a> RedisSmoke<'a> {
             existing: None,
             tests: Vec::new(),
             missing: BTreeMap::new(),
+            objects: BTreeMap::new(),
             before: None,
             written: BTreeSet::new(),
             is_committing: false,
@@ -179,7 +182,7 @@ impl<'a> RedisSmoke<'a> {
     }
 
     fn subjects(&self, kept: &Snapshot) -> Vec<Subject> {
-        let mut subjects: BTreeSet<Subject> = kept.objects.keys().cloned().map(Subject::Object).collect();
+        let mut subjects: BTreeSet<Subject> = kept.objects.keys().map(|object| subject(object)).collect();
         let section = self.run.config.settings.redis.clone().unwrap_or_default();
         subjects.extend(section.keyspaces.keys().cloned().map(Subject::Space));
         subjects.extend(section.channels.keys().cloned().map(Subject::Channels));
@@ -189,6 +192,16 @@ impl<'a> RedisSmoke<'a> {
             subjects.insert(Subject::Eviction);
         }
         subjects.into_iter().collect()
+    }
+}
+
+/// The test that an object of the snapshot belongs to.
+fn subject(object: &str) -> Subject {
+    match object.split_once(' ') {
+        Some(("keyspace", name)) => Subject::Space(name.to_owned()),
+        Some(("channels", name)) => Subject::Channels(name.to_owned()),
+        Some((kind, _)) => Subject::Objects(kind.to_owned()),
+        None => Subject::Objects(object.to_owned()),
     }
 }
 
@@ -209,7 +222,13 @@ impl Smoke for RedisSmoke<'_> {
         self.missing.clear();
         for difference in kept.differences(live) {
             let (Difference::Missing(object) | Difference::Changed(object, ..)) = &difference else { continue };
-            self.missing.entry(Subject::Object(object.clone())).or_default().push(difference_words(&difference));
+            self.missing.entry(subject(object)).or_default().push(difference_words(&difference));
+        }
+        self.objects.clear();
+        for object in kept.objects.keys() {
+            if let Subject::Objects(kind) = subject(object) {
+                *self.objects.entry(kind).or_insert(0) += 1;
+            }
         }
         self.tests = self.subjects(kept);
         Ok(self.tests.iter().map(Subject::built_in).collect())
@@ -217,11 +236,18 @@ impl Smoke for RedisSmoke<'_> {
 
     async fn try_out(&mut self, index: usize) -> Result<Verdict> {
         let Some(subject) = self.tests.get(index).cloned() else { return Ok(Verdict::skip("there is no such test")) };
+        if let Some((first, more)) = self.missing.get(&subject).and_then(|missing| missing.split_first()) {
+            return Ok(if more.is_empty() {
+                Verdict::fail(first.clone())
+            } else {
+                Verdict::fail_because(first.clone(), more.join("\n"))
+            });
+        }
         match &subject {
-            Subject::Object(_) => Ok(match self.missing.get(&subject).and_then(|missing| missing.first()) {
-                Some(missing) => Verdict::fail(missing.clone()),
-                None => Verdict::Pass("unchanged".into()),
-            }),
+            Subject::Objects(kind) => {
+                let count = self.objects.get(kind).copied().unwrap_or(0);
+                Ok(Verdict::Pass(format!("{count} object{}", if count == 1 { "" } else { "s" })))
+            }
             Subject::Space(name) => self.try_space(name).await,
             Subject::Channels(name) => self.try_channels(name).await,
             Subject::Locks => self.try_locks().await,
