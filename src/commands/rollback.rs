@@ -14,7 +14,7 @@ use crate::ui::prompt;
 /// Flags of `db rollback`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db rollback --yes                    undo the last version\n  lyrox db rollback --steps 3 --yes          undo the last three versions\n  lyrox db rollback --to 20251101090000 --yes  undo everything above this version\n\nIt asks first; without a terminal it needs --yes, on a protected environment --confirm NAME."
+    after_help = "Examples:\n  lyrox db rollback --yes                       undo the last version\n  lyrox db rollback --steps 3 --yes             undo the last three versions\n  lyrox db rollback --to 20251101090000 --yes   undo everything above this version\n\nIt asks first; without a terminal it needs --yes, on a protected environment --confirm NAME."
 )]
 pub struct Args {
     /// Undo the last N versions

@@ -30,11 +30,16 @@ fn mask_urls(text: &str) -> String {
     result
 }
 
-/// Where the next `scheme://` begins, so that a list of URLs is not taken as one.
+/// Where the next URL of a list begins, so that a list is not taken as one. Only schemes that are known: a
+/// password may hold `://` itself.
 fn next_url(text: &str) -> Option<usize> {
-    let at = text.find("://")?;
+    const SCHEMES: [&str; 10] =
+        ["postgres", "postgresql", "mongodb", "mongodb+srv", "redis", "rediss", "valkey", "valkeys", "http", "https"];
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    Some(text[..at].trim_end_matches(is_scheme).len())
+    text.match_indices("://").find_map(|(at, _)| {
+        let start = text[..at].trim_end_matches(is_scheme).len();
+        (start > 0 && SCHEMES.contains(&text[start..at].to_ascii_lowercase().as_str())).then_some(start)
+    })
 }
 
 fn mask_login(text: &str) -> String {

@@ -67,6 +67,19 @@ const fn greeting(kind: StoreKind) -> &'static [u8] {
 /// What the first bytes of an answer to that greeting give away.
 fn classify(kind: StoreKind, bytes: &[u8]) -> Option<Speaks> {
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    // What is expected comes first: numbers in its header may look like another's greeting.
+    let is = match kind {
+        StoreKind::Postgres => matches!(bytes, b"S" | b"N") || (bytes.starts_with(b"E\0") && has(b"SFATAL")),
+        // The fourth number of the header is the kind of message: OP_MSG or OP_REPLY.
+        StoreKind::Mongodb => bytes.len() >= 16 && matches!(bytes[12..16], [0xdd, 7, 0, 0] | [1, 0, 0, 0]),
+        StoreKind::Redis => {
+            bytes.starts_with(b"+PONG")
+                || (bytes.first() == Some(&b'-') && bytes.get(1).is_some_and(u8::is_ascii_uppercase))
+        }
+    };
+    if is {
+        return Some(Speaks::Store(kind));
+    }
     if bytes.starts_with(b"HTTP/") || has(b"native driver port") {
         return Some(Speaks::Http);
     }
@@ -79,16 +92,7 @@ fn classify(kind: StoreKind, bytes: &[u8]) -> Option<Speaks> {
     if bytes.len() > 5 && bytes[3] == 0 && matches!(bytes[4], 0x0a | 0xff) {
         return Some(Speaks::Mysql);
     }
-    let is = match kind {
-        StoreKind::Postgres => matches!(bytes, b"S" | b"N") || (bytes.starts_with(b"E\0") && has(b"SFATAL")),
-        // The fourth number of the header is the kind of message: OP_MSG or OP_REPLY.
-        StoreKind::Mongodb => bytes.len() >= 16 && matches!(bytes[12..16], [0xdd, 7, 0, 0] | [1, 0, 0, 0]),
-        StoreKind::Redis => {
-            bytes.starts_with(b"+PONG")
-                || (bytes.first() == Some(&b'-') && bytes.get(1).is_some_and(u8::is_ascii_uppercase))
-        }
-    };
-    is.then_some(Speaks::Store(kind))
+    None
 }
 
 /// Sends the first words and reads the beginning of the answer; empty: the server closed.
@@ -305,6 +309,8 @@ mod tests {
             (Redis, b"HTTP/1.1 400 Bad Request\r\n", Some(Speaks::Http)),
             (Redis, &[0x15, 3, 3, 0, 2, 2, 0x46], Some(Speaks::Tls)),
             (Mongodb, b"\x4a\0\0\0\x0a8.0.11\0", Some(Speaks::Mysql)),
+            // A reply to request 10: its header looks like MySQL's greeting.
+            (Mongodb, b"\x40\x01\0\0\x0a\0\0\0\x01\0\0\0\xdd\x07\0\0", Some(Speaks::Store(Mongodb))),
             (Mongodb, b"SSH-2.0-OpenSSH_9", Some(Speaks::Ssh)),
             (Mongodb, b"", None),
         ] {
