@@ -141,8 +141,10 @@ struct Cleanup<'a>(&'a Project);
 impl Drop for Cleanup<'_> {
     fn drop(&mut self) {
         let project = self.0;
-        let _ =
-            crate::support::sql(&project.postgres, &format!("DROP OWNED BY {0}_app; DROP ROLE {0}_app", project.name));
+        let _ = crate::support::sql(
+            &project.postgres,
+            &format!("GRANT {0}_app TO CURRENT_USER; DROP OWNED BY {0}_app; DROP ROLE {0}_app", project.name),
+        );
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             project.redis(&["FUNCTION", "DELETE", &project.name])
         }));
