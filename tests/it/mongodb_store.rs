@@ -343,6 +343,32 @@ fn one_run_holds_the_lock_and_a_lease_that_ended_is_taken_over() {
 }
 
 #[test]
+fn what_a_dead_run_left_open_in_the_server_is_ended() {
+    let project = Project::new("mongo_left", "");
+    project.mongo(doc! { "create": "a" });
+    project.write("migrations/1_a.up.json", "[ { \"drop\": \"a\" } ]");
+    let config = config(&project);
+    block_on(async {
+        // A transaction whose client is gone: the server keeps it, and its locks, for a minute.
+        let client = mongodb::Client::with_uri_str(&project.mongodb).await.expect("a client");
+        let database = client.database(&project.name);
+        let mut session = client.start_session().await.expect("a session");
+        session.start_transaction().await.expect("a transaction");
+        let documents = database.collection::<Document>("a");
+        documents.insert_one(doc! { "n": 1 }).session(&mut session).await.expect("an insert");
+        let lock = doc! { "_id": "lock", "token": "dead", "expires": bson::DateTime::from_millis(1), "session": session.id().clone() };
+        database.collection::<Document>("lyrox_lock").insert_one(lock).await.expect("a lock");
+
+        let begun = std::time::Instant::now();
+        let mut store = open(&config).await;
+        assert_eq!(done(&go(&mut store, &config, Goal::Latest).await), ["1"]);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
+        assert!(session.commit_transaction().await.is_err(), "it was ended");
+    });
+    assert_eq!(collections(&project), [""; 0]);
+}
+
+#[test]
 fn a_run_that_was_overtaken_stops_before_its_next_step() {
     let project = Project::new("mongo_overtaken", "");
     project.write("migrations/1_a.up.json", "[ { \"create\": \"a\" } ]");

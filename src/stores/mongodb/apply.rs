@@ -74,7 +74,7 @@ impl Runner<'_> {
         let id = bson::doc! { "_id": self.books.id(&step.version) };
         let before = self.books.collection(MIGRATIONS).find_one(id).await;
         let before = before.map_err(|error| self.work("read the ledger", &error))?;
-        let mut journal = Journal::take_up(self.books, step, commands, &self.lock.token, before, now)?;
+        let mut journal = Journal::take_up(self.books, step, commands, self.lock, before, now)?;
         if step.action == Action::Record {
             journal.done = commands.len();
             let row = journal.finish(None).await.map_err(|unwritten| self.unwritten(&journal, commands, unwritten))?;
@@ -102,7 +102,7 @@ impl Runner<'_> {
             }
             match group {
                 Group::Together(from, until) => {
-                    let outcome = together(self.client, &self.books.database, journal, commands, from, until).await;
+                    let outcome = together(self.lock, &self.books.database, journal, commands, from, until).await;
                     match outcome {
                         Ok(Some(row)) => return Ok(row),
                         Ok(None) => {}
@@ -137,7 +137,7 @@ impl Runner<'_> {
         let command = &commands[at];
         let begun = journal.begin(at).await;
         begun.map_err(|unwritten| self.unwritten(journal, commands, unwritten))?;
-        match alone(self.client, &self.books.database, command, at).await {
+        match alone(self.client, self.lock, &self.books.database, command, at).await {
             Ok(()) => {}
             Err(Stop::Refused { refusal, .. }) if was_begun && means_done(command, refusal.code) => {}
             Err(stop) => return Err(self.stopped(journal, commands, stop, false, was_begun).await),

@@ -6,19 +6,19 @@ use mongodb::ClientSession;
 use mongodb::options::ReturnDocument;
 
 use super::ledger::{self, Books, EVENTS, MIGRATIONS};
+use super::lock::Held;
 use super::script::Command;
 use crate::engine::ledger::{Row, State};
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Result};
 
 /// The journal of one step of a run.
-#[derive(Debug)]
 pub struct Journal<'a> {
     books: &'a Books,
     step: &'a Step,
     commands: &'a [Command],
-    /// This run's token.
-    runner: &'a str,
+    /// This run's lock: its token owns the row, its session writes it.
+    lock: &'a Held,
     /// The row as it was before this run.
     before: Option<Document>,
     /// The run that wrote the row last: ours once we have written it.
@@ -59,7 +59,7 @@ impl<'a> Journal<'a> {
         books: &'a Books,
         step: &'a Step,
         commands: &'a [Command],
-        runner: &'a str,
+        lock: &'a Held,
         before: Option<Document>,
         now: DateTime,
     ) -> Result<Self> {
@@ -69,7 +69,7 @@ impl<'a> Journal<'a> {
             books,
             step,
             commands,
-            runner,
+            lock,
             owner: before.as_ref().and_then(|row| row.get("runner").cloned()).unwrap_or(Bson::Null),
             started_at: now,
             done: 0,
@@ -174,7 +174,7 @@ impl<'a> Journal<'a> {
     /// Tells the journal that the transaction of [`Self::advance`] is committed.
     pub fn advanced(&mut self, done: usize) {
         self.done = done;
-        self.owner = self.runner.into();
+        self.owner = self.lock.token.as_str().into();
     }
 
     /// Writes that all is done, and the event that says so.
@@ -219,12 +219,12 @@ impl<'a> Journal<'a> {
         };
         let (filter, update) = self.books.event("failed", self.step, more);
         self.books.collection(EVENTS).update_one(filter, update).upsert(true).await?;
-        if self.owner != Bson::from(self.runner) {
+        if self.owner != Bson::from(self.lock.token.as_str()) {
             return Ok(());
         }
         if self.done == 0 && !is_partial {
             let rows = self.books.collection(MIGRATIONS);
-            let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.runner };
+            let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.lock.token.as_str() };
             let settled = [State::Applied.word(), State::Reverted.word()];
             let before = self.before.as_ref();
             match before.filter(|row| row.get_str("state").is_ok_and(|state| settled.contains(&state))) {
@@ -251,7 +251,7 @@ impl<'a> Journal<'a> {
     /// The driver's.
     pub async fn says(&self, done: usize) -> mongodb::error::Result<bool> {
         let rows = self.books.collection(MIGRATIONS);
-        let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.runner };
+        let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.lock.token.as_str() };
         let Some(row) = rows.find_one(filter).await? else { return Ok(false) };
         let is_done = |from: &Document| from.get_i32("steps_done").ok().and_then(|at| usize::try_from(at).ok());
         let state = row.get_str("state").unwrap_or_default();
@@ -304,7 +304,7 @@ impl<'a> Journal<'a> {
 
     async fn write(&mut self, fields: Document, session: Option<&mut ClientSession>) -> Result<Document, Unwritten> {
         let mut set = fields;
-        set.insert("runner", self.runner);
+        set.insert("runner", self.lock.token.as_str());
         if self.step.action != Action::Revert {
             set.insert("started_at", self.started_at);
         }
@@ -321,10 +321,10 @@ impl<'a> Journal<'a> {
             .return_document(ReturnDocument::After);
         let written = match session {
             Some(session) => write.session(session).await?,
-            None => write.await?,
+            None => write.session(&mut *self.lock.session.lock().await).await?,
         };
         let written = written.ok_or(Unwritten::Overtaken)?;
-        self.owner = self.runner.into();
+        self.owner = self.lock.token.as_str().into();
         Ok(written)
     }
 }

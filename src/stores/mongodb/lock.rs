@@ -2,9 +2,10 @@
 //! holder knows. There is no TTL index: its sweep once a minute would remove the lock of a live holder.
 
 use bson::{Bson, DateTime, Document, doc};
-use mongodb::Collection;
 use mongodb::error::Result;
 use mongodb::options::ReturnDocument;
+use mongodb::{Client, ClientSession, Collection};
+use tokio::sync::Mutex;
 
 use crate::stores::LockAnswer;
 use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
@@ -13,10 +14,12 @@ use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
 const ID: &str = "lock";
 
 /// A lock that is held.
-#[derive(Debug)]
 pub struct Held {
     /// What only this run knows.
     pub token: String,
+    /// Everything the run writes is written in this session: whoever takes the lock over ends it, and with
+    /// it transactions and statements that go on in the server after their client is gone.
+    pub session: Mutex<ClientSession>,
     collection: Collection<Document>,
     heartbeat: Heartbeat,
 }
@@ -26,10 +29,14 @@ pub struct Held {
 ///
 /// # Errors
 /// The driver's.
-pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Result<(LockAnswer, Option<Held>)> {
-    let (answer, held, dead) = take(collection, project, None).await?;
+pub async fn try_lock(
+    client: &Client,
+    collection: &Collection<Document>,
+    project: &str,
+) -> Result<(LockAnswer, Option<Held>)> {
+    let (answer, held, dead) = take(client, collection, project, None).await?;
     match dead {
-        Some(token) => take(collection, project, Some(&token)).await.map(|(answer, held, _)| (answer, held)),
+        Some(token) => take(client, collection, project, Some(&token)).await.map(|(answer, held, _)| (answer, held)),
         None => Ok((answer, held)),
     }
 }
@@ -37,11 +44,13 @@ pub async fn try_lock(collection: &Collection<Document>, project: &str) -> Resul
 /// Tries once; the lock with the token `dead` counts as free. The third answer is the token of a holder
 /// that is gone.
 async fn take(
+    client: &Client,
     collection: &Collection<Document>,
     project: &str,
     dead: Option<&str>,
 ) -> Result<(LockAnswer, Option<Held>, Option<String>)> {
     let token = uuid::Uuid::new_v4().to_string();
+    let session = client.start_session().await?;
     let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
     let is_over = doc! { "$lte": [{ "$ifNull": ["$expires", Bson::DateTime(DateTime::from_millis(0))] }, "$$NOW"] };
     let is_dead = doc! { "$eq": ["$token", { "$literal": dead.unwrap_or_default() }] };
@@ -54,6 +63,8 @@ async fn take(
         "project": { "$literal": project },
         "holder": { "$literal": holder() },
         "process": { "$literal": identity() },
+        "session": { "$literal": session.id().clone() },
+        "overtaken": "$session",
         "since": "$$NOW",
         "expires": { "$add": ["$$NOW", lease] },
     };
@@ -78,6 +89,10 @@ async fn take(
         let dead = found.get_str("process").is_ok_and(has_ended).then(|| found.get_str("token").ok()).flatten();
         return Ok((LockAnswer::Held(format!("{holder}{since}")), None, dead.map(str::to_owned)));
     }
+    if let Ok(overtaken) = found.get_document("overtaken") {
+        // Where this is not allowed, the server ends what is left over by its own time limit.
+        let _ = client.database("admin").run_command(doc! { "killSessions": [overtaken.clone()] }).await;
+    }
     let heartbeat = {
         let (collection, token) = (collection.clone(), token.clone());
         Heartbeat::start(move || {
@@ -85,7 +100,11 @@ async fn take(
             async move { renew(&collection, &token).await.ok().map(|now| now.is_some()) }
         })
     };
-    Ok((LockAnswer::Obtained, Some(Held { token, collection: collection.clone(), heartbeat }), None))
+    Ok((
+        LockAnswer::Obtained,
+        Some(Held { token, session: Mutex::new(session), collection: collection.clone(), heartbeat }),
+        None,
+    ))
 }
 
 /// Renews the lease and answers the server's time; nothing where it has become another's.
@@ -115,10 +134,10 @@ impl Held {
     /// # Errors
     /// The driver's.
     pub async fn release(self) -> Result<()> {
-        let Self { token, collection, heartbeat } = self;
+        let Self { token, collection, heartbeat, .. } = self;
         drop(heartbeat);
         // The document stays, so that the count of takings goes on.
-        let freed = vec![doc! { "$unset": ["token", "holder", "process", "since", "expires"] }];
+        let freed = vec![doc! { "$unset": ["token", "holder", "process", "session", "overtaken", "since", "expires"] }];
         collection.update_one(doc! { "_id": ID, "token": token }, freed).await.map(|_| ())
     }
 }

@@ -85,8 +85,9 @@ impl Store for MongodbStore {
 
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         let collection = self.books.collection(ledger::LOCK);
-        let (answer, held) =
-            lock::try_lock(&collection, &self.books.project).await.map_err(self.failed("take the lock"))?;
+        let (answer, held) = lock::try_lock(&self.connected.client, &collection, &self.books.project)
+            .await
+            .map_err(self.failed("take the lock"))?;
         self.lock = held;
         Ok(answer)
     }

@@ -11,6 +11,7 @@ use rand::RngExt as _;
 
 use super::error::{Refusal, refusal, refusal_in_reply};
 use super::journal::{Journal, Unwritten};
+use super::lock::Held;
 use super::script::{Command, Kind};
 use crate::engine::ledger::Row;
 
@@ -50,15 +51,22 @@ impl From<Unwritten> for Stop {
 ///
 /// # Errors
 /// `Refused` or `InDoubt`.
-pub async fn alone(client: &Client, database: &Database, command: &Command, at: usize) -> Result<(), Stop> {
+pub async fn alone(
+    client: &Client,
+    lock: &Held,
+    database: &Database,
+    command: &Command,
+    at: usize,
+) -> Result<(), Stop> {
     let mut document = command.document.clone();
     if matches!(command.kind, Kind::Data | Kind::Catalog) && !document.contains_key("writeConcern") {
         document.insert("writeConcern", doc! { "w": "majority" });
     }
+    let mut session = lock.session.lock().await;
     let reply = if command.name() == "renameCollection" {
-        client.database("admin").run_command(renaming(database.name(), document)).await
+        client.database("admin").run_command(renaming(database.name(), document)).session(&mut *session).await
     } else {
-        database.run_command(document).await
+        database.run_command(document).session(&mut *session).await
     };
     match reply {
         Ok(reply) => match refusal_in_reply(&reply) {
@@ -94,7 +102,7 @@ fn written(reply: &Document) -> i64 {
 /// # Errors
 /// See [`Stop`]; but for `InDoubt`, nothing of it is in effect.
 pub async fn together(
-    client: &Client,
+    lock: &Held,
     database: &Database,
     journal: &mut Journal<'_>,
     commands: &[Command],
@@ -103,7 +111,7 @@ pub async fn together(
 ) -> Result<Option<Row>, Stop> {
     let mut pause = Duration::from_millis(40);
     for attempt in 1.. {
-        let outcome = once(client, database, journal, commands, from, until).await;
+        let outcome = once(lock, database, journal, commands, from, until).await;
         let (stop, is_transient) = match outcome {
             Ok(row) => {
                 journal.advanced(until);
@@ -122,14 +130,14 @@ pub async fn together(
 }
 
 async fn once(
-    client: &Client,
+    lock: &Held,
     database: &Database,
     journal: &mut Journal<'_>,
     commands: &[Command],
     from: usize,
     until: usize,
 ) -> Result<Option<Row>, (Stop, bool)> {
-    let mut session = client.start_session().await.map_err(|error| (Stop::Gone(error), false))?;
+    let mut session = lock.session.lock().await;
     session
         .start_transaction()
         .read_concern(ReadConcern::snapshot())

@@ -144,8 +144,15 @@ impl Runner<'_> {
         let at = journal.done;
         let command = &commands[at];
         let mut link = self.books.link.clone();
-        let owns =
-            owns(&mut link, command, was_begun).await.map_err(|error| self.work("look at what is there", &error))?;
+        let owns = match owns(&mut link, command, was_begun).await {
+            Ok(owns) => owns,
+            Err(error) => {
+                return Err(match refusal(&error) {
+                    Some(refusal) => self.refused(journal, commands, &refusal, false, "").await,
+                    None => self.work("look at what is there", &error),
+                });
+            }
+        };
         journal.doing = Some(command.hash.clone());
         self.scripted(journal, commands, known, at, owns.as_slice()).await?;
         let mut send = redis::Cmd::new();
