@@ -55,6 +55,9 @@ fn every_example_works_as_it_is_written() {
         let words = words.join(" ");
         for example in examples(&command) {
             // Examples are independent of each other: one may have stopped, purged or rolled back.
+            std::fs::remove_dir_all(alone.path().join("migrations")).expect("migrations");
+            let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+            crate::setup::copy(&own, &alone.path().join("migrations"));
             if words != "setup" && words != "init" {
                 alone.lyrox(&["-q", "setup", "--skip", "check,expect,smoke-test"]).ok();
             }
