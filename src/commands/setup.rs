@@ -111,7 +111,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let mut report = app.finish();
     if report.ok {
-        report.summary = Some(summary(app.config()?.settings.project.name.as_str(), &passed, report.elapsed_ms));
+        let name = app.config()?.settings.project.name.as_str();
+        let versions = super::migrate::files(app)?.len();
+        report.summary = Some(summary(name, versions, &passed, report.elapsed_ms));
     }
     Ok(report)
 }
@@ -220,12 +222,12 @@ async fn servers(app: &App) -> Result<()> {
     super::up::start(app, &missing).await
 }
 
-fn summary(name: &str, passed: &[(Step, usize)], millis: u64) -> String {
+fn summary(name: &str, versions: usize, passed: &[(Step, usize)], millis: u64) -> String {
     let count = |step| passed.iter().find(|(done, _)| *done == step).map_or(0, |(_, count)| *count);
     format!(
         "{name} is verified: {} checks, {} migrations, {} seed targets, {} tests in {}",
         count(Step::Check),
-        count(Step::Migrate),
+        versions,
         count(Step::Seed),
         count(Step::SmokeTest),
         ui::seconds(millis)
