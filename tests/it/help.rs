@@ -32,7 +32,7 @@ fn examples(command: &clap::Command) -> Vec<String> {
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let after = after.split("Examples:").nth(1).unwrap_or_default().to_owned();
     let lines = after.lines().filter(|line| line.starts_with("  ") && line.contains("lyrox"));
-    lines.map(|line| line.trim_start().split("   ").next().unwrap_or_default().trim_end().to_owned()).collect()
+    lines.map(|line| line.trim_start().split("  ").next().unwrap_or_default().trim_end().to_owned()).collect()
 }
 
 #[test]
