@@ -65,6 +65,14 @@ fn every_example_works_as_it_is_written() {
             let line = example.replace("PROJECT", "lyrox-os").replace("NAME", "example");
             let line = line.trim_end_matches(" --follow");
             let mut shell = alone.command("sh");
+            if line.contains("--env ") {
+                let urls = lyrox::servers::running(alone.path()).expect("running servers");
+                for (name, url) in
+                    [("DATABASE_URL", urls.postgres), ("MONGODB_URI", urls.mongodb), ("REDIS_URL", urls.redis)]
+                {
+                    shell.env(name, url.expect("a URL"));
+                }
+            }
             let output = shell.args(["-c", line]).env("PATH", &path).env("NO_COLOR", "1").output().expect("a shell");
             let output = Output::new(&[line], &output);
             let expected: &[i32] = match words.as_str() {
