@@ -51,7 +51,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             let when = row.finished_at.as_deref().unwrap_or(&row.started_at);
             let when = when.get(..16).unwrap_or(when).replace('T', " ");
             let item = Item::pass(format!("{store}.{}", row.version), &subject.1).store(*store);
-            lines.push((row.version.clone(), *store, item.detail(format!("{when} by {}", row.actor))));
+            // A line of a terminal has no room for who it was.
+            let is_short = app.ui.is_human() && app.ui.verbosity() == 0;
+            let detail = if is_short { when } else { format!("{when} by {}", row.actor) };
+            lines.push((row.version.clone(), *store, item.detail(detail)));
         }
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
             let row = rows.iter().find(|row| row.version == file.version);

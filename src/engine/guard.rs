@@ -95,11 +95,11 @@ pub fn permit(
         Some(given) if *given == name => Ok(Permit(())),
         Some(_) => Err(Error::new(Code::Consent, format!("{what} needs the exact name, and another was given"))
             .data("nothing was changed")
-            .hint(format!("--confirm {name}"))),
+            .hint(format!("lyrox db {what} --confirm {name}"))),
         None => Err(Error::new(Code::Consent, format!("{what} needs consent"))
             .why("it destroys data; `--yes` is not consent")
             .data("nothing was changed")
-            .hint(format!("--confirm {name}"))),
+            .hint(format!("lyrox db {what} --confirm {name}"))),
     }
 }
 
@@ -154,9 +154,11 @@ pub fn permit_rollback(
     }
     let error = Error::new(Code::Consent, "rollback needs consent").data("nothing was changed");
     Err(if is_protected {
-        error.why("the environment is protected; `--yes` is not enough").hint(format!("--confirm {name}"))
+        error
+            .why("the environment is protected; `--yes` is not enough")
+            .hint(format!("lyrox db rollback --confirm {name}"))
     } else {
-        error.hint("--yes")
+        error.hint("lyrox db rollback --yes")
     })
 }
 

@@ -21,7 +21,9 @@ pub fn error(stop: &Stop, files: &[Prepared<'_>], data: String) -> Error {
             let prepared = &files[file];
             let place = match offset {
                 Some(offset) => prepared.place(offset),
-                None => in_body(&stop.error, prepared, statement).unwrap_or_else(|| prepared.place_of(statement)),
+                None => in_body(&stop.error, prepared, statement)
+                    .or_else(|| named(&stop.error, prepared, statement))
+                    .unwrap_or_else(|| prepared.place_of(statement)),
             };
             let found = found.at(place);
             match special_hint(&stop.error, prepared, statement).or(own) {
@@ -72,6 +74,24 @@ fn special_hint(error: &sqlx::Error, prepared: &Prepared<'_>, statement: usize) 
             Some("mend the file, then run lyrox db migrate again; the file may be half written".into())
         }
         "40P01" => Some("another session locks the same tables in another order; run it again".into()),
+        _ => None,
+    }
+}
+
+/// The name that the server says is missing, where the statement has it once; the server points at names in
+/// queries, but not at those in definitions.
+fn named(error: &sqlx::Error, prepared: &Prepared<'_>, statement: usize) -> Option<Place> {
+    matches!(sqlstate(error)?, "42703" | "42704" | "42P01" | "42883").then_some(())?;
+    let message = reported(error)?.message();
+    let name = message.split('"').nth(1).filter(|name| !name.is_empty())?;
+    let range = prepared.statements[statement].range();
+    let is_word = |c: char| c == '_' || c.is_alphanumeric();
+    let text = &prepared.text[range.clone()];
+    let mut found = text
+        .match_indices(name)
+        .filter(|(at, _)| !text[..*at].ends_with(is_word) && !text[at + name.len()..].starts_with(is_word));
+    match (found.next(), found.next()) {
+        (Some((at, _)), None) => Some(prepared.place(range.start + at - usize::from(text[..at].ends_with('"')))),
         _ => None,
     }
 }
