@@ -44,7 +44,7 @@ def write_project(folder):
     )
     for number in range(1, FILES + 1):
         header = "-- lyrox: no-transaction\n" if number % 4 == 0 else ""
-        sql = f"{header}CREATE TABLE t{number} (id int);\nINSERT INTO t{number} SELECT 1 FROM pg_sleep(0.15);\nINSERT INTO t{number} VALUES (2);\n"
+        sql = f"{header}CREATE TABLE t{number} (id int);\nINSERT INTO t{number} SELECT 1 FROM pg_sleep(0.3);\nINSERT INTO t{number} VALUES (2);\n"
         if number % 6 == 0:
             sql += f"CREATE INDEX CONCURRENTLY t{number}_id ON t{number} (id);\n"
         (folder / f"migrations/{number:02}_m.up.sql").write_text(sql)
@@ -70,6 +70,9 @@ def phase(folder):
     rows = running["rows"]
     if rows and rows[0][0] == "active":
         return "a PostgreSQL statement ran"
+    active = query(folder, "mongodb", '{"currentOp": 1, "active": true, "appName": {"$regex": "^lyrox"}, "$db": "admin"}')
+    if any(op.get("ns", "").startswith("kill.") for op in active["inprog"]):
+        return "a MongoDB command ran"
     states = query(folder, "postgres", "SELECT CASE WHEN to_regclass('lyrox.migrations') IS NULL THEN '-' ELSE 'ledger' END")
     if states["rows"][0][0] == "-":
         return "before the ledger"

@@ -10,6 +10,7 @@ mod generated;
 mod help;
 mod migrate;
 mod mongodb_store;
+mod output;
 mod postgres_store;
 mod query;
 mod redis_store;
