@@ -29,9 +29,8 @@ def run(folder, *arguments):
 
 
 def query(folder, store, text):
-    code, out, err = run(folder, "query", store, text, "--direct", "--output", "json") if store == "postgres" else run(
-        folder, "query", store, text, "--output", "json"
-    )
+    flag = {"postgres": "--direct", "mongodb": "--write", "redis": "--quiet"}[store]
+    code, out, err = run(folder, "query", store, text, flag, "--output", "json")
     if code != 0:
         raise SystemExit(f"query {text}: {code}\n{out}{err}")
     return json.loads(out)["data"]
