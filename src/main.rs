@@ -15,7 +15,16 @@ use lyrox::ui::Ui;
 /// How long a step that is running may take to end after the first signal.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// The PostgreSQL driver fills in from these what a URL leaves open, and cannot be told not to. Nothing but
+/// lyrox's own configuration may decide where and how it connects.
+const FOREIGN_VARIABLES: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
+
+#[allow(unsafe_code, reason = "the only way to unset a variable of the process")]
 fn main() -> ExitCode {
+    for name in FOREIGN_VARIABLES {
+        // SAFETY: no other thread exists yet.
+        unsafe { std::env::remove_var(name) };
+    }
     std::panic::set_hook(Box::new(report_bug));
     let cli = Cli::parse();
     let ui = Ui::new(&cli.global);

@@ -102,3 +102,15 @@ fn a_protected_environment_takes_no_writes() {
     project.lyrox(&["query", "redis", "--direct", "PING"]).exit(2);
     assert_eq!(project.sql_value("SELECT count(*) FROM pg_class WHERE relname = 't'"), "0");
 }
+
+/// Variables that PostgreSQL's own tools read decide nothing here.
+#[test]
+fn nothing_but_the_configuration_decides_how_it_connects() {
+    let project = Project::new("query_env", "");
+    let arguments = ["query", "postgres", "SELECT current_setting('statement_timeout')"];
+    let mut command = project.command(&arguments);
+    command.env("PGOPTIONS", "-c statement_timeout=4711").env("PGHOST", "no-such-host.invalid").env("PGPORT", "1");
+    command.env("PGUSER", "nobody").env("PGPASSWORD", "nothing").env("PGDATABASE", "none").env("PGSSLMODE", "require");
+    let run = Output::new(&arguments, &command.output().expect("lyrox"));
+    run.ok().never_says("4711");
+}
