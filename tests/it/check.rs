@@ -208,6 +208,12 @@ fn a_transaction_pooler_is_found_and_no_server_is_taken_for_one() {
         let url = format!("postgres://u@127.0.0.1:{port}/{}", project.name);
         let (output, _) = check(&project, "postgres", &url, &[]);
         assert_eq!(output.exit(4).item("postgres.pooler")["code"], "LYX-POOLER", "{size} {is_in_turn}: {output}");
+        // Nothing is migrated through it.
+        project.write("migrations/1_a.up.sql", "CREATE TABLE a (id int);");
+        let mut command = project.command(&["db", "migrate", "--only", "postgres"]);
+        let migrated = command.env("DATABASE_URL", &url).output().expect("lyrox runs");
+        Output::new(&["db", "migrate"], &migrated).exit(4).says("LYX-POOLER").says("direct_url");
+        assert_eq!(project.sql_value("SELECT to_regclass('lyrox.migrations') IS NULL"), "t");
         // The application may use it, where lyrox has another way.
         let mut command = project.command(&["check", "--only", "postgres", "--output", "json"]);
         command.env("DATABASE_URL", &url).env("DIRECT_URL", &project.postgres);

@@ -6,7 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::connect::text;
 use super::error::server_error;
+use super::pooler::is_transaction_pooled;
 use super::{PostgresStore, run};
+use crate::config::Origin;
 use crate::error::{Code, Error, Result};
 use crate::stores::LockAnswer;
 use crate::url::provider::{Pooling, provider};
@@ -32,6 +34,10 @@ impl PostgresStore {
         if provider(&self.target.direct.url).pooling == Pooling::Transaction {
             return Err(pooler("the URL is the provider's transaction pooler"));
         }
+        if !self.is_direct {
+            self.refuse_pooler().await?;
+            self.is_direct = true;
+        }
         let key = self.key();
         let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({key}), pg_catalog.pg_backend_pid()");
         let rows = run(&mut self.connection, sql)
@@ -48,6 +54,21 @@ impl PostgresStore {
         }
         self.is_locked = is_obtained;
         if is_obtained { Ok(LockAnswer::Obtained) } else { Ok(LockAnswer::Held(self.holder(key).await)) }
+    }
+
+    /// Before the lock is taken: finds by trying whether sessions are handed out per transaction, where
+    /// locks and settings are worth nothing. Where no further connection is to be had, the process ids that
+    /// [`Self::take_lock`] compares have to do.
+    async fn refuse_pooler(&mut self) -> Result<()> {
+        let (endpoint, ca_file) = (&self.target.direct, self.target.ca_file.as_deref());
+        if endpoint.origin == Origin::Local || provider(&endpoint.url).pooling != Pooling::Unknown {
+            return Ok(());
+        }
+        let name = concat!("lyrox ", env!("CARGO_PKG_VERSION"), " probe");
+        match is_transaction_pooled(&mut self.connection, endpoint, ca_file, name).await {
+            Some(true) => Err(pooler("another session was served by the same connection to the server")),
+            Some(false) | None => Ok(()),
+        }
     }
 
     /// Who holds the lock, in words.

@@ -54,6 +54,8 @@ pub struct PostgresStore {
     /// The server of this run.
     pub target: Target,
     is_locked: bool,
+    /// No transaction pooler is in the way: found by trying.
+    is_direct: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
     /// Extensions made by this run and not yet told.
@@ -76,6 +78,7 @@ impl PostgresStore {
             config: config.clone(),
             target: target.clone(),
             is_locked: false,
+            is_direct: false,
             is_prepared: false,
             made_extensions: Vec::new(),
         })
