@@ -205,7 +205,7 @@ fn a_broken_later_migration_leaves_the_earlier_ones_applied() {
     assert_eq!((index, applied.done.len()), (2, 2));
     assert_eq!(error.code(), Code::MigrationFailed);
     assert_eq!(error.what(), "column \"idd\" does not exist (42703)");
-    assert_eq!(place(&error), ("migrations/3_bad.up.sql".into(), 3, 1, 18), "{error:?}");
+    assert_eq!(place(&error), ("migrations/3_bad.up.sql".into(), 4, 9, 3), "{error:?}");
     assert_eq!(
         error.data_text(),
         Some("rolled back; nothing of this file was applied; 1_core and 2_more stay applied")
