@@ -11,7 +11,7 @@ use super::guard::{self, Permit};
 use super::ledger::{Ledger, Mark, Row, State, head};
 use super::lock::with_lock;
 use super::plan::{Drift, Goal, Plan, Step, plan};
-use crate::config::{Config, Targets};
+use crate::config::{Config, Origin, Targets};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::{Migration, label};
@@ -42,6 +42,12 @@ impl Work<'_> {
     /// # Errors
     /// The first store, in order, that cannot be reached; nothing was changed.
     pub async fn open(&self) -> Result<Vec<AnyStore>> {
+        for target in &self.targets.stores {
+            if let Origin::Derived(_) = target.direct.origin {
+                let place = target.direct.url.authority();
+                self.events.note(format!("{}: `direct_url` is not set; past the pooler, through {place}", target.kind));
+            }
+        }
         let opened = join_all(self.targets.stores.iter().map(|target| AnyStore::open(self.config, target))).await;
         opened.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.data_if_none("nothing was changed"))
     }

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
@@ -79,7 +79,7 @@ pub struct Entry<'a> {
 }
 
 impl PostgresStore {
-    fn scope(&self) -> String {
+    pub(super) fn scope(&self) -> String {
         format!("project = {} AND tenant = ''", literal(&self.project))
     }
 
@@ -169,8 +169,10 @@ impl PostgresStore {
         }
         // What is there before lyrox is not the project's.
         let foreign = self.foreign_list().await?;
+        // Where the session holds no lock, the transaction does.
+        let begin = if self.path == Path::Pooled { "" } else { "BEGIN; " };
         let sql = format!(
-            "BEGIN; {bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
+            "{begin}{bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
              INSERT INTO lyrox.environment (project, name, is_protected, foreign_objects) \
              VALUES ({project}, {name}, {protected}, {foreign}) \
              ON CONFLICT DO NOTHING; {event} COMMIT",
@@ -183,7 +185,11 @@ impl PostgresStore {
             event = self.event("prepared", None, None, None),
         );
         let mut tries = 0;
-        while let Err(error) = run(&mut self.connection, sql.clone()).await {
+        loop {
+            if self.path == Path::Pooled {
+                self.begin_locked("").await?;
+            }
+            let Err(error) = run(&mut self.connection, sql.clone()).await else { break };
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             tries += 1;
             // Another project of the same database may make the same schema at the same moment.

@@ -9,13 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::connect::text;
 use super::error::server_error;
 use super::ident::literal;
-use super::pooler::is_transaction_pooled;
-use super::{PostgresStore, run};
-use crate::config::Origin;
+use super::{Path, PostgresStore, run};
 use crate::engine::guard::Permit;
 use crate::error::{Code, Error, Result};
 use crate::stores::{Holder, LockAnswer};
-use crate::url::provider::{Pooling, provider};
 
 /// The lock's number: equal for the same database, schema and project, whoever computes it.
 pub fn key(database: &str, schema: &str, project: &str) -> i64 {
@@ -26,7 +23,7 @@ pub fn key(database: &str, schema: &str, project: &str) -> i64 {
 }
 
 impl PostgresStore {
-    fn key(&self) -> i64 {
+    pub(super) fn key(&self) -> i64 {
         key(&self.facts.database, self.settings.schema.name(), &self.project)
     }
 
@@ -35,14 +32,17 @@ impl PostgresStore {
         if self.is_locked {
             return Ok(LockAnswer::Obtained);
         }
-        if provider(&self.target.direct.url).pooling == Pooling::Transaction {
-            return Err(pooler("the URL is the provider's transaction pooler"));
-        }
-        if !self.is_direct {
-            self.refuse_pooler().await?;
-            self.is_direct = true;
-        }
+        self.find_path().await?;
         let key = self.key();
+        if self.path == Path::Pooled {
+            // It holds no longer than this statement; each transaction takes it anew.
+            let sql = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({key})");
+            let rows = run(&mut self.connection, sql)
+                .await
+                .map_err(|error| server_error(Code::LockLost, "the lock cannot be asked for", &error))?;
+            let is_free = rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t");
+            return Ok(if is_free { LockAnswer::Obtained } else { LockAnswer::Held(self.holder(key).await) });
+        }
         let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({key}), pg_catalog.pg_backend_pid()");
         let rows = run(&mut self.connection, sql)
             .await
@@ -58,21 +58,6 @@ impl PostgresStore {
         }
         self.is_locked = is_obtained;
         if is_obtained { Ok(LockAnswer::Obtained) } else { Ok(LockAnswer::Held(self.holder(key).await)) }
-    }
-
-    /// Before the lock is taken: finds by trying whether sessions are handed out per transaction, where
-    /// locks and settings are worth nothing. Where no further connection is to be had, the process ids that
-    /// [`Self::take_lock`] compares have to do.
-    async fn refuse_pooler(&mut self) -> Result<()> {
-        let (endpoint, ca_file) = (&self.target.direct, self.target.ca_file.as_deref());
-        if endpoint.origin == Origin::Local || provider(&endpoint.url).pooling != Pooling::Unknown {
-            return Ok(());
-        }
-        let name = concat!("lyrox ", env!("CARGO_PKG_VERSION"), " probe");
-        match is_transaction_pooled(&mut self.connection, endpoint, ca_file, name).await {
-            Some(true) => Err(pooler("another session was served by the same connection to the server")),
-            Some(false) | None => Ok(()),
-        }
     }
 
     /// Who holds the lock, in words.

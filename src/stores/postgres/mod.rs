@@ -16,6 +16,7 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+mod pooled;
 pub mod pooler;
 pub mod query;
 mod script;
@@ -55,12 +56,25 @@ pub struct PostgresStore {
     /// The server of this run.
     pub target: Target,
     is_locked: bool,
-    /// No transaction pooler is in the way: found by trying.
-    is_direct: bool,
+    /// What is between this session and the server: found by trying, before the lock is taken.
+    path: Path,
+    /// The session has its settings.
+    is_set_up: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
+}
+
+/// What is between a session and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Not looked at yet.
+    Unknown,
+    /// Nothing that hands out sessions.
+    Direct,
+    /// A pooler that hands out sessions per transaction: nothing outlives a transaction.
+    Pooled,
 }
 
 impl PostgresStore {
@@ -70,7 +84,9 @@ impl PostgresStore {
     /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let settings = Settings::of(config)?;
-        let (connection, facts) = connect::open(config, target).await?;
+        let is_set_up = !pooler::may_be_pooled(&target.direct);
+        let (connection, facts) =
+            if is_set_up { connect::open(config, target).await? } else { connect::open_plain(config, target).await? };
         Ok(Self {
             connection,
             facts,
@@ -79,7 +95,8 @@ impl PostgresStore {
             config: config.clone(),
             target: target.clone(),
             is_locked: false,
-            is_direct: false,
+            path: Path::Unknown,
+            is_set_up,
             is_prepared: false,
             made_extensions: Vec::new(),
         })
@@ -92,7 +109,12 @@ impl PostgresStore {
     /// As [`PostgresStore::open`]; `LYX-LOCK-LOST` where the lock is not free within ten seconds.
     async fn reconnect(&mut self) -> Result<()> {
         let was_locked = std::mem::take(&mut self.is_locked);
+        if self.path == Path::Pooled {
+            (self.connection, self.facts) = connect::open_plain(&self.config, &self.target).await?;
+            return Ok(());
+        }
         (self.connection, self.facts) = connect::open(&self.config, &self.target).await?;
+        self.is_set_up = true;
         let until = Instant::now() + Duration::from_secs(10);
         while was_locked && !self.is_locked {
             if let LockAnswer::Held(holder) = self.take_lock().await? {
@@ -103,6 +125,19 @@ impl PostgresStore {
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+        Ok(())
+    }
+}
+
+impl PostgresStore {
+    /// Brings the session to its settings, where that was put off until it is known whose session it is.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    async fn set_up(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_set_up, true) {
+            connect::set_up(&self.target.direct, &mut self.connection, &self.settings, &self.facts).await?;
         }
         Ok(())
     }
@@ -138,6 +173,9 @@ impl Store for PostgresStore {
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        if self.path == Path::Pooled {
+            pooled::refuse_journaled(steps, options)?;
+        }
         script::preview(steps, options)
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
@@ -162,6 +200,7 @@ impl Store for PostgresStore {
         self.write_mark(mark).await
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
+        self.set_up().await?;
         self.list_holdings().await
     }
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {

@@ -11,7 +11,7 @@ use super::ledger::{Entry, began, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
 use super::script::Prepared;
 use super::splitter::Kind;
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
 use crate::engine::ledger::State;
 use crate::engine::plan::Action;
@@ -44,6 +44,11 @@ impl PostgresStore {
     ) -> Result<Vec<Done>, Box<Undone>> {
         let mut tries = 1;
         loop {
+            if self.path == Path::Pooled
+                && let Some(done) = self.begin_files(files).await?
+            {
+                return Ok(done);
+            }
             let batch = self.transaction(files);
             let stop = match batch.send(&mut self.connection, files).await {
                 Ok(rows) => return done(&rows),
@@ -87,7 +92,10 @@ impl PostgresStore {
     /// The messages of a transaction over files.
     fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
         let mut batch = Batch::default();
-        batch.own(0, Role::Before, "BEGIN");
+        let is_pooled = self.path == Path::Pooled;
+        if !is_pooled {
+            batch.own(0, Role::Before, "BEGIN");
+        }
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
                 batch.own(at, Role::Before, began());
@@ -101,6 +109,10 @@ impl PostgresStore {
             }
             batch.own(at, Role::Ledger, self.upsert(entry(file)));
         }
+        if is_pooled {
+            // What a file set for its session would stay with a connection that others use.
+            batch.own(files.len() - 1, Role::Before, "RESET ALL");
+        }
         batch.own(files.len() - 1, Role::Commit, "COMMIT");
         batch
     }
@@ -112,9 +124,13 @@ impl PostgresStore {
         settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
         settings.statement_timeout =
             header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
-        batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
-        batch.own(at, Role::Before, "RESET ALL");
-        batch.own(at, Role::Before, settings.sql(&self.facts));
+        if self.path == Path::Pooled {
+            batch.own(at, Role::Before, settings.sql_local(&self.facts));
+        } else {
+            batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+            batch.own(at, Role::Before, "RESET ALL");
+            batch.own(at, Role::Before, settings.sql(&self.facts));
+        }
         batch.own(at, Role::Before, began());
     }
 
