@@ -171,7 +171,11 @@ impl PostgresStore {
             let Err(stop) = sent else { return Ok(()) };
             if is_lost(&stop.error) {
                 // Whatever comes next needs a session; the journal knows where to go on.
-                let _ = self.reconnect().await;
+                let again = self.reconnect().await;
+                // What ran in a transaction is in effect exactly if its entry is there.
+                if !is_bare && again.is_ok() && self.past(file).await.is_ok_and(|past| past.done == at + 1) {
+                    return self.begin_journal(file, at + 1).await;
+                }
                 let data = format!(
                     "steps 1 to {at} of {} are in effect; the next run finds out about step {} and goes on{stays}",
                     file.total(),

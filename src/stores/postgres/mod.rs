@@ -20,6 +20,7 @@ mod pooled;
 pub mod pooler;
 pub mod query;
 mod script;
+mod settle;
 pub mod smoke;
 pub mod splitter;
 mod transaction;
@@ -66,6 +67,9 @@ pub struct PostgresStore {
     made_extensions: Vec<String>,
 }
 
+/// How long a lost session is waited for: it may still be at work on what it was sent last.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What is between a session and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
@@ -108,15 +112,31 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::open`]; `LYX-LOCK-LOST` where the lock is not free within ten seconds.
     async fn reconnect(&mut self) -> Result<()> {
-        let was_locked = std::mem::take(&mut self.is_locked);
+        let was_locked = self.reopen().await?;
+        if was_locked { self.retake_lock().await } else { Ok(()) }
+    }
+
+    /// Connects anew after the connection was lost. Answers whether the lock was held.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    async fn reopen(&mut self) -> Result<bool> {
         if self.path == Path::Pooled {
             (self.connection, self.facts) = connect::open_plain(&self.config, &self.target).await?;
-            return Ok(());
+            return Ok(false);
         }
         (self.connection, self.facts) = connect::open(&self.config, &self.target).await?;
         self.is_set_up = true;
-        let until = Instant::now() + Duration::from_secs(10);
-        while was_locked && !self.is_locked {
+        Ok(std::mem::take(&mut self.is_locked))
+    }
+
+    /// Takes the lock that the lost session held.
+    ///
+    /// # Errors
+    /// `LYX-LOCK-LOST` where it is not free within ten seconds.
+    async fn retake_lock(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !self.is_locked {
             if let LockAnswer::Held(holder) = self.take_lock().await? {
                 if Instant::now() > until {
                     return Err(Error::new(Code::LockLost, "the lock was lost with the connection")
