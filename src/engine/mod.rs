@@ -1,5 +1,6 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
+pub mod baseline;
 pub mod check;
 pub mod event;
 pub mod guard;
@@ -12,3 +13,4 @@ pub mod reset;
 pub mod seed;
 pub mod smoke;
 pub mod snapshot;
+pub mod unlock;
