@@ -118,7 +118,7 @@ pub async fn baseline(work: Work<'_>, files: &[Migration], to: Option<&Version>)
     result
 }
 
-/// Writes the rows of one store, and PostgreSQL's copies of them.
+/// Writes the rows of one store, and the copies that another keeps of them.
 pub(super) async fn record(
     work: Work<'_>,
     stores: &mut [AnyStore],
@@ -138,9 +138,7 @@ pub(super) async fn record(
         let item = Item::pass(format!("{kind}.{}", done.row.version), title).store(kind).change(Change::Recorded);
         work.events.item(item.detail("not run").elapsed(done.elapsed));
     }
-    if kind != StoreKind::Postgres {
-        migrate::copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
-    }
+    migrate::copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
     if let Some((index, error)) = applied.failure {
         let step = &steps[index.min(steps.len() - 1)];
         work.events.item(Item::fail(item_id(step), step.label(), &error).store(kind));

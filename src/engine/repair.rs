@@ -23,7 +23,7 @@ pub enum Repair {
     Record(StoreKind),
 }
 
-/// Brings a store's ledger and PostgreSQL's copy of it together again.
+/// Brings a store's ledger and the copy that another keeps of it together again.
 ///
 /// # Errors
 /// Nothing is lost, a file is missing, or what kept it from starting.
@@ -37,7 +37,7 @@ pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Resu
         };
         let lost = lost(&ledgers, store);
         if lost.is_empty() {
-            return Err(Error::new(Code::Usage, format!("{store} lacks nothing that PostgreSQL recorded for it"))
+            return Err(Error::new(Code::Usage, format!("{store} lacks nothing that another store recorded for it"))
                 .data("nothing was changed")
                 .hint("lyrox db status shows where things stand"));
         }
@@ -51,12 +51,13 @@ pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Resu
     result
 }
 
-/// Rows that PostgreSQL recorded for a store and the store itself does not have.
+/// Rows that another recorded for a store and the store itself does not have.
 fn lost(ledgers: &[(StoreKind, Ledger)], store: StoreKind) -> Vec<Row> {
     let own =
         ledgers.iter().find(|(kind, _)| *kind == store).map(|(_, ledger)| ledger.rows.as_slice()).unwrap_or_default();
-    let copies = ledgers.iter().flat_map(|(_, ledger)| &ledger.copies);
+    let copies = migrate::copies(ledgers).map(|(_, copies)| copies).unwrap_or_default();
     copies
+        .iter()
         .filter(|copy| copy.store == store && copy.state == State::Applied)
         .filter(|copy| !own.iter().any(|row| row.version == copy.version))
         .cloned()
@@ -218,9 +219,7 @@ async fn replay(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration], mu
     for row in &mut lost {
         row.state = State::Reverted;
     }
-    if let Some(postgres) = stores.iter_mut().find(|store| store.kind() == StoreKind::Postgres) {
-        postgres.copy_rows(&lost).await?;
-    }
+    migrate::copy(stores, lost).await?;
     let ledgers = migrate::ledgers(stores).await?;
     migrate::run(work, stores, files, ledgers, &Goal::Latest, None).await
 }

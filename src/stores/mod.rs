@@ -150,7 +150,7 @@ pub trait Store {
     /// Each finished step is told as an item.
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
 
-    /// Writes copies of other stores' rows. Stores other than PostgreSQL do nothing.
+    /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
 
     /// Reads the live schema in canonical form, lyrox's own objects left out.

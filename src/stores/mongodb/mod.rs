@@ -193,8 +193,8 @@ impl Store for MongodbStore {
         applied
     }
 
-    async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        Ok(())
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
+        self.books.keep_copies(rows).await.map_err(self.failed("write the ledger"))
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot> {
