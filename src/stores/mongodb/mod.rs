@@ -25,8 +25,8 @@ use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use crate::stores::watch::{Watch, watch};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
 
