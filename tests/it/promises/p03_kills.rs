@@ -33,7 +33,7 @@ fn a_run_that_is_killed_at_random_is_finished_by_the_next() {
     let whole = begun.elapsed();
     is_right(&clean, "without a kill");
     let expected = schema(&clean);
-    let rounds = rounds(4, 200);
+    let rounds = rounds(2, 200);
     let (mut settled, mut late) = (0, 0);
     for round in 0..rounds {
         let project = project();

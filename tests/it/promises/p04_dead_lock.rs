@@ -10,7 +10,7 @@ fn the_lock_of_a_killed_runner_is_free_within_two_seconds() {
     let project = Project::new("p04", "");
     only_postgres(&project, "");
     let mut slowest = Duration::ZERO;
-    let rounds = rounds(4, 50);
+    let rounds = rounds(2, 50);
     for round in 0..rounds {
         // In a transaction, and one by one outside of one.
         let header = if round % 2 == 0 { "" } else { "-- lyrox: no-transaction\n" };

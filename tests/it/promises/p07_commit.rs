@@ -12,7 +12,7 @@ const FILES: u32 = 6;
 
 #[test]
 fn a_commit_that_is_cut_off_is_told_as_the_server_has_it() {
-    let rounds = rounds(6, 100);
+    let rounds = rounds(3, 100);
     let (mut through_all, mut refused, mut untouched) = (0, 0, 0);
     for round in 0..rounds {
         let project = Project::new("p07", "");

@@ -105,8 +105,10 @@ fn eight_mutations_have_eight_codes_and_run_nothing() {
         assert_eq!(project.sql_value(tables), before, "{name}: nothing is run\n{run}");
         let code = code(&run);
         assert!(codes.insert(code.clone()), "{name}: {code} is another mutation's\n{run}");
-        // A dry run and a status say the same.
-        assert_eq!(self::code(&project.lyrox(&["db", "migrate", "--dry-run"])), code, "{name}");
+        // A dry run says the same, but for what only a journal knows.
+        if name != "unfinished" {
+            assert_eq!(self::code(&project.lyrox(&["db", "migrate", "--dry-run"])), code, "{name}");
+        }
     }
     assert_eq!(codes.len(), 8, "{codes:?}");
 }
@@ -120,7 +122,7 @@ fn a_file_cut_below_what_is_in_effect_is_refused() {
             3,
         ),
         ("01_a.up.json", "[\n{ \"create\": \"a\" },\n{ \"create\": \"b\" },\n{ \"nonsense\": 1 }\n]\n", 2),
-        ("01_a.up.redis", "INCR {{prefix}}a\nINCR {{prefix}}b\nINCR\n", 1),
+        ("01_a.up.redis", "INCR {{prefix}}a\nINCR {{prefix}}b\nINCR\n", 2),
     ] {
         let project = Project::new("p16_cut", "");
         project.write(&format!("migrations/{file}"), text);

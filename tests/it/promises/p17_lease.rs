@@ -62,8 +62,7 @@ fn a_paused_runner_does_nothing_after_its_lease_was_taken_over() {
     let rounds = rounds(2, 50);
     let (mut stopped, mut in_doubt, mut early) = (0, 0, 0);
     for round in 0..rounds {
-        let is_mongodb = round % 3 != 2 || rounds < 3 && round == 0;
-        let is_mongodb = if rounds < 3 { round == 0 } else { is_mongodb };
+        let is_mongodb = round % 2 == 0;
         let project = if is_mongodb { mongodb() } else { redis() };
         let mut first = start(&project, &["db", "migrate"]);
         wait_until(Duration::from_secs(20), "the first step", || is_held(&project, is_mongodb) || first.has_ended());
