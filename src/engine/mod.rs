@@ -12,3 +12,4 @@ pub mod reset;
 pub mod seed;
 pub mod smoke;
 pub mod snapshot;
+pub mod trial;

@@ -17,6 +17,7 @@ pub mod lock;
 mod message;
 pub mod pooler;
 pub mod query;
+mod rehearse;
 mod script;
 pub mod smoke;
 pub mod splitter;
@@ -35,6 +36,7 @@ use crate::engine::guard::Permit;
 use crate::engine::ledger::{Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
 use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
@@ -132,6 +134,18 @@ impl Store for PostgresStore {
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await
+    }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        self.try_steps(steps, options, live, events).await
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        self.ask_live(trials).await
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
