@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod lock;
 pub mod migrate;
 pub mod plan;
+pub mod rehearse;
 pub mod repair;
 pub mod reset;
 pub mod seed;

@@ -181,8 +181,17 @@ impl Trial {
         hurting.max_by(|a, b| a.mode.cmp(&b.mode).then(a.held_ms.total_cmp(&b.held_ms)))
     }
 
+    /// A lock that it needs is held on the live server by others now.
+    pub fn waits(&self) -> bool {
+        self.locks.iter().any(|lock| lock.live.as_ref().is_some_and(|live| live.sessions > 0))
+    }
+
     /// The one line of the report.
     pub fn words(&self) -> String {
+        // A store that cannot look into its own work says nothing of locks.
+        if self.statements.is_empty() {
+            return "ran".into();
+        }
         let mut words = Vec::new();
         match self.worst() {
             Some(lock) => words.push(format!("blocks {} on {}", lock.mode.blocks().unwrap_or_default(), lock.relation)),
