@@ -70,6 +70,19 @@ pub struct Row {
     pub error_code: Option<String>,
 }
 
+/// A correction of one row that a person decided on; nothing of the migration is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// The step that was begun or is next took effect, or was made by hand.
+    Done,
+    /// The step that was begun did not take effect.
+    NotDone,
+    /// The file as it is now counts as what was applied.
+    Accept,
+    /// It counts as never applied; what it made stays.
+    Forget,
+}
+
 /// What a store knows about the project. Reading it changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {

@@ -181,13 +181,13 @@ pub fn item_id(step: &Step) -> String {
 /// Fetches the applied texts that the drift wants to show, where the ledgers left them out.
 pub async fn with_texts(stores: &mut [AnyStore], mut drift: Vec<Drift>) -> Vec<Drift> {
     for drift in &mut drift {
-        let Drift::Edited { row, .. } = drift else { continue };
+        let (Drift::Edited { row, .. } | Drift::Missing { row }) = drift else { continue };
         if let Some(store) = stores.iter_mut().find(|store| store.kind() == row.store && row.text.is_none()) {
             // The edit is told with or without its difference.
             row.text = store.applied_text(&row.version).await.unwrap_or_default();
         }
     }
-    drift
+    drift.into_iter().map(Drift::refined).collect()
 }
 
 pub(super) fn tell_drift(events: &dyn Events, drift: &[Drift]) {
@@ -267,7 +267,7 @@ fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
     rows.filter(|row| !is_copied(row)).cloned().collect()
 }
 
-async fn copy(stores: &mut [AnyStore], rows: Vec<Row>) -> Result<()> {
+pub(super) async fn copy(stores: &mut [AnyStore], rows: Vec<Row>) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

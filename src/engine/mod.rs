@@ -1,5 +1,6 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
+pub mod baseline;
 pub mod check;
 pub mod event;
 pub mod guard;
@@ -14,3 +15,4 @@ pub mod seed;
 pub mod smoke;
 pub mod snapshot;
 pub mod trial;
+pub mod unlock;

@@ -217,17 +217,20 @@ impl Books {
 
     /// The fields of a row that come from its migration; its state and times are added by the caller.
     pub fn fields(&self, step: &Step, total: usize) -> Document {
-        let text = packed::pack(&step.up.text)
-            .map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }));
         doc! {
             "name": literal(&step.name),
             "checksum": step.up.checksum.as_str(),
-            "text": text,
+            "text": packed_text(&step.up.text),
             "steps_total": i32::try_from(total).unwrap_or(i32::MAX),
             "actor": literal(&actor()),
             "lyrox": env!("CARGO_PKG_VERSION"),
         }
     }
+}
+
+/// A migration's text as a row keeps it; null where it is too long.
+pub fn packed_text(text: &str) -> Bson {
+    packed::pack(text).map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }))
 }
 
 /// A text as it is: in a pipeline a leading `$` would name a field.

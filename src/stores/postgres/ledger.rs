@@ -18,7 +18,7 @@ use crate::project::migration::Version;
 pub const LYROX: &str = env!("CARGO_PKG_VERSION");
 
 /// Texts up to this size are kept, in bytes; the server compresses them.
-const LARGEST_TEXT: usize = 1024 * 1024;
+pub(super) const LARGEST_TEXT: usize = 1024 * 1024;
 
 const TABLES: [&str; 5] = ["layout", "migrations", "events", "environment", "snapshots"];
 
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS lyrox.snapshots (
 CREATE TABLE IF NOT EXISTS lyrox.layout (one boolean PRIMARY KEY DEFAULT true CHECK (one), version int NOT NULL);";
 
 /// The columns of a row as [`read_row`] wants them; `m` is the row.
-const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
+pub(super) const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     CASE WHEN m.state IN ('started', 'failed') THEN m.text END, m.state, m.steps_done, m.steps_total, \
     pg_catalog.to_char(m.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
     pg_catalog.to_char(m.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \

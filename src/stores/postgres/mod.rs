@@ -1,5 +1,6 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -33,13 +34,13 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
 pub struct PostgresStore {
@@ -118,6 +119,15 @@ impl Store for PostgresStore {
     }
     async fn unlock(&mut self) -> Result<()> {
         self.release_lock().await
+    }
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        self.read_holder().await
+    }
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        self.end_session(holder, permit).await
+    }
+    async fn amend(&mut self, step: &Step, amendment: Amendment, _options: &ApplyOptions) -> Result<Row> {
+        self.amend_row(step, amendment).await
     }
     async fn ledger(&mut self) -> Result<Ledger> {
         self.read_ledger().await
