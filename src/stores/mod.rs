@@ -14,6 +14,7 @@ pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod scratch;
 pub mod smoke;
 pub mod stages;
 pub mod told;
@@ -112,6 +113,9 @@ pub struct Holding {
 pub trait Store {
     /// The kind of store.
     fn kind(&self) -> StoreKind;
+
+    /// What the server says it is: `PostgreSQL 15.18`, `MongoDB 6.0.5`, `Valkey 9.1.2`.
+    async fn product(&mut self) -> Result<String>;
 
     /// Takes the project's lock if it is free; never waits inside the server. The session (or lease)
     /// that runs the steps is the one that holds it.
@@ -251,6 +255,9 @@ impl AnyStore {
 impl Store for AnyStore {
     fn kind(&self) -> StoreKind {
         forward!(self, store => store.kind())
+    }
+    async fn product(&mut self) -> Result<String> {
+        forward!(self, store => store.product().await)
     }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         forward!(self, store => store.try_lock().await)

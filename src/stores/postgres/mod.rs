@@ -4,6 +4,7 @@ mod amend;
 mod apply;
 mod catalog;
 pub mod check;
+pub mod cluster;
 pub mod connect;
 pub mod error;
 mod failure;
@@ -19,6 +20,7 @@ mod message;
 pub mod pooler;
 pub mod query;
 mod rehearse;
+pub mod scratch;
 mod script;
 pub mod smoke;
 pub mod splitter;
@@ -113,6 +115,10 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Postgres
+    }
+    async fn product(&mut self) -> Result<String> {
+        let (major, minor) = (self.facts.version / 10_000, self.facts.version % 10_000);
+        Ok(format!("PostgreSQL {major}.{minor}"))
     }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         self.take_lock().await
