@@ -5,12 +5,15 @@ use std::fmt::Write as _;
 use super::migrate::{files, known};
 use crate::app::App;
 use crate::config::Period;
-use crate::engine::migrate::Work;
-use crate::engine::plan::{Goal, Step};
-use crate::engine::rehearse::{self, Ahead, Tried};
+use crate::engine::migrate::{self, Work};
+use crate::engine::plan::{Goal, Plan, Step};
+use crate::engine::rehearse;
 use crate::engine::trial::{Lock, Trial};
 use crate::error::Result;
+use crate::kind::StoreKind;
+use crate::project::migration::Migration;
 use crate::report::{Layout, Report, plural};
+use crate::scratch::{self, Request, Scratch};
 
 /// Flags of `db rehearse`.
 #[derive(Debug, clap::Args)]
@@ -55,10 +58,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let tried = if args.live {
         rehearse::live(work, &files, &goal, args.limit.duration()).await?
     } else {
-        match rehearse::plan_live(work, &files, &goal).await? {
-            Some(ahead) if !ahead.plan.steps.is_empty() => todo_scratch(work, &ahead).await?,
-            _ => Tried::new(),
-        }
+        on_scratch(app, work, &files, &goal, args).await?
     };
     let mut report = app.finish();
     report.data = Some(data(&tried));
@@ -69,6 +69,48 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         (_, false) => "it would fail; nothing was changed".into(),
     });
     Ok(report)
+}
+
+/// On scratch stores that stand as the live ones' migrations left them.
+async fn on_scratch(
+    app: &App,
+    work: Work<'_>,
+    files: &[Migration],
+    goal: &Goal,
+    args: &Args,
+) -> Result<rehearse::Tried> {
+    let request = Request::new(&args.scratch_url, app.global.offline)?;
+    let mut live = work.open().await?;
+    let Some((plan, rows)) = rehearse::ahead(work, &mut live, files, goal).await? else { return Ok(Vec::new()) };
+    if plan.steps.is_empty() {
+        migrate::close(live).await;
+        return Ok(Vec::new());
+    }
+    let behind = scratch::applied(files, &rows);
+    let scratch = Scratch::open(work, &mut live, &with_pending(files, &behind, &plan), &request).await?;
+    migrate::close(live).await;
+    scratch.replay_only(&behind, app).await?;
+    let mut stores = scratch.work(app).open().await?;
+    let tried = rehearse::on_scratch(work, &mut stores, &plan).await;
+    migrate::close(stores).await;
+    let closed = scratch.close().await;
+    let tried = tried?;
+    closed.map(|()| tried)
+}
+
+/// The parts that are applied and those that are to be tried.
+fn with_pending(files: &[Migration], applied: &[Migration], plan: &Plan) -> Vec<Migration> {
+    let is_wanted = |file: &Migration, store: StoreKind| {
+        let is_applied = applied.iter().any(|other| other.version == file.version && other.parts.contains_key(&store));
+        is_applied || plan.steps.iter().any(|step| step.version == file.version && step.store == store)
+    };
+    let mut wanted = files.to_vec();
+    for file in &mut wanted {
+        let whole = file.clone();
+        file.parts.retain(|store, _| is_wanted(&whole, *store));
+    }
+    wanted.retain(|file| !file.parts.is_empty());
+    wanted
 }
 
 fn data(tried: &[(Step, Trial)]) -> serde_json::Value {
@@ -154,8 +196,4 @@ fn text(step: &Step, trial: &Trial) -> String {
         let _ = writeln!(text, "  stays  a rollback does not undo: {lasting}");
     }
     text
-}
-
-async fn todo_scratch(_: Work<'_>, _: &Ahead) -> Result<Tried> {
-    Ok(Tried::new())
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::guard;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Row};
 use super::lock::with_lock;
 use super::migrate::{self, Work, close, item_id};
 use super::plan::{Goal, Plan, Step, plan};
 use super::trial::Trial;
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration::{Migration, Version};
+use crate::project::migration::Migration;
 use crate::report::Item;
 use crate::stores::{AnyStore, ApplyOptions, Store as _};
 
@@ -53,26 +53,20 @@ pub async fn live(work: Work<'_>, files: &[Migration], goal: &Goal, limit: Durat
     result
 }
 
-/// What is pending on the live stores; reads only. None where files and ledgers disagree: that was told.
-pub async fn plan_live(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Option<Ahead>> {
-    let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
-    let plan = pending(work, files, &mut stores, &ledgers, goal).await;
-    close(stores).await;
-    let applied = ledgers.iter().map(|(store, ledger)| {
-        let rows = ledger.rows.iter().filter(|row| row.state == super::ledger::State::Applied);
-        (*store, rows.map(|row| row.version.clone()).collect())
-    });
-    Ok(plan?.map(|plan| Ahead { plan, applied: applied.collect() }))
-}
-
-/// What lies ahead of the live stores, and what is behind them.
-#[derive(Debug)]
-pub struct Ahead {
-    /// What is pending.
-    pub plan: Plan,
-    /// What is applied, by store.
-    pub applied: BTreeMap<StoreKind, Vec<Version>>,
+/// What is pending on the live stores, and the rows that are applied; reads only. None where files and ledgers
+/// disagree: that was told.
+///
+/// # Errors
+/// A store that cannot be read, or carries another mark.
+pub async fn ahead(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    files: &[Migration],
+    goal: &Goal,
+) -> Result<Option<(Plan, BTreeMap<StoreKind, Vec<Row>>)>> {
+    let ledgers = migrate::ledgers(stores).await?;
+    let plan = pending(work, files, stores, &ledgers, goal).await?;
+    Ok(plan.map(|plan| (plan, migrate::rows(&ledgers))))
 }
 
 /// Tries a plan on scratch stores that stand where the live ones stand, then asks the live ones, reading only, about what
@@ -81,6 +75,14 @@ pub struct Ahead {
 /// # Errors
 /// A store that cannot be reached. A step that fails is in its trial.
 pub async fn on_scratch(work: Work<'_>, scratch: &mut [AnyStore], plan: &Plan) -> Result<Tried> {
+    let mut tried =
+        with_lock(scratch, work.wait, work.events, async |scratch| try_plan(work, scratch, plan).await).await?;
+    look_at_live(work, &mut tried).await?;
+    tell(work, &tried);
+    Ok(tried)
+}
+
+async fn try_plan(work: Work<'_>, scratch: &mut [AnyStore], plan: &Plan) -> Result<Tried> {
     let ledgers = migrate::ledgers(scratch).await?;
     let mut tried = Tried::new();
     for batch in plan.batches() {
@@ -96,8 +98,6 @@ pub async fn on_scratch(work: Work<'_>, scratch: &mut [AnyStore], plan: &Plan) -
             break;
         }
     }
-    look_at_live(work, &mut tried).await?;
-    tell(work, &tried);
     Ok(tried)
 }
 

@@ -48,7 +48,10 @@ fn live_tells_locks_rows_and_rewrites_and_leaves_nothing() {
         "{run}"
     );
     assert!(lock["held_ms"].as_f64().is_some_and(|held| held > 0.0) && lock["live"]["bytes"].as_u64() > Some(8192));
-    assert!(step["locks"].as_array().is_some_and(|locks| locks.iter().all(|lock| lock["relation"] != "fresh")), "{run}");
+    assert!(
+        step["locks"].as_array().is_some_and(|locks| locks.iter().all(|lock| lock["relation"] != "fresh")),
+        "{run}"
+    );
     assert_eq!(step["rewrites"], serde_json::json!(["item"]));
     let rows = step["rows"].as_array().expect("rows");
     let of = |name: &str| rows.iter().find(|rows| rows["relation"] == name).cloned().unwrap_or_default();
@@ -85,7 +88,11 @@ fn live_says_who_is_in_the_way() {
 #[test]
 fn live_is_refused_where_it_could_do_harm() {
     let project = pending("reh_no", "CREATE INDEX CONCURRENTLY item_n ON item (n);\n");
-    project.lyrox(&["db", "rehearse", "--live"]).exit(2).says("cannot be rehearsed on the live database").says("2_change");
+    project
+        .lyrox(&["db", "rehearse", "--live"])
+        .exit(2)
+        .says("cannot be rehearsed on the live database")
+        .says("2_change");
     assert_eq!(project.sql_value("SELECT to_regclass('item_n') IS NULL"), "t");
     let settings = std::fs::read_to_string(project.path("lyrox.toml")).expect("lyrox.toml");
     project.write("lyrox.toml", &format!("{settings}\n[env.local]\nprotected = true\n"));
