@@ -194,14 +194,14 @@ pub async fn with_texts(stores: &mut [AnyStore], mut drift: Vec<Drift>) -> Vec<D
     drift.into_iter().map(Drift::refined).collect()
 }
 
-fn tell_drift(events: &dyn Events, drift: &[Drift]) {
+pub(super) fn tell_drift(events: &dyn Events, drift: &[Drift]) {
     for drift in drift {
         let (store, subject) = drift.subject();
         events.item(Item::fail(format!("{store}.{subject}"), subject, &drift.error()).store(store));
     }
 }
 
-fn heading(config: &Config, plan: &Plan, goal: &Goal) -> String {
+pub(super) fn heading(config: &Config, plan: &Plan, goal: &Goal) -> String {
     let is_back = matches!(goal, Goal::Back(_) | Goal::BackTo(_));
     let counts: Vec<String> = plan.counts().iter().map(|(store, count)| format!("{count} on {store}")).collect();
     let what = match (counts.is_empty(), is_back) {

@@ -182,12 +182,13 @@ impl Drift {
     /// The error that says what it is and how to mend it.
     pub fn error(&self) -> Error {
         match self {
-            Self::Edited { row, script } => changed(row, script, Code::DriftEdited, "was edited after it was applied to")
-                .hint(format!(
+            Self::Edited { row, script } => {
+                changed(row, script, Code::DriftEdited, "was edited after it was applied to").hint(format!(
                     "undo the edit (git checkout {}) and write the change as a new migration; or {}",
                     script.path,
                     repair("--accept", row)
-                )),
+                ))
+            }
             Self::Shortened { row, script } => {
                 changed(row, script, Code::DriftShortened, "ends before what was applied to").hint(format!(
                     "bring the whole file back (git checkout {}); or {}",
@@ -205,9 +206,14 @@ impl Drift {
                     format!("{} was applied to {} and has no file", label(&row.version, &row.name), row.store),
                 )
                 .data("nothing was changed")
-                .hint(format!("bring the file back (git checkout); or, if it is gone for good, {}", repair("--forget", row)));
+                .hint(format!(
+                    "bring the file back (git checkout); or, if it is gone for good, {}",
+                    repair("--forget", row)
+                ));
                 match row.text.as_deref() {
-                    Some(text) => error.why(format!("what was applied:\n{}", cut(text.lines().map(|line| format!("-{line}"))))),
+                    Some(text) => {
+                        error.why(format!("what was applied:\n{}", cut(text.lines().map(|line| format!("-{line}")))))
+                    }
                     None => error,
                 }
             }
@@ -343,8 +349,7 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
 /// The file that has the text of a row without a file, and no row of its own.
 fn moved(files: &[Migration], rows: &[Row], row: &Row) -> Option<String> {
     let is_free = |file: &&Migration| !rows.iter().any(|other| other.version == file.version);
-    let has_text =
-        |file: &&Migration| file.parts.get(&row.store).is_some_and(|part| part.up.checksum == row.checksum);
+    let has_text = |file: &&Migration| file.parts.get(&row.store).is_some_and(|part| part.up.checksum == row.checksum);
     files.iter().filter(is_free).find(has_text).map(Migration::label)
 }
 

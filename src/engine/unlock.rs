@@ -30,10 +30,13 @@ pub async fn unlock(work: Work<'_>, permit: Option<&Permit>, name: &str) -> Resu
             }
             Ok(Some(holder)) => {
                 is_held = true;
-                let error = Error::new(Code::LockHeld, format!("the lock on {kind} is held by a run that may be alive"))
-                    .why(holder.who)
-                    .data("nothing was changed")
-                    .hint(format!("wait for it; or, if you know that it is stuck, lyrox db unlock --confirm {name}"));
+                let error =
+                    Error::new(Code::LockHeld, format!("the lock on {kind} is held by a run that may be alive"))
+                        .why(holder.who)
+                        .data("nothing was changed")
+                        .hint(format!(
+                            "wait for it; or, if you know that it is stuck, lyrox db unlock --confirm {name}"
+                        ));
                 Ok(Item::fail(id, "lock", &error).store(kind))
             }
         };

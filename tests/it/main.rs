@@ -14,6 +14,7 @@ mod output;
 mod postgres_store;
 mod query;
 mod redis_store;
+mod rehearse;
 mod reset;
 mod secrets;
 mod seed;

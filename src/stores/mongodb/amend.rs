@@ -13,12 +13,7 @@ use crate::stores::{ApplyOptions, told};
 ///
 /// # Errors
 /// The driver's, or `LYX-USAGE` where there is nothing to correct.
-pub async fn amend(
-    books: &Books,
-    step: &Step,
-    amendment: Amendment,
-    options: &ApplyOptions,
-) -> Result<Row, Trouble> {
+pub async fn amend(books: &Books, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row, Trouble> {
     let rows = books.collection(MIGRATIONS);
     let id = books.id(&step.version);
     let nothing = || Trouble::Ledger(told::nothing_to_amend(step, amendment));

@@ -7,8 +7,8 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::Mutex;
 
-use crate::stores::{Holder, LockAnswer};
 use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
+use crate::stores::{Holder, LockAnswer};
 
 /// The one lock document.
 const ID: &str = "lock";
@@ -113,7 +113,7 @@ async fn take(
 /// The driver's.
 pub async fn holder_of(collection: &Collection<Document>) -> Result<Option<Holder>> {
     let now = doc! { "$set": { "is_over": { "$lte": ["$expires", "$$NOW"] },
-        "left": { "$dateDiff": { "startDate": "$$NOW", "endDate": "$expires", "unit": "second" } } } };
+    "left": { "$dateDiff": { "startDate": "$$NOW", "endDate": "$expires", "unit": "second" } } } };
     let held = doc! { "$match": { "_id": ID, "token": { "$type": "string" } } };
     let mut found = collection.aggregate([held, now]).await?;
     if !found.advance().await? {

@@ -42,10 +42,7 @@ impl PostgresStore {
                 "true",
             ),
         };
-        let was = format!(
-            "(SELECT checksum FROM lyrox.migrations WHERE {})",
-            self.row_of(step)
-        );
+        let was = format!("(SELECT checksum FROM lyrox.migrations WHERE {})", self.row_of(step));
         let event = told::amended(amendment, "");
         let sql = format!(
             "WITH m AS (UPDATE lyrox.migrations SET {set} WHERE {row} AND {which} RETURNING *), \

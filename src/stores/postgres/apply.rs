@@ -1,10 +1,10 @@
 //! Runs the steps of a batch in order: transactions here, journaled files in their own room. What is
 //! shared for speed is taken apart again where it fails, so that a file stands or falls by itself.
 
-use super::{Path, PostgresStore};
 use super::failure::stays;
 use super::script::{Mode, Prepared, chunk, prepare_all};
 use super::transaction::Undone;
+use super::{Path, PostgresStore};
 use crate::config::file::Transaction;
 use crate::engine::event::Events;
 use crate::engine::plan::{Action, Step};

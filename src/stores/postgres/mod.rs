@@ -4,6 +4,7 @@ mod amend;
 mod apply;
 mod catalog;
 pub mod check;
+pub mod cluster;
 pub mod connect;
 pub mod error;
 mod failure;
@@ -19,6 +20,8 @@ mod message;
 mod pooled;
 pub mod pooler;
 pub mod query;
+mod rehearse;
+pub mod scratch;
 mod script;
 mod settle;
 pub mod smoke;
@@ -38,6 +41,7 @@ use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
 use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
@@ -167,6 +171,10 @@ impl Store for PostgresStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Postgres
     }
+    async fn product(&mut self) -> Result<String> {
+        let (major, minor) = (self.facts.version / 10_000, self.facts.version % 10_000);
+        Ok(format!("PostgreSQL {major}.{minor}"))
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         self.take_lock().await
     }
@@ -200,6 +208,18 @@ impl Store for PostgresStore {
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await
+    }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        self.try_steps(steps, options, live, events).await
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        self.ask_live(trials).await
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await

@@ -75,8 +75,9 @@ impl PostgresStore {
         let key = self.key();
         let sql = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({key}); {more}");
         let until = Instant::now() + WAIT;
-        let unasked =
-            |error: &sqlx::Error| server_error(Code::LockLost, "the lock cannot be asked for", error).data("nothing of this file was applied");
+        let unasked = |error: &sqlx::Error| {
+            server_error(Code::LockLost, "the lock cannot be asked for", error).data("nothing of this file was applied")
+        };
         loop {
             let mut rows = match run(&mut self.connection, sql.clone()).await {
                 Ok(rows) => rows,

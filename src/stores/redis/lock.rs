@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Books, time};
 use super::link::Link;
 use super::lua;
-use crate::stores::{Holder, LockAnswer};
 use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
+use crate::stores::{Holder, LockAnswer};
 
 /// A lock that is held.
 pub struct Held {
