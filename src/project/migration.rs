@@ -92,6 +92,25 @@ pub struct Script {
     pub header: Header,
     /// Redis: the texts of the files that it includes with `@file`, by the name as written.
     pub includes: BTreeMap<String, String>,
+    /// In another tool's folder: what that tool's history says of an up file.
+    pub foreign: Option<Foreign>,
+}
+
+/// What another tool writes into its history for a migration: computed from the file by that tool's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// What its history names the migration by: sqlx's version, Prisma's folder, drizzle's hash or name, ...
+    pub key: String,
+    /// The key of the migration before it in the tool's order; for tools that keep a high-water mark.
+    pub previous: Option<String>,
+    /// The description or script name as that tool writes it; empty where it writes none.
+    pub name: String,
+    /// The checksum as that tool writes it; empty where it writes none.
+    pub checksum: String,
+    /// Other checksums that it accepts for the same text: other line ends, older algorithms.
+    pub accepted: Vec<String>,
+    /// A number that goes with it: drizzle's `when`, in milliseconds.
+    pub number: Option<i64>,
 }
 
 impl Script {
@@ -269,7 +288,7 @@ fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKin
         }
         text::sha256(all.as_bytes())
     };
-    Ok(Script { path: shown.to_owned(), text, checksum, header, includes })
+    Ok(Script { path: shown.to_owned(), text, checksum, header, includes, foreign: None })
 }
 
 fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {

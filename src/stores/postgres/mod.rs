@@ -6,6 +6,7 @@ pub mod check;
 pub mod connect;
 pub mod error;
 mod failure;
+mod foreign;
 mod grant;
 mod holdings;
 pub mod ident;
