@@ -25,7 +25,7 @@ use crate::config::Targets;
 use crate::config::file::TenancyModel;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration;
+use crate::project::formats;
 use crate::project::seed::Set;
 use crate::report::Item;
 use crate::stores::load::{Load as _, Terms};
@@ -156,7 +156,7 @@ async fn apply(
 fn has_migrations(work: Work<'_>, kind: StoreKind) -> bool {
     let config = work.config;
     // A folder that cannot be read is migrate's to report.
-    migration::read_all(&config.root, &config.settings.migrations.dir)
+    formats::read_all(&config.root, &config.settings)
         .is_ok_and(|files| files.iter().any(|file| file.parts.contains_key(&kind)))
 }
 

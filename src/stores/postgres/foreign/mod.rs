@@ -2,15 +2,74 @@
 //! applied or undone. The table is the truth of what is applied; lyrox writes to it in the migration's own transaction.
 //!
 //! One file a tool, each an implementation of [`History`]. SQL only: what follows from the rows is
-//! decided in `engine/adopt.rs`.
+//! decided in `engine/adopt.rs`. Times are written so that the session's time zone does not matter: use
+//! `pg_catalog.clock_timestamp()` for `timestamptz`, the same `AT TIME ZONE 'UTC'` for `timestamp`.
+
+mod access;
+mod sqlx;
 
 use std::collections::BTreeMap;
 
-use sqlx::postgres::PgRow;
+use ::sqlx::postgres::PgRow;
 
+use super::ident::Ident;
+use crate::config::Config;
+use crate::config::file::Format;
 use crate::engine::adopt::Recorded;
 use crate::engine::plan::Step;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::project::migration::Foreign;
+
+/// The history that the project's format keeps; none for lyrox's own and plain files.
+///
+/// # Errors
+/// A name of a table that PostgreSQL could not keep, or a setting of the tool that cannot be read.
+pub fn history(config: &Config) -> Result<Option<Box<dyn History>>> {
+    Ok(Some(match config.settings.migrations.format {
+        Format::Lyrox | Format::Plain => return Ok(None),
+        Format::Sqlx => Box::new(self::sqlx::Sqlx::new(config)?),
+        other => return Err(Error::bug(format!("no history for {}", other.name()))),
+    }))
+}
+
+/// The name of a history table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its schema.
+    pub schema: Ident,
+    /// The table.
+    pub name: Ident,
+}
+
+impl Table {
+    /// The table that `[migrations] history` names, else the tool's default: `table` or `schema.table`; without a schema in
+    /// the project's.
+    ///
+    /// # Errors
+    /// `LYX-CONFIG-VALUE` for a name that PostgreSQL could not keep.
+    pub fn of(config: &Config, default: &str) -> Result<Self> {
+        let text = config.settings.migrations.history.as_deref().unwrap_or(default);
+        let words: Vec<&str> = text.split('.').map(|word| word.trim().trim_matches('"')).collect();
+        let own = config.settings.postgres.as_ref().map_or("public", |section| section.schema.as_str());
+        let (schema, name) = match words.as_slice() {
+            [name] => (own, *name),
+            [schema, name] => (*schema, *name),
+            _ => {
+                return Err(Error::new(Code::ConfigValue, format!("`{text}` is no table"))
+                    .data("nothing was changed")
+                    .hint("`history` under [migrations] is `table` or `schema.table`"));
+            }
+        };
+        Ok(Self { schema: Ident::new(schema)?, name: Ident::new(name)? })
+    }
+}
+
+/// Quoted, with its schema: what SQL wants.
+impl std::fmt::Display for Table {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}.{}", self.schema, self.name)
+    }
+}
 
 /// The history table as it was found.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +98,11 @@ pub enum ToolLock {
 
 /// How one tool remembers.
 pub trait History: Send + Sync {
-    /// Schema and table, unquoted.
-    fn table(&self) -> (String, String);
+    /// The tool, as people call it.
+    fn tool(&self) -> &'static str;
+
+    /// Where it remembers.
+    fn table(&self) -> &Table;
 
     /// Makes the table (and its schema) as the tool would where it is missing; statements ended by `;`.
     fn create(&self) -> String;
@@ -69,6 +131,17 @@ pub trait History: Send + Sync {
 
     /// The tool's own lock in this database and schema.
     fn lock(&self, database: &str) -> ToolLock;
+}
+
+/// What a step's up file says of itself in the tool's words; a bug where it says nothing.
+pub fn foreign(step: &Step) -> &Foreign {
+    static NONE: std::sync::LazyLock<Foreign> = std::sync::LazyLock::new(Foreign::default);
+    step.up.foreign.as_ref().unwrap_or(&NONE)
+}
+
+/// A cell of a row as text.
+pub fn text(row: &PgRow, at: usize) -> Option<String> {
+    super::connect::text(row, at)
 }
 
 /// Nanoseconds since the step began, as an SQL expression of type bigint.

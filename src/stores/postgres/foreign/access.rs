@@ -1,0 +1,1 @@
+//! Reading and keeping another tool's history: what every one of them has in common.
