@@ -165,6 +165,8 @@ pub enum Command {
 pub enum Db {
     /// Apply what is pending, in one order across the stores
     Migrate(commands::migrate::Args),
+    /// Try what is pending where it can do no harm: time, locks, rewrites
+    Rehearse(commands::rehearse::Args),
     /// Undo the last migrations
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
@@ -206,6 +208,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Completions(args) => commands::completions::run(app, args).await,
         Command::Man(args) => commands::man::run(app, args).await,
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
+        Command::Db(Db::Rehearse(args)) => commands::rehearse::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
         Command::Db(Db::Baseline(args)) => commands::baseline::run(app, args).await,

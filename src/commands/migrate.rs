@@ -6,7 +6,8 @@ use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
 use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{self, Migration, Version};
+use crate::project::formats;
+use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
 
 /// Flags of `db migrate`.
@@ -74,10 +75,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// The project's migrations.
 ///
 /// # Errors
-/// As [`migration::read_all`].
+/// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     let config = app.config()?;
-    migration::read_all(&config.root, &config.settings.migrations.dir)
+    formats::read_all(&config.root, &config.settings)
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.

@@ -14,6 +14,7 @@ pub mod migrate;
 pub mod new;
 pub mod ps;
 pub mod query;
+pub mod rehearse;
 pub mod repair;
 pub mod reset;
 pub mod rollback;

@@ -147,6 +147,10 @@ codes! {
         "It was applied under another name or version. Give it its name back; `lyrox db repair --accept VERSION` records a new name.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    HistoryBroken, "LYX-HISTORY-BROKEN", State, "another tool's history has a migration that is not finished",
+        "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
+    HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",
+        "lyrox's ledger says that migrations are applied, and the other tool's history, which lyrox keeps in step, is not there: it was dropped, or `format` was set after lyrox had migrated by itself. `lyrox db repair --record postgres` writes it from the ledger, if what the migrations made is there.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",
@@ -163,6 +167,18 @@ codes! {
         "A table, column or row of the ledger is not as lyrox wrote it.";
     SchemaDrift, "LYX-SCHEMA-DRIFT", State, "the live schema differs from the snapshot",
         "Something was changed by hand. The message lists what.";
+    SnapshotMissing, "LYX-SNAPSHOT-MISSING", State, "a store has no snapshot to compare with",
+        "`lyrox db migrate` keeps one beside the ledger after each run. It is missing, or of another state of the migrations.";
+    ReplayDrift, "LYX-REPLAY-DRIFT", State, "the snapshot differs from a replay of the migrations",
+        "Something that the migrations do not make was in the store when the snapshot was taken, or a migration did otherwise then.";
+    DumpDrift, "LYX-DUMP-DRIFT", State, "the dump on disk is not of the live schema",
+        "`lyrox db dump --check` found files that `lyrox db dump` would write otherwise. Run it and commit what it writes.";
+    ScratchVersion, "LYX-SCRATCH-VERSION", State, "the scratch server is of another major version",
+        "Servers of different versions print the same schema differently. Install the live one's version, or name a server with `--scratch-url`.";
+    ScratchCluster, "LYX-SCRATCH-CLUSTER", State, "a migration would change a whole scratch server that others use",
+        "Roles, databases, tablespaces, server settings, libraries and users belong to the whole server. Nothing was run.";
+    ReplayFailed, "LYX-REPLAY-FAILED", Failed, "the migrations cannot be replayed on a scratch server",
+        "What one of them needs is on the live server and not on the scratch server, or the server refused it. The live stores were not touched.";
     ResetUnfinished, "LYX-RESET-UNFINISHED", State, "a reset was cut short",
         "Run `lyrox db reset` again, or `lyrox db migrate`: both finish it first.";
 

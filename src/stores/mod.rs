@@ -14,6 +14,7 @@ pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod scratch;
 pub mod smoke;
 pub mod stages;
 pub mod told;
@@ -22,11 +23,12 @@ pub mod watch;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
-use crate::engine::event::Events;
+use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Error, Result};
 pub use crate::kind::StoreKind;
 use crate::project::migration::Version;
@@ -113,6 +115,9 @@ pub trait Store {
     /// The kind of store.
     fn kind(&self) -> StoreKind;
 
+    /// What the server says it is: `PostgreSQL 15.18`, `MongoDB 6.0.5`, `Valkey 9.1.2`.
+    async fn product(&mut self) -> Result<String>;
+
     /// Takes the project's lock if it is free; never waits inside the server. The session (or lease)
     /// that runs the steps is the one that holds it.
     async fn try_lock(&mut self) -> Result<LockAnswer>;
@@ -154,8 +159,47 @@ pub trait Store {
     /// Each finished step is told as an item.
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
 
+    /// Tries the steps in order until one fails, and tells what each did. `live`: nothing is kept, and each statement
+    /// ends within this limit; else the store is a scratch one. A store that cannot look into its own work
+    /// runs the steps and tells the time.
+    ///
+    /// # Errors
+    /// What kept it from trying. A step that fails is in its trial.
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        let _ = (live, events);
+        let applied = self.apply(steps, options, &Silent).await;
+        let mut trials: Vec<Trial> =
+            applied.done.iter().map(|done| Trial { elapsed: done.elapsed, ..Trial::default() }).collect();
+        trials.extend(applied.failure.map(|(_, error)| Trial { failure: Some(error), ..Trial::default() }));
+        Ok(trials)
+    }
+
+    /// Adds to trials what this store, the live one, says of what they locked. Reads only.
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        let _ = trials;
+        Ok(())
+    }
+
     /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
+
+    /// From now on, what these rows made is the project's as well: another tool's history says that they are applied, and
+    /// the ledger does not say so yet.
+    fn assume(&mut self, rows: &[Row]) {
+        let _ = rows;
+    }
+
+    /// Writes own rows that follow from another tool's history. Stores that keep none in step are never asked.
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        let _ = rows;
+        Err(Error::bug("this store keeps no other tool's history"))
+    }
 
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
@@ -228,6 +272,9 @@ impl Store for AnyStore {
     fn kind(&self) -> StoreKind {
         forward!(self, store => store.kind())
     }
+    async fn product(&mut self) -> Result<String> {
+        forward!(self, store => store.product().await)
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         forward!(self, store => store.try_lock().await)
     }
@@ -261,8 +308,26 @@ impl Store for AnyStore {
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         forward!(self, store => store.apply(steps, options, events).await)
     }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        forward!(self, store => store.rehearse(steps, options, live, events).await)
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        forward!(self, store => store.look_at(trials).await)
+    }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        forward!(self, store => store.assume(rows));
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        forward!(self, store => store.take_over(rows).await)
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)

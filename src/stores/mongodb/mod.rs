@@ -13,6 +13,7 @@ mod lock;
 mod probe;
 pub mod query;
 mod run;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
@@ -83,6 +84,12 @@ impl MongodbStore {
 impl Store for MongodbStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Mongodb
+    }
+
+    async fn product(&mut self) -> Result<String> {
+        let build = self.books.database.run_command(bson::doc! { "buildInfo": 1 }).await;
+        let build = build.map_err(self.failed("ask for the version"))?;
+        Ok(format!("MongoDB {}", build.get_str("version").unwrap_or("of unknown version")))
     }
 
     async fn try_lock(&mut self) -> Result<LockAnswer> {

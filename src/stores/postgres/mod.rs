@@ -2,11 +2,14 @@
 
 mod amend;
 mod apply;
+mod block;
 mod catalog;
 pub mod check;
+pub mod cluster;
 pub mod connect;
 pub mod error;
 mod failure;
+mod foreign;
 mod grant;
 mod holdings;
 pub mod ident;
@@ -19,6 +22,8 @@ mod message;
 mod pooled;
 pub mod pooler;
 pub mod query;
+mod rehearse;
+pub mod scratch;
 mod script;
 mod settle;
 pub mod smoke;
@@ -26,6 +31,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -35,9 +41,10 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
 use crate::stores::watch::{Watch, watch};
@@ -58,6 +65,12 @@ pub struct PostgresStore {
     /// The server of this run.
     pub target: Target,
     is_locked: bool,
+    /// The other tool's history that is kept in step.
+    history: Option<Arc<dyn foreign::History>>,
+    /// That history as it was found; none where the table is missing.
+    found: Option<foreign::Found>,
+    /// The texts of migrations that this history says are applied, and the ledger does not yet.
+    assumed: Vec<String>,
     /// What is between this session and the server: found by trying, before the lock is taken.
     path: Path,
     /// The session has its settings.
@@ -89,6 +102,7 @@ impl PostgresStore {
     /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let settings = Settings::of(config)?;
+        let history = foreign::history(config)?;
         let is_set_up = !pooler::may_be_pooled(&target.direct);
         let (connection, facts) =
             if is_set_up { connect::open(config, target).await? } else { connect::open_plain(config, target).await? };
@@ -100,6 +114,9 @@ impl PostgresStore {
             config: config.clone(),
             target: target.clone(),
             is_locked: false,
+            history,
+            found: None,
+            assumed: Vec::new(),
             path: Path::Unknown,
             is_set_up,
             is_prepared: false,
@@ -168,6 +185,10 @@ impl Store for PostgresStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Postgres
     }
+    async fn product(&mut self) -> Result<String> {
+        let (major, minor) = (self.facts.version / 10_000, self.facts.version % 10_000);
+        Ok(format!("PostgreSQL {major}.{minor}"))
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         self.take_lock().await
     }
@@ -212,6 +233,7 @@ impl Store for PostgresStore {
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;
+        self.make_history().await?;
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
@@ -223,8 +245,27 @@ impl Store for PostgresStore {
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await
     }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        self.try_steps(steps, options, live, events).await
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        self.ask_live(trials).await
+    }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        self.assumed =
+            rows.iter().filter(|row| row.state == State::Applied).filter_map(|row| row.text.clone()).collect();
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_taken(rows).await
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await

@@ -16,6 +16,7 @@ mod lock;
 mod lua;
 mod probe;
 pub mod query;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
@@ -105,6 +106,16 @@ impl RedisStore {
 impl Store for RedisStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
+    }
+
+    async fn product(&mut self) -> Result<String> {
+        let asked = redis::cmd("INFO").arg("server").query_async::<redis::InfoDict>(&mut self.books.link).await;
+        let info = asked.map_err(Self::failed(&self.endpoint, "ask for the version"))?;
+        Ok(match (info.get::<String>("valkey_version"), info.get::<String>("redis_version")) {
+            (Some(version), _) => format!("Valkey {version}"),
+            (None, Some(version)) => format!("Redis {version}"),
+            (None, None) => "Redis of unknown version".into(),
+        })
     }
 
     async fn try_lock(&mut self) -> Result<LockAnswer> {
