@@ -6,6 +6,7 @@ pub mod check;
 pub mod event;
 pub mod guard;
 pub mod ledger;
+pub mod lint;
 pub mod lock;
 pub mod migrate;
 pub mod plan;
