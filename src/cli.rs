@@ -169,6 +169,10 @@ pub enum Db {
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
+    /// Find what differs between live stores, their snapshots and the migrations
+    Diff(commands::diff::Args),
+    /// Write the schema of each store to files that review well and load again
+    Dump(commands::dump::Args),
     /// Bring back the ledger of a store that was emptied or restored
     Repair(commands::repair::Args),
     /// Make a new migration
@@ -204,6 +208,8 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::Diff(args)) => commands::diff::run(app, args).await,
+        Command::Db(Db::Dump(args)) => commands::dump::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,

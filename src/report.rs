@@ -61,6 +61,8 @@ pub enum Layout {
     Stages,
     /// `Test 1: title   PASS: detail`: smoke tests.
     Tests,
+    /// `~ column User.email` with both definitions below; hints once, at the end: diff.
+    Diff,
 }
 
 /// One thing that was looked at or done.

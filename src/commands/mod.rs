@@ -3,7 +3,9 @@
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod diff;
 pub mod down;
+pub mod dump;
 pub mod env;
 pub mod explain;
 pub mod init;

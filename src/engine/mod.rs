@@ -1,6 +1,7 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
 pub mod check;
+pub mod diff;
 pub mod event;
 pub mod guard;
 pub mod ledger;
