@@ -18,6 +18,7 @@ pub mod scratch;
 pub mod smoke;
 pub mod stages;
 pub mod told;
+pub mod watch;
 
 use std::time::Duration;
 
@@ -123,6 +124,9 @@ pub trait Store {
 
     /// Gives the lock back. Never releases a lock that has become another's.
     async fn unlock(&mut self) -> Result<()>;
+
+    /// Watches the server while the run is at work; none for a store whose every request has a limit of its own.
+    fn watch(&self) -> Option<watch::Watch>;
 
     /// Who holds the lock now. Changes nothing.
     async fn lock_holder(&mut self) -> Result<Option<Holder>>;
@@ -276,6 +280,9 @@ impl Store for AnyStore {
     }
     async fn unlock(&mut self) -> Result<()> {
         forward!(self, store => store.unlock().await)
+    }
+    fn watch(&self) -> Option<watch::Watch> {
+        forward!(self, store => store.watch())
     }
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         forward!(self, store => store.lock_holder().await)
