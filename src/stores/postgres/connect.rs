@@ -43,9 +43,14 @@ impl Settings {
 
     /// One `SELECT` that brings a session to these settings, ended by `;`. Its row means nothing.
     pub fn sql(&self, facts: &Facts) -> String {
+        format!("SELECT {};", self.columns(facts))
+    }
+
+    /// What a `SELECT` has to hold to bring a session to these settings.
+    pub fn columns(&self, facts: &Facts) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
         let mut sql = format!(
-            "SELECT pg_catalog.set_config('search_path', {}, false), \
+            "pg_catalog.set_config('search_path', {}, false), \
              pg_catalog.set_config('lock_timeout', '{}', false), \
              pg_catalog.set_config('statement_timeout', '{}', false), \
              pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false)",
@@ -61,7 +66,6 @@ impl Settings {
         if facts.watches_client {
             sql.push_str(", pg_catalog.set_config('client_connection_check_interval', '500ms', false)");
         }
-        sql.push(';');
         sql
     }
 }

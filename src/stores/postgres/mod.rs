@@ -32,7 +32,7 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Ledger, Mark, Row, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -53,6 +53,8 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    /// Who runs this, for the ledger.
+    actor: String,
     is_locked: bool,
     /// No transaction pooler is in the way: found by trying.
     is_direct: bool,
@@ -77,6 +79,7 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            actor: actor(),
             is_locked: false,
             is_direct: false,
             is_prepared: false,

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
-use super::ledger::{Entry, began, elapsed, read_row};
+use super::ledger::{BEGIN_CLOCK, CLOCK, Entry, Span, clock, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
 use super::script::Prepared;
 use super::splitter::Kind;
@@ -44,8 +44,7 @@ impl PostgresStore {
     ) -> Result<Vec<Done>, Box<Undone>> {
         let mut tries = 1;
         loop {
-            let batch = self.transaction(files);
-            let stop = match batch.send(&mut self.connection, files).await {
+            let stop = match self.send_transaction(files).await {
                 Ok(rows) => return done(&rows),
                 Err(stop) => stop,
             };
@@ -54,7 +53,7 @@ impl PostgresStore {
             }
             let file = match stop.place {
                 Where::Statement { file, .. } => Some(file),
-                Where::Own { role: Role::Commit, .. } if files.len() > 1 => None,
+                Where::Own { role: Role::Commit | Role::Ledger, .. } if files.len() > 1 => None,
                 Where::Own { file, .. } => Some(file),
             };
             let is_final = !is_passing(&stop.error) || tries == TRIES;
@@ -84,29 +83,49 @@ impl PostgresStore {
         }
     }
 
-    /// The messages of a transaction over files.
-    fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
+    /// Sends a transaction over files. One file goes in one message with its row and the COMMIT; the rows of
+    /// several are written together, once it is known when each began and ended.
+    async fn send_transaction(&mut self, files: &[Prepared<'_>]) -> Result<Vec<sqlx::postgres::PgRow>, Box<Stop>> {
         let mut batch = Batch::default();
         batch.own(0, Role::Before, "BEGIN");
+        let is_shared = files.len() > 1;
+        let role = if is_shared { Role::Clock } else { Role::Before };
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
-                batch.own(at, Role::Before, began());
-            } else {
-                self.begin_file(&mut batch, at, file);
-                batch.statements(at, 0..file.statements.len());
-                end_quoting(&mut batch, at, file);
-                batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
-                // The file may have become someone who cannot write the ledger.
-                batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+                batch.own(at, role, format!("SELECT {BEGIN_CLOCK}"));
+                continue;
             }
-            batch.own(at, Role::Ledger, self.upsert(entry(file)));
+            self.begin_file(&mut batch, at, file, role);
+            batch.statements(at, 0..file.statements.len());
+            end_quoting(&mut batch, at, file);
+            batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
         }
-        batch.own(files.len() - 1, Role::Commit, "COMMIT");
-        batch
+        let last = files.len() - 1;
+        // The file may have become someone who cannot write the ledger.
+        batch.own(last, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        let mut clocks = Vec::new();
+        if is_shared {
+            batch.own(last, Role::Clock, format!("SELECT {CLOCK}"));
+            clocks = batch.send(&mut self.connection, files).await?.iter().filter_map(clock).collect();
+            batch = Batch::default();
+        }
+        let spans = clocks.windows(2).map(|pair| Span { began: pair[0], finished: pair[1] });
+        let entries: Vec<Entry<'_>> = files
+            .iter()
+            .zip(spans.map(Some).chain(std::iter::repeat(None)))
+            .map(|(file, span)| Entry { span, ..entry(file) })
+            .collect();
+        let mut at = 0;
+        for entries in entries.chunk_by(|a, b| a.event == b.event) {
+            batch.own(at, Role::Ledger, self.upsert(entries));
+            at += entries.len();
+        }
+        batch.own(last, Role::Commit, "COMMIT");
+        batch.send(&mut self.connection, files).await
     }
 
-    /// Brings the session to the settings that a file begins with, whatever came before it.
-    pub(super) fn begin_file(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+    /// Brings the session to the settings that a file begins with, whatever came before it, and notes the time.
+    pub(super) fn begin_file(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>, role: Role) {
         let header = &file.step.script.header;
         let mut settings = self.settings.clone();
         settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
@@ -114,8 +133,7 @@ impl PostgresStore {
             header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
         batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
         batch.own(at, Role::Before, "RESET ALL");
-        batch.own(at, Role::Before, settings.sql(&self.facts));
-        batch.own(at, Role::Before, began());
+        batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts)));
     }
 
     /// The connection was lost: finds out on a new one whether the transaction took effect.
@@ -167,7 +185,7 @@ pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
         Action::Revert => (State::Reverted, "reverted"),
     };
     let done = if state == State::Applied { file.total() } else { 0 };
-    Entry { step: file.step, state, done, total: file.total(), event }
+    Entry { step: file.step, state, done, total: file.total(), event, span: None }
 }
 
 fn done(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Done>, Box<Undone>> {
