@@ -175,6 +175,10 @@ pub enum Db {
     Status(commands::status::Args),
     /// Record files as applied to stores that hold the schema already
     Baseline(commands::baseline::Args),
+    /// Find what differs between live stores, their snapshots and the migrations
+    Diff(commands::diff::Args),
+    /// Write the schema of each store to files that review well and load again
+    Dump(commands::dump::Args),
     /// Settle a step in doubt, an edited or missing file, a store that lost its ledger
     Repair(commands::repair::Args),
     /// Show who holds the locks, and end those whose holder is gone
@@ -234,6 +238,8 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
         Command::Db(Db::Baseline(args)) => commands::baseline::run(app, args).await,
         Command::Db(Db::Unlock(args)) => commands::unlock::run(app, args).await,
+        Command::Db(Db::Diff(args)) => commands::diff::run(app, args).await,
+        Command::Db(Db::Dump(args)) => commands::dump::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::Lint(args)) => commands::lint::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,

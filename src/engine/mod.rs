@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod baseline;
 pub mod check;
+pub mod diff;
 pub mod event;
 pub mod guard;
 pub mod ledger;

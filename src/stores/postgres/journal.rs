@@ -130,19 +130,20 @@ impl PostgresStore {
     async fn begin_journal(&mut self, file: &Prepared<'_>, at: usize) -> Result<()> {
         let files = std::slice::from_ref(file);
         let mut batch = Batch::default();
-        self.begin_file(&mut batch, 0, file);
+        self.begin_file(&mut batch, 0, file, Role::Before);
         batch.own(
             0,
             Role::Before,
             match file.step.action {
                 Action::Revert => self.mark(file, at, None),
-                _ => self.upsert(Entry {
+                _ => self.upsert(&[Entry {
                     step: file.step,
                     state: State::Started,
                     done: u32::try_from(at).unwrap_or(u32::MAX),
                     total: file.total(),
                     event: "started",
-                }),
+                    span: None,
+                }]),
             },
         );
         for statement in self.history_started(file.step) {
@@ -301,7 +302,7 @@ impl PostgresStore {
         for statement in self.history_of(file.step) {
             batch.own(0, Role::History, statement);
         }
-        batch.own(0, Role::Ledger, self.upsert(entry(file))).own(0, Role::Commit, "COMMIT");
+        batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
         let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
             failure::error(
                 &stop,

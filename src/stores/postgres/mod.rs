@@ -41,7 +41,7 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -64,6 +64,8 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    /// Who runs this, for the ledger.
+    actor: String,
     is_locked: bool,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
@@ -113,6 +115,7 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            actor: actor(),
             is_locked: false,
             history,
             found: None,
