@@ -1,5 +1,6 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
+pub mod back;
 pub mod check;
 pub mod event;
 pub mod guard;
@@ -8,6 +9,7 @@ pub mod lock;
 pub mod migrate;
 pub mod plan;
 pub mod repair;
+pub mod repeatables;
 pub mod reset;
 pub mod seed;
 pub mod smoke;

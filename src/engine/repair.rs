@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger::{Ledger, Row, State};
+use super::ledger::{Ledger, Row, State, next_run};
 use super::lock::with_lock;
 use super::migrate::{self, Outcome, Work, close};
 use super::plan::{Action, Goal, Step};
@@ -92,19 +92,21 @@ async fn record(
             .hint("bring the file back (git checkout), then run it again")
         })?;
         steps.push(Step {
-            store: row.store,
             version: row.version.clone(),
             name: row.name.clone(),
-            action: Action::Record,
             script: part.up.clone(),
             up: part.up.clone(),
+            down: part.down.clone(),
+            store: row.store,
+            action: Action::Record,
             resume_from: 0,
         });
     }
     let Some(kind) = steps.first().map(|step| step.store) else { return Ok(Outcome::default()) };
     let mark = work.mark();
     let mut outcome = Outcome::default();
-    let options = ledgers.iter().find(|(store, _)| *store == kind).map(|(_, ledger)| work.options(ledger));
+    let run_id = next_run(ledgers.iter().flat_map(|(_, ledger)| ledger.rows.iter().chain(&ledger.copies)));
+    let options = ledgers.iter().find(|(store, _)| *store == kind).map(|(_, ledger)| work.options(ledger, &run_id));
     let (Some(store), Some(options)) = (stores.iter_mut().find(|store| store.kind() == kind), options) else {
         return Err(Error::bug(format!("{kind} is not part of the run")));
     };

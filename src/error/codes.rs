@@ -69,6 +69,8 @@ codes! {
         "Migrations are named `VERSION_name.up.sql`, `.up.json` or `.up.redis`. A file that fits no form is refused, not skipped.";
     FileDuplicate, "LYX-FILE-DUPLICATE", Usage, "two files claim the same version",
         "One version may have one part per store and one name. Give one of them a new version.";
+    RepeatableCycle, "LYX-REPEATABLE-CYCLE", Usage, "repeatable migrations need each other",
+        "Each is to run after the other: by `lyrox: after NAME` or because one names what the other makes. Put both into one file, or take one of the references out.";
     FileSyntax, "LYX-FILE-SYNTAX", Usage, "a file cannot be parsed",
         "A quote, comment or bracket is not closed, or the text is not what the file's ending promises. Nothing was sent to any server.";
     SeedFile, "LYX-SEED-FILE", Usage, "a seed file cannot be used",
@@ -78,7 +80,7 @@ codes! {
     SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
         "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
-        "Rollback needs the `.down` file of each migration that it undoes. Write it, or write a new migration that undoes the change.";
+        "Rollback needs a way back for each migration that it undoes: its `.down` file, or the one that the ledger kept when it was applied. Write it, or write a new migration that undoes the change.";
 
     // consent
     Consent, "LYX-CONSENT", Consent, "consent is missing",
@@ -138,11 +140,13 @@ codes! {
     DriftEdited, "LYX-DRIFT-EDITED", State, "an applied migration was edited",
         "Its text differs from what was applied. Undo the edit and write a new migration.";
     DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
-        "The file was deleted or belongs to another branch. Bring it back.";
+        "The file was deleted or belongs to another branch. Bring it back, or undo it with the way back that the ledger keeps: `lyrox db rollback --version VERSION`.";
     DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
         "The version was applied under another name. Give it its name back.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    DriftSquash, "LYX-DRIFT-SQUASH", State, "a squashed migration does not fit what is applied",
+        "It stands for versions of which this store has some, or had others. Apply all of them from the commit before the squash, then come back.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",

@@ -9,6 +9,7 @@ mod journal;
 mod ledger;
 pub mod load;
 mod lock;
+pub mod names;
 mod probe;
 pub mod query;
 mod run;
@@ -16,11 +17,13 @@ pub mod script;
 pub mod smoke;
 mod wipe;
 
+use std::collections::BTreeMap;
+
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
-use crate::engine::plan::Step;
+use crate::engine::ledger::{Kept, Ledger, Mark, Row};
+use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
@@ -78,6 +81,11 @@ impl MongodbStore {
     }
 }
 
+/// The commands of a step; none where only the ledger is written about what has no text any more.
+fn commands(step: &Step, options: &ApplyOptions) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget { Ok(Vec::new()) } else { script::read(&step.script, &options.variables) }
+}
+
 impl Store for MongodbStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Mongodb
@@ -107,6 +115,10 @@ impl Store for MongodbStore {
         self.books.text(version).await.map_err(self.failed("read the ledger"))
     }
 
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.books.kept_texts(versions).await.map_err(self.failed("read the ledger"))
+    }
+
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.books.prepare(mark).await.map_err(self.failed("make the ledger"))
     }
@@ -116,7 +128,7 @@ impl Store for MongodbStore {
         let mut number = 0;
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
-            let commands = script::read(&step.script, &options.variables)?;
+            let commands = commands(step, options)?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
             // The number stands for the file as a whole: only then do all its commands share it.
@@ -134,7 +146,7 @@ impl Store for MongodbStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match script::read(&step.script, &options.variables) {
+            match commands(step, options) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }
@@ -149,6 +161,7 @@ impl Store for MongodbStore {
             endpoint: &self.endpoint,
             lock,
             has_transactions: self.connected.has_transactions(),
+            run: &options.run,
             events,
         };
         let has_data = scripts.iter().flatten().any(|command| command.kind == Kind::Data);
@@ -159,9 +172,18 @@ impl Store for MongodbStore {
             if events.is_cancelled() {
                 break;
             }
+            if step.is_hook() {
+                if let Err(error) = runner.hook(step, commands).await {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+                continue;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
-                    events.item(told::item(step, &row, elapsed));
+                    if let Some(item) = told::item(step, &row, elapsed) {
+                        events.item(item);
+                    }
                     applied.done.push(Done { row, elapsed });
                 }
                 Err(error) => {

@@ -7,7 +7,9 @@ use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
 use super::{PostgresStore, run};
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use std::collections::BTreeMap;
+
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -29,11 +31,11 @@ IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('
 END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
-    name text NOT NULL, checksum text NOT NULL, text text,
+    name text NOT NULL, checksum text NOT NULL, text text, down_text text,
     state text NOT NULL CHECK (state IN ('started', 'applied', 'failed', 'reverted')),
     steps_done int NOT NULL, steps_total int NOT NULL, step_open int, down_done int NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL, finished_at timestamptz,
-    actor text NOT NULL, lyrox text NOT NULL, error_code text,
+    actor text NOT NULL, lyrox text NOT NULL, error_code text, run text,
     PRIMARY KEY (project, tenant, store, version));
 CREATE TABLE IF NOT EXISTS lyrox.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -55,7 +57,9 @@ const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     pg_catalog.to_char(m.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
     pg_catalog.to_char(m.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
     m.actor, m.lyrox, m.error_code, \
-    pg_catalog.round(1000 * extract(epoch FROM m.finished_at - m.started_at)::numeric, 3)";
+    pg_catalog.round(1000 * extract(epoch FROM m.finished_at - m.started_at)::numeric, 3), \
+    m.run, m.down_text IS NOT NULL, \
+    CASE WHEN m.state = 'applied' AND (m.down_done > 0 OR m.step_open < 0) THEN m.down_done END";
 
 /// Tables, views and sequences of the project's schema that belong to no extension.
 const EMPTINESS: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -237,18 +241,25 @@ impl PostgresStore {
     }
 
     /// One statement that writes a step's row and its event, ended by `;`; it answers the row.
-    /// The step began at `lyrox.began`, which [`began`] sets.
+    /// The step began at `lyrox.began`, which [`began`] sets. What is undone keeps its name and its texts.
     pub(super) fn upsert(&self, entry: Entry<'_>) -> String {
         let step = entry.step;
-        let text = (step.up.text.len() <= LARGEST_TEXT).then_some(step.up.text.as_str());
+        let fits = |text: &String| text.len() <= LARGEST_TEXT;
+        let text = Some(&step.up.text).filter(|text| fits(text));
+        let down = step.down.as_ref().and_then(|down| down.kept()).filter(fits);
         let is_finished = matches!(entry.state, State::Applied | State::Reverted);
+        let told = if entry.state == State::Reverted {
+            ""
+        } else {
+            "name = EXCLUDED.name, checksum = EXCLUDED.checksum, text = EXCLUDED.text, down_text = EXCLUDED.down_text, \
+             steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
+        };
         format!(
-            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, state, steps_done, \
-             steps_total, started_at, finished_at, actor, lyrox) VALUES ({project}, 'postgres', {version}, {name}, {checksum}, \
-             {text}, '{state}', {done}, {total}, {BEGAN}, {finished}, {actor}, {lyrox}) \
-             ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, checksum = EXCLUDED.checksum, \
-             text = EXCLUDED.text, state = EXCLUDED.state, steps_done = EXCLUDED.steps_done, \
-             steps_total = EXCLUDED.steps_total, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
+            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+             steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES ({project}, 'postgres', {version}, \
+             {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {BEGAN}, {finished}, {actor}, {lyrox}, {run}) \
+             ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
+             steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
              finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, lyrox = EXCLUDED.lyrox, error_code = NULL \
              RETURNING m.*), \
              e AS (INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) \
@@ -257,13 +268,15 @@ impl PostgresStore {
             version = literal(step.version.as_str()),
             name = literal(&step.name),
             checksum = literal(&step.up.checksum),
-            text = literal_or_null(text),
+            text = literal_or_null(text.map(String::as_str)),
+            down = literal_or_null(down.as_deref()),
             state = entry.state.word(),
             done = entry.done,
             total = entry.total,
             finished = if is_finished { "pg_catalog.clock_timestamp()" } else { "NULL" },
             actor = literal(&actor()),
             lyrox = literal(LYROX),
+            run = literal_or_null(Some(self.run_id.as_str()).filter(|run| !run.is_empty())),
             event = entry.event,
         )
     }
@@ -279,12 +292,12 @@ impl PostgresStore {
             let values: Vec<String> = rows.iter().map(|row| self.copy_values(row)).collect();
             let sql = format!(
                 "INSERT INTO lyrox.migrations (project, store, version, name, checksum, text, state, steps_done, steps_total, \
-                 started_at, finished_at, actor, lyrox, error_code) VALUES {} \
+                 started_at, finished_at, actor, lyrox, error_code, run) VALUES {} \
                  ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, \
                  checksum = EXCLUDED.checksum, text = EXCLUDED.text, state = EXCLUDED.state, \
                  steps_done = EXCLUDED.steps_done, steps_total = EXCLUDED.steps_total, \
                  started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, \
-                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code",
+                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code, run = EXCLUDED.run",
                 values.join(", ")
             );
             self.write(sql, "the copies of other stores' rows cannot be written").await?;
@@ -294,7 +307,7 @@ impl PostgresStore {
 
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}::timestamptz, {}::timestamptz, {}, {}, {})",
+            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}::timestamptz, {}::timestamptz, {}, {}, {}, {})",
             literal(&self.project),
             row.store.name(),
             literal(row.version.as_str()),
@@ -309,7 +322,28 @@ impl PostgresStore {
             literal(&row.actor),
             literal(&row.lyrox),
             literal_or_null(row.error_code.as_deref()),
+            literal_or_null(row.run.as_deref()),
         )
+    }
+
+    /// The texts that are kept of versions.
+    pub(super) async fn read_kept(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        if versions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let list: Vec<String> = versions.iter().map(|version| literal(version.as_str())).collect();
+        let sql = format!(
+            "SELECT version, text, down_text FROM lyrox.migrations WHERE {} AND store = 'postgres' AND version IN ({})",
+            self.scope(),
+            list.join(", ")
+        );
+        let rows = run(&mut self.connection, sql)
+            .await
+            .map_err(|error| server_error(Code::LedgerDamaged, "the ledger cannot be read", &error))?;
+        let kept = |row: &PgRow| {
+            (Version::new(text(row, 0).unwrap_or_default()), Kept { up: text(row, 1), down: text(row, 2) })
+        };
+        Ok(rows.iter().map(kept).collect())
     }
 
     /// The text that was applied under a version, where it was kept.
@@ -383,6 +417,10 @@ pub fn read_row(row: &PgRow) -> Result<Row> {
         actor: word(10, "actor")?,
         lyrox: word(11, "lyrox")?,
         error_code: text(row, 12),
+        run: text(row, 14),
+        has_down: text(row, 15).as_deref() == Some("t"),
+        down_text: None,
+        undone: text(row, 16).and_then(|text| text.parse().ok()),
         version: Version::new(version),
     })
 }

@@ -15,6 +15,7 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+pub mod names;
 pub mod pooler;
 pub mod query;
 mod script;
@@ -23,6 +24,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -32,7 +34,7 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Kept, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -58,6 +60,8 @@ pub struct PostgresStore {
     is_direct: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
+    /// The id of the run, for the rows of what it applies.
+    run_id: String,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
 }
@@ -80,6 +84,7 @@ impl PostgresStore {
             is_locked: false,
             is_direct: false,
             is_prepared: false,
+            run_id: String::new(),
             made_extensions: Vec::new(),
         })
     }
@@ -122,6 +127,9 @@ impl Store for PostgresStore {
     }
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         self.read_text(version).await
+    }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.read_kept(versions).await
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;

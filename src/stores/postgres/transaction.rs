@@ -64,8 +64,13 @@ impl PostgresStore {
                 return self.settle(files, &stop, stays).await;
             }
             if is_final {
-                let what = if files.len() == 1 { "nothing of this file" } else { "nothing of these files" };
-                let data = format!("rolled back; {what} was applied{stays}");
+                let what = if super::script::unit(files) == files.len() {
+                    "nothing of this file"
+                } else {
+                    "nothing of these files"
+                };
+                let word = if files[0].step.action == Action::Revert { "undone" } else { "applied" };
+                let data = format!("rolled back; {what} was {word}{stays}");
                 return Err(Box::new(Undone {
                     file,
                     may_split: true,
@@ -99,7 +104,13 @@ impl PostgresStore {
                 // The file may have become someone who cannot write the ledger.
                 batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
             }
-            batch.own(at, Role::Ledger, self.upsert(entry(file)));
+            match file.step.action {
+                // A hook has no row: what happened is all there is to write.
+                Action::Hook(moment) => {
+                    batch.own(at, Role::Before, self.event(moment.word(), Some(file.step), None, None))
+                }
+                _ => batch.own(at, Role::Ledger, self.upsert(entry(file))),
+            };
         }
         batch.own(files.len() - 1, Role::Commit, "COMMIT");
         batch
@@ -123,7 +134,8 @@ impl PostgresStore {
         let lost = |error: Error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None });
         let rolled_back = |stop: &Stop| {
             let data = format!("rolled back by the server; nothing of this transaction was applied{stays}");
-            lost(failure::error(stop, files, data).hint("run lyrox db migrate again once the server is reachable"))
+            let again = failure::command(files[0].step);
+            lost(failure::error(stop, files, data).hint(format!("run {again} again once the server is reachable")))
         };
         let again = self.reconnect().await;
         if let Err(error) = again {
@@ -143,7 +155,12 @@ impl PostgresStore {
     /// The rows of files where all of them are as the transaction would have left them.
     async fn rows_of(&mut self, files: &[Prepared<'_>]) -> Result<Option<Vec<Done>>> {
         let ledger = self.read_ledger().await?;
-        let found = files.iter().map(|file| {
+        let mut migrations = files.iter().filter(|file| !file.step.is_hook()).peekable();
+        // A hook alone leaves no row to look at.
+        if migrations.peek().is_none() {
+            return Err(Error::new(Code::InDoubt, "a hook leaves no row in the ledger"));
+        }
+        let found = migrations.map(|file| {
             let row = ledger.rows.iter().find(|row| row.version == file.step.version)?;
             let is_done = row.state == entry(file).state && row.checksum == file.step.up.checksum;
             is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })
@@ -165,6 +182,9 @@ pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
         Action::Apply => (State::Applied, "applied"),
         Action::Record => (State::Applied, "recorded"),
         Action::Revert => (State::Reverted, "reverted"),
+        Action::Forget => (State::Reverted, "forgotten"),
+        // A hook has no row.
+        Action::Hook(moment) => (State::Applied, moment.word()),
     };
     let done = if state == State::Applied { file.total() } else { 0 };
     Entry { step: file.step, state, done, total: file.total(), event }
