@@ -1,6 +1,7 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
 pub mod back;
+pub mod baseline;
 pub mod check;
 pub mod event;
 pub mod guard;
@@ -8,9 +9,12 @@ pub mod ledger;
 pub mod lock;
 pub mod migrate;
 pub mod plan;
+pub mod rehearse;
 pub mod repair;
 pub mod repeatables;
 pub mod reset;
 pub mod seed;
 pub mod smoke;
 pub mod snapshot;
+pub mod trial;
+pub mod unlock;

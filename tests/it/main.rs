@@ -15,6 +15,7 @@ mod output;
 mod postgres_store;
 mod query;
 mod redis_store;
+mod rehearse;
 mod repeatable;
 mod reset;
 mod rollback;

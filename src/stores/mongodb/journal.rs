@@ -195,7 +195,7 @@ impl<'a> Journal<'a> {
             Action::Apply => (State::Applied, "applied"),
             Action::Record => (State::Applied, "recorded"),
             Action::Revert => (State::Reverted, "reverted"),
-            Action::Forget => (State::Reverted, "forgotten"),
+            Action::Forget => (State::Reverted, "superseded"),
             // A hook has no row.
             Action::Hook(moment) => (State::Applied, moment.word()),
         };
