@@ -7,7 +7,8 @@ use crate::engine::migrate::{self, DryRun, Work};
 use crate::engine::plan::{Action, Goal};
 use crate::engine::repeatables;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{self, Migration, Version};
+use crate::project::formats;
+use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
 
 /// Flags of `db migrate`.
@@ -75,10 +76,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// The project's migrations.
 ///
 /// # Errors
-/// As [`migration::read_all`].
+/// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     let config = app.config()?;
-    let files = migration::read_all(&config.root, &config.settings.migrations.dir)?;
+    let files = formats::read_all(&config.root, &config.settings)?;
     repeatables::check(&files)?;
     Ok(files)
 }

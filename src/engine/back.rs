@@ -8,23 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ledger::{Row, State};
-use super::plan::{Action, Drift, Goal, Plan, Step};
+use super::plan::{Action, Drift, Goal, Plan, Step, Timeline};
 use crate::kind::StoreKind;
 use crate::project::migration::{Migration, Script, Version, label};
 
 /// The rows that a goal undoes, in the order in which they are undone.
-pub fn undone<'a>(ledgers: &'a BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) -> Vec<&'a Row> {
+pub fn undone<'a>(files: &[Migration], ledgers: &'a BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) -> Vec<&'a Row> {
+    let timeline = Timeline::new(files);
     let all = ledgers.values().flatten();
     let mut applied: Vec<&Row> =
         all.filter(|row| row.state == State::Applied && !row.version.is_repeatable()).collect();
-    // Against the order in which they were applied.
-    applied.sort_by(|a, b| (&b.version, b.store).cmp(&(&a.version, a.store)));
+    // Against the order in which they were applied; what has no file lies where its version would.
+    let place = |row: &Row| (timeline.place(&row.version), row.version.clone());
+    applied.sort_by_cached_key(|row| std::cmp::Reverse((place(row), row.store)));
     let last = applied.iter().filter_map(|row| row.run.as_deref()).max();
-    let newest: Vec<&Version> =
-        applied.iter().map(|row| &row.version).collect::<BTreeSet<_>>().into_iter().rev().collect();
+    let mut newest: Vec<&Version> = applied.iter().map(|row| &row.version).collect();
+    newest.dedup();
+    let floor = if let Goal::BackTo(floor) = goal { timeline.place(floor) } else { 0 };
     let is_wanted = |row: &&Row| match goal {
         Goal::Back(count) => newest.iter().take(*count).any(|version| **version == row.version),
-        Goal::BackTo(floor) => row.version > *floor,
+        Goal::BackTo(version) => (timeline.place(&row.version), &row.version) > (floor, version),
         Goal::BackOne(version) => row.version == *version,
         Goal::BackRun => last.is_some() && row.run.as_deref() == last,
         Goal::Latest | Goal::To(_) | Goal::Steps(_) => false,
@@ -49,6 +52,7 @@ pub fn origin(step: &Step, kept: Option<&str>) -> &'static str {
 const LEDGER: &str = "ledger:";
 
 pub(super) fn back(
+    all: &[Migration],
     files: &BTreeMap<&Version, &Migration>,
     ledgers: &BTreeMap<StoreKind, Vec<Row>>,
     goal: &Goal,
@@ -60,7 +64,7 @@ pub(super) fn back(
         unfinished.filter(|row| !row.version.is_repeatable()).map(|row| Drift::Unfinished { row: row.clone() }),
     );
 
-    let rows = undone(ledgers, goal);
+    let rows = undone(all, ledgers, goal);
     let stores: BTreeSet<StoreKind> = rows.iter().map(|row| row.store).collect();
     let mut plan = Plan::default();
     // What a repeatable made may go with what is undone: it is made again by the next migrate. Said first: a crash
@@ -78,7 +82,8 @@ fn revert(files: &BTreeMap<&Version, &Migration>, row: &Row) -> Step {
     let as_applied = part.filter(|part| part.up.checksum == row.checksum);
     let path = as_applied.map_or_else(|| label(&row.version, &row.name), |part| part.up.path.clone());
     // The row keeps its name, checksum and texts: only its state changes.
-    let up = Arc::new(Script { path, checksum: row.checksum.clone(), ..Script::default() });
+    let foreign = part.and_then(|part| part.up.foreign.clone());
+    let up = Arc::new(Script { path, checksum: row.checksum.clone(), foreign, ..Script::default() });
     let file = as_applied.and_then(|part| part.down.clone());
     let kept = || {
         let path = format!("{LEDGER}{}.down.{}", label(&row.version, &row.name), row.store.extension());

@@ -52,7 +52,7 @@ fn a_goal_undoes_the_newest_first_and_the_last_store_first() {
         (redis, vec![row(redis, "1", "b"), row(redis, "3", "b")]),
     ]);
     let labels = |goal: Goal| {
-        let rows = undone(&ledgers, &goal);
+        let rows = undone(&[], &ledgers, &goal);
         rows.iter().map(|row| format!("{} {}", row.version, row.store)).collect::<Vec<_>>().join(", ")
     };
     assert_eq!(labels(Goal::Back(1)), "3 redis");

@@ -7,7 +7,7 @@ use super::guard;
 use super::ledger::{Ledger, State};
 use super::lock::with_lock;
 use super::migrate::{self, Outcome, Work, close, item_id};
-use super::plan::{Action, Step};
+use super::plan::{Action, Step, Timeline};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::{Migration, Version, label};
@@ -19,10 +19,15 @@ use crate::stores::{AnyStore, Store as _};
 /// # Errors
 /// `LYX-BASELINE`: rows that are newer, unfinished or of another text, or a PostgreSQL that holds nothing.
 pub fn plan(files: &[Migration], ledgers: &[(StoreKind, Ledger)], to: Option<&Version>) -> Result<Vec<Step>> {
+    if let Some(drift) = ledgers.iter().find_map(|(_, ledger)| ledger.drift.first()) {
+        return Err(drift.error());
+    }
     let mut steps = Vec::new();
+    let timeline = Timeline::new(files);
+    let last = to.map_or(usize::MAX, |to| timeline.place(to));
     // A repeatable may run as often as it likes: it is left to the next migrate.
     let versioned = files.iter().filter(|file| !file.version.is_repeatable());
-    for file in versioned.filter(|file| to.is_none_or(|to| file.version <= *to)) {
+    for file in versioned.filter(|file| timeline.place(&file.version) <= last) {
         for (store, ledger) in ledgers {
             let Some(part) = file.parts.get(store) else { continue };
             let row = ledger.rows.iter().find(|row| row.version == file.version);
@@ -38,9 +43,11 @@ pub fn plan(files: &[Migration], ledgers: &[(StoreKind, Ledger)], to: Option<&Ve
                 }
                 Some(State::Reverted) | None => {}
             }
-            let applied = ledger.rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
-            let newest = applied.max_by_key(|row| &row.version);
-            if let Some(newest) = newest.filter(|newest| newest.version > file.version) {
+            let newest = ledger.rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
+            let newest = newest.max_by_key(|row| timeline.place(&row.version));
+            if let Some(newest) =
+                newest.filter(|newest| timeline.place(&newest.version) > timeline.place(&file.version))
+            {
                 let newest = label(&newest.version, &newest.name);
                 return Err(refused(format!("{newest}, newer than {}, is applied to {store} already", file.label()))
                     .why("lyrox itself has run migrations there: what is older and has no row did not run")
@@ -70,7 +77,7 @@ fn refused(what: String) -> Error {
 /// As [`plan`], or a store that cannot be read.
 pub async fn preview(work: Work<'_>, files: &[Migration], to: Option<&Version>) -> Result<Vec<Step>> {
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await;
+    let ledgers = migrate::ledgers(&mut stores, files).await;
     close(stores).await;
     let ledgers = ledgers?;
     guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
@@ -92,7 +99,7 @@ pub fn tell(work: Work<'_>, steps: &[Step]) {
 pub async fn baseline(work: Work<'_>, files: &[Migration], to: Option<&Version>) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = migrate::ledgers(stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
         guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
         let mut by_store: BTreeMap<StoreKind, Vec<Step>> = BTreeMap::new();
         for step in plan(files, &ledgers, to)? {

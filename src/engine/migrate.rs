@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
+use super::adopt::adopt;
 use super::back::{origin, undone};
 use super::event::{Event, Events};
 use super::guard::{self, Permit};
@@ -75,12 +76,41 @@ pub struct Outcome {
     pub has_failed: bool,
 }
 
-/// Reads every ledger, side by side.
+/// Reads marks and states, side by side; the rows are not those in force where another tool's history is kept.
+///
+/// # Errors
+/// As [`ledgers`].
+pub async fn states<S: Store>(stores: &mut [S]) -> Result<Vec<(StoreKind, Ledger)>> {
+    try_join_all(stores.iter_mut().map(async |store| Ok((store.kind(), store.ledger().await?)))).await
+}
+
+/// Reads every ledger, side by side; with another tool's history, what that says is in force.
 ///
 /// # Errors
 /// A ledger that cannot be read, or was written by a newer lyrox.
-pub async fn ledgers<S: Store>(stores: &mut [S]) -> Result<Vec<(StoreKind, Ledger)>> {
-    try_join_all(stores.iter_mut().map(async |store| Ok((store.kind(), store.ledger().await?)))).await
+pub async fn ledgers<S: Store>(stores: &mut [S], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+    let read = stores.iter_mut().map(async |store| {
+        let mut ledger = store.ledger().await?;
+        adopt(files, store.kind(), &mut ledger);
+        Ok((store.kind(), ledger))
+    });
+    try_join_all(read).await
+}
+
+/// Plans from ledgers as [`ledgers`] read them.
+///
+/// # Errors
+/// As [`plan`]; what another tool's history says against it.
+pub fn planned(files: &[Migration], ledgers: &[(StoreKind, Ledger)], goal: &Goal) -> Result<Plan, Vec<Drift>> {
+    let mut drift: Vec<Drift> = ledgers.iter().flat_map(|(_, ledger)| ledger.drift.clone()).collect();
+    match plan(files, &rows(ledgers), goal) {
+        Ok(plan) if drift.is_empty() => Ok(plan),
+        Ok(_) => Err(drift),
+        Err(more) => {
+            drift.extend(more);
+            Err(drift)
+        }
+    }
 }
 
 /// The marks of the ledgers, as the guard wants them.
@@ -100,7 +130,7 @@ pub fn rows(ledgers: &[(StoreKind, Ledger)]) -> BTreeMap<StoreKind, Vec<Row>> {
 pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores).await?;
+        let ledgers = current(work, stores, files).await?;
         run(work, stores, files, ledgers, goal, None).await
     })
     .await;
@@ -109,8 +139,8 @@ pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
-async fn current(work: Work<'_>, stores: &mut [AnyStore]) -> Result<Vec<(StoreKind, Ledger)>> {
-    let ledgers = ledgers(stores).await?;
+async fn current(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+    let ledgers = ledgers(stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     let mut has_finished = false;
     for (store, (kind, ledger)) in stores.iter_mut().zip(&ledgers) {
@@ -122,7 +152,7 @@ async fn current(work: Work<'_>, stores: &mut [AnyStore]) -> Result<Vec<(StoreKi
             has_finished = true;
         }
     }
-    if has_finished { self::ledgers(stores).await } else { Ok(ledgers) }
+    if has_finished { self::ledgers(stores, files).await } else { Ok(ledgers) }
 }
 
 /// Plans and applies under a lock that is already held.
@@ -138,8 +168,9 @@ pub(super) async fn run(
     let mut outcome = Outcome::default();
     let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
     let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
-    let known = with_kept(stores, rows(&ledgers), goal).await?;
-    let plan = match plan(files, &known, goal) {
+    let ledgers = with_kept(stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
+    let plan = match planned(files, &ledgers, goal) {
         Ok(plan) => plan.with_hooks(&hooks, &kinds),
         Err(drift) => {
             tell_drift(work.events, &with_texts(stores, drift).await);
@@ -158,11 +189,12 @@ pub(super) async fn run(
         ledgers.iter().map(|(store, ledger)| (*store, options(ledger))).collect();
     preview(stores, &plan, &options)?;
 
-    let has_work = !plan.steps.is_empty();
+    let has_work = !plan.steps.is_empty() || ledgers.iter().any(|(_, ledger)| !ledger.rebuild.is_empty());
     if has_work || ledgers.iter().any(|(_, ledger)| ledger.mark.is_none()) {
         let mark = work.mark();
         try_join_all(stores.iter_mut().map(|store| store.prepare(&mark))).await?;
     }
+    take_over(work, stores, &ledgers).await?;
     copy(stores, missing_copies(&ledgers)).await?;
     for batch in plan.batches() {
         if work.events.is_cancelled() {
@@ -201,24 +233,24 @@ pub fn item_id(step: &Step) -> String {
 /// Fetches the ways back that the ledgers keep of what the goal undoes.
 async fn with_kept(
     stores: &mut [AnyStore],
-    mut rows: BTreeMap<StoreKind, Vec<Row>>,
+    files: &[Migration],
+    mut ledgers: Vec<(StoreKind, Ledger)>,
     goal: &Goal,
-) -> Result<BTreeMap<StoreKind, Vec<Row>>> {
-    if !goal.is_back() {
-        return Ok(rows);
-    }
+) -> Result<Vec<(StoreKind, Ledger)>> {
     let mut wanted: BTreeMap<StoreKind, Vec<Version>> = BTreeMap::new();
-    for row in undone(&rows, goal).into_iter().filter(|row| row.has_down) {
-        wanted.entry(row.store).or_default().push(row.version.clone());
+    if goal.is_back() {
+        for row in undone(files, &rows(&ledgers), goal).into_iter().filter(|row| row.has_down) {
+            wanted.entry(row.store).or_default().push(row.version.clone());
+        }
     }
     for (kind, versions) in wanted {
         let Some(store) = stores.iter_mut().find(|store| store.kind() == kind) else { continue };
         let mut kept = store.kept_texts(&versions).await?;
-        for row in rows.get_mut(&kind).into_iter().flatten() {
+        for row in ledgers.iter_mut().filter(|(store, _)| *store == kind).flat_map(|(_, ledger)| &mut ledger.rows) {
             row.down_text = kept.remove(&row.version).and_then(|kept| kept.down);
         }
     }
-    Ok(rows)
+    Ok(ledgers)
 }
 
 /// A repeatable whose file is gone is no error: what it made is the user's to drop.
@@ -337,6 +369,25 @@ fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
     rows.filter(|row| !is_copied(row)).cloned().collect()
 }
 
+/// Writes what another tool's history says into the ledger beside it.
+async fn take_over(work: Work<'_>, stores: &mut [AnyStore], ledgers: &[(StoreKind, Ledger)]) -> Result<()> {
+    for (kind, ledger) in ledgers.iter().filter(|(_, ledger)| !ledger.rebuild.is_empty()) {
+        let (Some(store), Some(records)) =
+            (stores.iter_mut().find(|store| store.kind() == *kind), ledger.foreign.as_ref())
+        else {
+            return Err(Error::bug(format!("rows of {kind} without a history")));
+        };
+        store.take_over(&ledger.rebuild).await?;
+        let undone = ledger.rebuild.iter().filter(|row| row.state == State::Reverted).count();
+        let applied = ledger.rebuild.len() - undone;
+        let counts = [(applied, "applied"), (undone, "undone")].into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        let item = Item::pass(format!("{kind}.history"), &records.table).store(*kind).change(Change::Recorded);
+        work.events.item(item.detail(format!("{} by {}", words.join(", "), records.tool)));
+    }
+    Ok(())
+}
+
 /// Lets the witness keep copies of other stores' rows.
 pub(super) async fn copy(stores: &mut [AnyStore], mut rows: Vec<Row>) -> Result<()> {
     let Some(witness) = witness(stores.iter().map(Store::kind)) else { return Ok(()) };
@@ -383,13 +434,14 @@ pub struct DryRun {
 pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
     let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
     let mut stores = work.open().await?;
-    let ledgers = ledgers(&mut stores).await?;
+    let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
     let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
-    let known = with_kept(&mut stores, rows(&ledgers), goal).await?;
+    let ledgers = with_kept(&mut stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
     refuse_unknown(files, &known, goal)?;
-    let plan = match plan(files, &known, goal) {
+    let plan = match planned(files, &ledgers, goal) {
         Ok(plan) => plan.with_hooks(&hooks, &kinds),
         Err(drift) => {
             tell_drift(work.events, &with_texts(&mut stores, drift).await);
@@ -455,11 +507,12 @@ pub struct Agreement {
 /// Drift, a step without a way back, or a store that cannot be read.
 pub async fn plan_back(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Agreement> {
     let mut stores = work.open().await?;
-    let ledgers = ledgers(&mut stores).await?;
+    let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
-    let known = with_kept(&mut stores, rows(&ledgers), goal).await?;
+    let ledgers = with_kept(&mut stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
     refuse_unknown(files, &known, goal)?;
-    let planned = match plan(files, &known, goal) {
+    let planned = match planned(files, &ledgers, goal) {
         Ok(plan) => Ok(plan),
         Err(drift) => Err(with_texts(&mut stores, drift).await),
     };
@@ -494,7 +547,11 @@ fn refuse_irreversible(plan: &Plan) -> Result<()> {
 fn irreversible(step: &Step) -> Error {
     let error = Error::new(Code::Irreversible, format!("{} on {} has no way back", step.label(), step.store))
         .data("nothing was changed");
+    let down = step.up.path.replace(".up.", ".down.");
     match step.up.path.rsplit_once('.') {
+        _ if step.up.foreign.is_some() && down == step.up.path => {
+            error.hint("undo it with a new migration: lyrox db new NAME")
+        }
         Some((stem, ending)) if step.up.path.contains('/') => {
             let stem = stem.strip_suffix(".up").unwrap_or(stem);
             error.hint(format!("write `{stem}.down.{ending}`, or undo it with a new migration: lyrox db new NAME"))
@@ -518,9 +575,9 @@ pub async fn rollback(
 ) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores).await?;
-        let known = with_kept(stores, rows(&ledgers), goal).await?;
-        if let Ok(now) = plan(files, &known, goal) {
+        let ledgers = current(work, stores, files).await?;
+        let ledgers = with_kept(stores, files, ledgers, goal).await?;
+        if let Ok(now) = planned(files, &ledgers, goal) {
             let labels = |plan: &Plan| plan.steps.iter().map(|step| (step.store, step.label())).collect::<Vec<_>>();
             if labels(&now) != labels(agreed) {
                 return Err(Error::new(Code::Unfinished, "another run changed what there is to roll back")

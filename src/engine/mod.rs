@@ -1,5 +1,6 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
+pub mod adopt;
 pub mod back;
 pub mod baseline;
 pub mod check;

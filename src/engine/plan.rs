@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::adopt::Trouble;
 use super::back::back;
 use super::ledger::{Row, State};
 use super::repeatables;
@@ -261,6 +262,15 @@ pub enum Drift {
         /// What does not fit, in words.
         why: String,
     },
+    /// Another tool's history keeps lyrox from going on.
+    History {
+        /// The store.
+        store: StoreKind,
+        /// The migration, or the history itself.
+        subject: String,
+        /// What is wrong with it.
+        trouble: Trouble,
+    },
 }
 
 impl Drift {
@@ -292,6 +302,7 @@ impl Drift {
             Self::OutOfOrder { .. } => "out of order",
             Self::Unfinished { .. } | Self::HalfUndone { .. } => "unfinished",
             Self::Squash { .. } => "changed",
+            Self::History { trouble, .. } => trouble.word(),
         }
     }
 
@@ -306,6 +317,7 @@ impl Drift {
             | Self::Unfinished { row }
             | Self::HalfUndone { row } => (row.store, label(&row.version, &row.name)),
             Self::OutOfOrder { step, .. } | Self::Squash { step, .. } => (step.store, step.label()),
+            Self::History { store, subject, .. } => (*store, subject.clone()),
         }
     }
 
@@ -372,7 +384,12 @@ impl Drift {
             .at(Place::file(&step.up.path))
             .data("nothing was changed")
             .why(format!("the order differs (- applied, + file):\n-{newest}\n+{}", step.version))
-            .hint("give it a new version, or write `lyrox: allow out-of-order` in a comment at its top"),
+            .hint(if is_high_water(step) {
+                "give it a new version: this history remembers the newest one alone, and would never run it"
+            } else {
+                "give it a new version, or write `lyrox: allow out-of-order` in a comment at its top"
+            }),
+            Self::History { store, subject, trouble } => trouble.error(*store, subject),
             Self::Unfinished { row } => Error::new(
                 Code::Unfinished,
                 format!(
@@ -408,6 +425,16 @@ impl Drift {
     }
 }
 
+fn foreign_checksums(recorded: &str, file: &str) -> String {
+    format!(
+        "the history has checksum {recorded}, the file {file}\nwhere the text is the same, its line ends or byte-order mark are not"
+    )
+}
+
+fn is_high_water(step: &Step) -> bool {
+    step.up.foreign.as_ref().is_some_and(|foreign| foreign.is_high_water)
+}
+
 fn first_difference(row: &Row, script: &Script) -> Place {
     let line = row.text.as_deref().and_then(|old| {
         let mut old = old.lines();
@@ -425,9 +452,12 @@ fn changed(row: &Row, script: &Script, code: Code, what: &str) -> Error {
     let error = Error::new(code, format!("`{}` {what} {}", script.path, row.store))
         .at(first_difference(row, script))
         .data("nothing was changed");
-    match difference(row, script) {
-        Some(diff) => error.why(diff),
-        None => error,
+    match (difference(row, script), &script.foreign) {
+        (Some(diff), _) => error.why(diff),
+        (None, Some(foreign)) if !foreign.checksum.is_empty() && row.checksum != foreign.checksum => {
+            error.why(foreign_checksums(&row.checksum, &foreign.checksum))
+        }
+        (None, _) => error,
     }
 }
 
@@ -445,10 +475,12 @@ fn is_header(line: &str) -> bool {
 fn difference(row: &Row, script: &Script) -> Option<String> {
     let old = row.text.as_deref()?;
     let diff = similar::TextDiff::from_lines(old, &script.text);
-    let lines = diff
+    let mut lines = diff
         .iter_all_changes()
         .filter(|change| change.tag() != similar::ChangeTag::Equal)
-        .map(|change| format!("{}{}", change.tag(), change.value().trim_end()));
+        .map(|change| format!("{}{}", change.tag(), change.value().trim_end()))
+        .peekable();
+    lines.peek()?;
     Some(format!("the text differs (- applied, + file):\n{}", cut(lines)))
 }
 
@@ -471,13 +503,14 @@ fn cut(lines: impl Iterator<Item = String>) -> String {
 /// Every disagreement between files and ledgers, in timeline order; then nothing may be run.
 pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) -> Result<Plan, Vec<Drift>> {
     let by_version: BTreeMap<&Version, &Migration> = files.iter().map(|file| (&file.version, file)).collect();
+    let timeline = Timeline::new(files);
     let mut drift = Vec::new();
     let plan = if goal.is_back() {
         // Only what is undone is looked at: what is wrong elsewhere does not keep anyone from going back.
-        back(&by_version, ledgers, goal, &mut drift)
+        back(files, &by_version, ledgers, goal, &mut drift)
     } else {
         compare(&by_version, files, ledgers, &mut drift);
-        forward(files, ledgers, goal, &mut drift)
+        forward(files, &timeline, ledgers, goal, &mut drift)
     };
     drift.sort_by_key(|drift| drift.subject().1);
     if drift.is_empty() { Ok(plan) } else { Err(drift) }
@@ -567,11 +600,46 @@ fn moved(files: &[Migration], rows: &[Row], row: &Row) -> Option<String> {
     files.iter().filter(is_free).find(has_text).map(Migration::label)
 }
 
-fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal, drift: &mut Vec<Drift>) -> Plan {
+/// The order in which migrations apply: that of the files, which each format reads in its own.
+pub(super) struct Timeline<'a> {
+    files: &'a [Migration],
+    places: BTreeMap<&'a Version, usize>,
+}
+
+impl<'a> Timeline<'a> {
+    pub(super) fn new(files: &'a [Migration]) -> Self {
+        Self { files, places: files.iter().enumerate().map(|(at, file)| (&file.version, at)).collect() }
+    }
+
+    /// The place of a version; one without a file lies between two places, by the order of versions.
+    pub(super) fn place(&self, version: &Version) -> usize {
+        match self.places.get(version) {
+            Some(at) => 2 * at + 1,
+            None => 2 * self.files.iter().filter(|file| file.version < *version).count(),
+        }
+    }
+
+    /// The newest applied version.
+    pub(super) fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
+        let applied = rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
+        applied.map(|row| (self.place(&row.version), &row.version)).max_by_key(|(place, _)| *place)
+    }
+}
+
+fn forward(
+    files: &[Migration],
+    timeline: &Timeline<'_>,
+    ledgers: &BTreeMap<StoreKind, Vec<Row>>,
+    goal: &Goal,
+    drift: &mut Vec<Drift>,
+) -> Plan {
     let mut plan = Plan::default();
     let mut versions = BTreeSet::new();
     let mut stops = false;
+    let last = if let Goal::To(version) = goal { timeline.place(version) } else { usize::MAX };
+    let newest: BTreeMap<StoreKind, _> = ledgers.iter().map(|(store, rows)| (*store, timeline.newest(rows))).collect();
     for file in files.iter().filter(|file| !file.version.is_repeatable()) {
+        let place = timeline.place(&file.version);
         for (store, rows) in ledgers {
             let Some(part) = file.parts.get(store) else { continue };
             match squash(*store, file, part, rows) {
@@ -590,7 +658,7 @@ fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &
                 continue;
             }
             let is_beyond = match goal {
-                Goal::To(version) => file.version > *version,
+                Goal::To(_) => place > last,
                 Goal::Steps(count) => versions.len() >= *count && !versions.contains(&file.version),
                 _ => false,
             };
@@ -602,10 +670,9 @@ fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &
             let mut step = Step::forward(*store, file, part, Action::Apply);
             step.resume_from =
                 row.filter(|row| matches!(row.state, State::Started | State::Failed)).map_or(0, |row| row.steps_done);
-            let applied = rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
-            let newest = applied.map(|row| &row.version).max();
-            if let Some(newest) = newest.filter(|newest| **newest > file.version)
-                && !part.up.header.allow_out_of_order
+            let newest = newest.get(store).copied().flatten().filter(|(newest, _)| *newest > place);
+            if let Some((_, newest)) = newest
+                && (!part.up.header.allow_out_of_order || is_high_water(&step))
             {
                 drift.push(Drift::OutOfOrder { step, newest: newest.clone() });
                 continue;

@@ -30,7 +30,7 @@ pub enum Repair {
 pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = migrate::ledgers(stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
         super::guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
         let store = match repair {
             Repair::Replay(store) | Repair::Record(store) => store,
@@ -55,6 +55,11 @@ pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Resu
 fn lost(ledgers: &[(StoreKind, Ledger)], store: StoreKind) -> Vec<Row> {
     let own =
         ledgers.iter().find(|(kind, _)| *kind == store).map(|(_, ledger)| ledger.rows.as_slice()).unwrap_or_default();
+    // Another tool's history that is gone is written from the ledger.
+    let is_gone = |ledger: &Ledger| ledger.foreign.as_ref().is_some_and(|records| !records.exists);
+    if ledgers.iter().any(|(kind, ledger)| *kind == store && is_gone(ledger)) {
+        return own.iter().filter(|row| row.state == State::Applied).cloned().collect();
+    }
     let copies = migrate::copies(ledgers).map(|(_, copies)| copies).unwrap_or_default();
     copies
         .iter()
@@ -86,7 +91,7 @@ impl Affected {
 /// No such version, nothing to amend, or a store that cannot be read.
 pub async fn affected(work: Work<'_>, files: &[Migration], typed: &str, what: Amendment) -> Result<Vec<Affected>> {
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await;
+    let ledgers = migrate::ledgers(&mut stores, files).await;
     close(stores).await;
     let ledgers = ledgers?;
     super::guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
@@ -100,7 +105,7 @@ pub async fn affected(work: Work<'_>, files: &[Migration], typed: &str, what: Am
 pub async fn amend(work: Work<'_>, files: &[Migration], typed: &str, what: Amendment) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = migrate::ledgers(stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
         super::guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
         let mut outcome = Outcome::default();
         let mut amended = Vec::new();
@@ -213,7 +218,7 @@ async fn replay(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration], mu
         row.state = State::Reverted;
     }
     migrate::copy(stores, lost).await?;
-    let ledgers = migrate::ledgers(stores).await?;
+    let ledgers = migrate::ledgers(stores, files).await?;
     migrate::run(work, stores, files, ledgers, &Goal::Latest, None).await
 }
 

@@ -192,6 +192,18 @@ pub trait Store {
     /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
 
+    /// From now on, what these rows made is the project's as well: another tool's history says that they are applied, and
+    /// the ledger does not say so yet.
+    fn assume(&mut self, rows: &[Row]) {
+        let _ = rows;
+    }
+
+    /// Writes own rows that follow from another tool's history. Stores that keep none in step are never asked.
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        let _ = rows;
+        Err(Error::bug("this store keeps no other tool's history"))
+    }
+
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
 
@@ -313,6 +325,12 @@ impl Store for AnyStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        forward!(self, store => store.assume(rows));
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        forward!(self, store => store.take_over(rows).await)
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)

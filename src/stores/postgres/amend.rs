@@ -45,10 +45,11 @@ impl PostgresStore {
         let was = format!("(SELECT checksum FROM lyrox.migrations WHERE {})", self.row_of(step));
         let event = told::amended(amendment, "");
         let sql = format!(
-            "WITH m AS (UPDATE lyrox.migrations SET {set} WHERE {row} AND {which} RETURNING *), \
+            "{history}WITH m AS (UPDATE lyrox.migrations SET {set} WHERE {row} AND {which} RETURNING *), \
              e AS (INSERT INTO lyrox.events (project, store, version, what, step, actor, lyrox) \
              SELECT m.project, m.store, m.version, {event}{was}, m.steps_done, {actor}, {lyrox} FROM m) \
              SELECT {COLUMNS} FROM m",
+            history = self.history_amended(step, amendment),
             row = self.row_of(step),
             event = literal(&event),
             // The statement sees the row as it was before.
@@ -59,6 +60,6 @@ impl PostgresStore {
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LedgerDamaged, "the ledger cannot be written", &error))?;
-        rows.first().map_or_else(|| Err(told::nothing_to_amend(step, amendment)), read_row)
+        rows.last().map_or_else(|| Err(told::nothing_to_amend(step, amendment)), read_row)
     }
 }

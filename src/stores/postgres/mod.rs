@@ -2,12 +2,14 @@
 
 mod amend;
 mod apply;
+mod block;
 mod catalog;
 pub mod check;
 pub mod cluster;
 pub mod connect;
 pub mod error;
 mod failure;
+mod foreign;
 mod grant;
 mod holdings;
 pub mod ident;
@@ -31,6 +33,7 @@ mod transaction;
 mod wipe;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -40,7 +43,7 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -63,6 +66,12 @@ pub struct PostgresStore {
     /// The server of this run.
     pub target: Target,
     is_locked: bool,
+    /// The other tool's history that is kept in step.
+    history: Option<Arc<dyn foreign::History>>,
+    /// That history as it was found; none where the table is missing.
+    found: Option<foreign::Found>,
+    /// The texts of migrations that this history says are applied, and the ledger does not yet.
+    assumed: Vec<String>,
     /// What is between this session and the server: found by trying, before the lock is taken.
     path: Path,
     /// The session has its settings.
@@ -96,6 +105,7 @@ impl PostgresStore {
     /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let settings = Settings::of(config)?;
+        let history = foreign::history(config)?;
         let is_set_up = !pooler::may_be_pooled(&target.direct);
         let (connection, facts) =
             if is_set_up { connect::open(config, target).await? } else { connect::open_plain(config, target).await? };
@@ -107,6 +117,9 @@ impl PostgresStore {
             config: config.clone(),
             target: target.clone(),
             is_locked: false,
+            history,
+            found: None,
+            assumed: Vec::new(),
             path: Path::Unknown,
             is_set_up,
             is_prepared: false,
@@ -206,6 +219,7 @@ impl Store for PostgresStore {
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;
+        self.make_history().await?;
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
@@ -231,6 +245,13 @@ impl Store for PostgresStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        self.assumed =
+            rows.iter().filter(|row| row.state == State::Applied).filter_map(|row| row.text.clone()).collect();
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_taken(rows).await
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await

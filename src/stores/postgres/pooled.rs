@@ -72,8 +72,7 @@ impl PostgresStore {
     /// Opens a transaction that holds the lock until its end; the lock is tried, never waited for. Answers
     /// the rows of `more`, which is sent with it.
     pub(super) async fn begin_locked(&mut self, more: &str) -> Result<Vec<PgRow>, Error> {
-        let key = self.key();
-        let sql = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({key}); {more}");
+        let sql = format!("BEGIN; SELECT {}; {more}", self.try_within());
         let until = Instant::now() + WAIT;
         let unasked = |error: &sqlx::Error| {
             server_error(Code::LockLost, "the lock cannot be asked for", error).data("nothing of this file was applied")

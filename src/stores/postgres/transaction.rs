@@ -101,6 +101,9 @@ impl PostgresStore {
         if !is_pooled {
             batch.own(0, Role::Before, "BEGIN");
         }
+        if let Some(lock) = self.history_table_lock() {
+            batch.own(0, Role::Before, lock);
+        }
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
                 batch.own(at, Role::Before, began());
@@ -115,10 +118,15 @@ impl PostgresStore {
             match file.step.action {
                 // A hook has no row: what happened is all there is to write.
                 Action::Hook(moment) => {
-                    batch.own(at, Role::Before, self.event(moment.word(), Some(file.step), None, None))
+                    batch.own(at, Role::Before, self.event(moment.word(), Some(file.step), None, None));
                 }
-                _ => batch.own(at, Role::Ledger, self.upsert(entry(file))),
-            };
+                _ => {
+                    for statement in self.history_of(file.step) {
+                        batch.own(at, Role::History, statement);
+                    }
+                    batch.own(at, Role::Ledger, self.upsert(entry(file)));
+                }
+            }
         }
         if is_pooled {
             // What a file set for its session would stay with a connection that others use.
