@@ -9,7 +9,7 @@ use super::guard;
 use super::ledger::{Ledger, Row};
 use super::lock::with_lock;
 use super::migrate::{self, Work, close, item_id};
-use super::plan::{Goal, Plan, Step, plan};
+use super::plan::{Goal, Plan, Step};
 use super::trial::Trial;
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
@@ -28,7 +28,7 @@ pub async fn live(work: Work<'_>, files: &[Migration], goal: &Goal, limit: Durat
     guard::refuse_protected(work.config, &[], "rehearsing on the live database")?;
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = migrate::ledgers(stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
         guard::refuse_protected(work.config, &migrate::marks(&ledgers), "rehearsing on the live database")?;
         let Some(plan) = pending(work, files, stores, &ledgers, goal).await? else { return Ok(Tried::new()) };
         let (steps, others): (Vec<Step>, Vec<Step>) =
@@ -64,7 +64,7 @@ pub async fn ahead(
     files: &[Migration],
     goal: &Goal,
 ) -> Result<Option<(Plan, BTreeMap<StoreKind, Vec<Row>>)>> {
-    let ledgers = migrate::ledgers(stores).await?;
+    let ledgers = migrate::ledgers(stores, files).await?;
     let plan = pending(work, files, stores, &ledgers, goal).await?;
     Ok(plan.map(|plan| (plan, migrate::rows(&ledgers))))
 }
@@ -83,7 +83,7 @@ pub async fn on_scratch(work: Work<'_>, scratch: &mut [AnyStore], plan: &Plan) -
 }
 
 async fn try_plan(work: Work<'_>, scratch: &mut [AnyStore], plan: &Plan) -> Result<Tried> {
-    let ledgers = migrate::ledgers(scratch).await?;
+    let ledgers = migrate::states(scratch).await?;
     let mut tried = Tried::new();
     for batch in plan.batches() {
         if work.events.is_cancelled() {
@@ -124,7 +124,7 @@ async fn pending(
     goal: &Goal,
 ) -> Result<Option<Plan>> {
     guard::refuse_other_mark(work.config, &migrate::marks(ledgers))?;
-    match plan(files, &migrate::rows(ledgers), goal) {
+    match migrate::planned(files, ledgers, goal) {
         Ok(plan) => {
             work.events.event(Event::Heading(migrate::heading(work.config, &plan, goal)));
             Ok(Some(plan))

@@ -57,6 +57,8 @@ codes! {
         "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
     UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
         "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    Git, "LYX-GIT", Usage, "git cannot tell which files are new",
+        "`--base` asks git what changed since a revision: git must be installed, the project must be in a repository, and the revision must be there. A shallow clone of a CI job lacks it: fetch the whole history.";
     FileMissing, "LYX-FILE-MISSING", Usage, "a file or folder does not exist",
         "The path in the configuration or on the command line does not exist below the project's root.";
     FileKind, "LYX-FILE-KIND", Usage, "a path is not the kind of file that is needed",
@@ -189,6 +191,8 @@ codes! {
     // failures of the work itself
     MigrationFailed, "LYX-MIGRATION-FAILED", Failed, "a migration failed",
         "The message shows the statement, the server's words and what happened to the data.";
+    Lint, "LYX-LINT", Failed, "a migration breaks a rule of lint",
+        "The finding names the rule, the place and a safer way. Where the file is right after all: `lyrox: lint ignore RULE` in a comment above the statement, or `[lint] ignore` in lyrox.toml. `lyrox db lint --rules` lists the rules.";
     SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
         "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
     SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",

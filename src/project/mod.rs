@@ -1,5 +1,6 @@
 //! What a project has on disk: migrations, seeds, smoke tests. Reads files; knows no server.
 
+pub mod changed;
 pub mod formats;
 pub mod hooks;
 pub mod migration;

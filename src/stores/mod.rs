@@ -19,6 +19,7 @@ pub mod scratch;
 pub mod smoke;
 pub mod stages;
 pub mod told;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -127,6 +128,9 @@ pub trait Store {
 
     /// Gives the lock back. Never releases a lock that has become another's.
     async fn unlock(&mut self) -> Result<()>;
+
+    /// Watches the server while the run is at work; none for a store whose every request has a limit of its own.
+    fn watch(&self) -> Option<watch::Watch>;
 
     /// Who holds the lock now. Changes nothing.
     async fn lock_holder(&mut self) -> Result<Option<Holder>>;
@@ -283,6 +287,9 @@ impl Store for AnyStore {
     }
     async fn unlock(&mut self) -> Result<()> {
         forward!(self, store => store.unlock().await)
+    }
+    fn watch(&self) -> Option<watch::Watch> {
+        forward!(self, store => store.watch())
     }
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         forward!(self, store => store.lock_holder().await)

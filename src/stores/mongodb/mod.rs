@@ -29,6 +29,7 @@ use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
+use crate::stores::watch::{Watch, watch};
 use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
@@ -113,6 +114,21 @@ impl Store for MongodbStore {
             Some(held) => held.release().await.map_err(self.failed("give the lock back")),
             None => Ok(()),
         }
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        let (client, place) = (self.connected.client.clone(), self.endpoint.url.authority());
+        Some(Box::pin(async move {
+            let admin = client.database("admin");
+            watch(StoreKind::Mongodb, place, async || {
+                match admin.run_command(bson::doc! { "ping": 1 }).await {
+                    Ok(_) => true,
+                    // A server that refuses is there.
+                    Err(error) => error::refusal(&error).is_some(),
+                }
+            })
+            .await
+        }))
     }
 
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {

@@ -206,8 +206,13 @@ impl PostgresStore {
             // Another project of the same database may make the same schema at the same moment.
             let is_race = matches!(sqlstate(&error), Some("23505" | "42P06" | "42P07" | "42710" | "40P01" | "55P03"));
             if !is_race || tries == 5 {
+                let data = if super::error::is_lost(&error) {
+                    "no migration was run"
+                } else {
+                    "rolled back; nothing was changed"
+                };
                 return Err(server_error(Code::LedgerDamaged, "the ledger in schema `lyrox` cannot be made", &error)
-                    .data("rolled back; nothing was changed")
+                    .data(data)
                     .hint_if_none(format!(
                         "GRANT CREATE ON DATABASE \"{}\" TO \"{}\"",
                         self.facts.database, self.facts.user

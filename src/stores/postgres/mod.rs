@@ -49,6 +49,7 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
+use crate::stores::watch::{Watch, watch};
 use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
@@ -199,6 +200,27 @@ impl Store for PostgresStore {
     async fn unlock(&mut self) -> Result<()> {
         self.release_lock().await
     }
+    fn watch(&self) -> Option<Watch> {
+        let (endpoint, ca_file) = (self.target.direct.clone(), self.target.ca_file.clone());
+        Some(Box::pin(async move {
+            let place = endpoint.url.authority();
+            let mut kept: Option<PgConnection> = None;
+            watch(StoreKind::Postgres, place, async || {
+                let mut connection = match kept.take() {
+                    Some(connection) => connection,
+                    None => match connect::connect(&endpoint, ca_file.as_deref(), "watch").await {
+                        Ok(connection) => connection,
+                        // A server that refuses is there.
+                        Err(error) => return error.code() != Code::ConnectTimeout,
+                    },
+                };
+                let is_there = run(&mut connection, "SELECT 1".into()).await.is_ok();
+                kept = is_there.then_some(connection);
+                is_there
+            })
+            .await
+        }))
+    }
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         self.read_holder().await
     }
@@ -282,7 +304,8 @@ impl Store for PostgresStore {
         self.clear_resetting().await
     }
     async fn close(self) {
-        let _ = self.connection.close().await;
+        // A server that is gone takes no goodbye.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
     }
 }
 

@@ -143,6 +143,11 @@ impl Store for RedisStore {
         }
     }
 
+    fn watch(&self) -> Option<crate::stores::watch::Watch> {
+        // Every request has its limit.
+        None
+    }
+
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         lock::holder_of(&mut self.books).await.map_err(Self::failed(&self.endpoint, "look at the lock"))
     }
