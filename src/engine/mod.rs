@@ -1,6 +1,7 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
 pub mod adopt;
+pub mod back;
 pub mod baseline;
 pub mod check;
 pub mod diff;
@@ -13,6 +14,7 @@ pub mod migrate;
 pub mod plan;
 pub mod rehearse;
 pub mod repair;
+pub mod repeatables;
 pub mod reset;
 pub mod seed;
 pub mod smoke;

@@ -8,6 +8,7 @@ pub mod expand;
 pub mod lease;
 pub mod load;
 pub mod mongodb;
+pub mod names;
 pub mod packed;
 pub mod postgres;
 pub mod probe;
@@ -20,12 +21,13 @@ pub mod stages;
 pub mod told;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
 use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Row};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -60,6 +62,8 @@ pub struct ApplyOptions {
     pub transaction: crate::config::file::Transaction,
     /// Values for `${VAR}` in files that ask for it.
     pub variables: crate::config::Variables,
+    /// The id of the run, written to the rows of what it applies.
+    pub run: String,
 }
 
 /// What a dry run shows of one step: the transaction it belongs to and its statements.
@@ -148,6 +152,9 @@ pub trait Store {
         let _ = version;
         Ok(None)
     }
+
+    /// The texts that the ledger keeps of versions; those it does not know are left out.
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>>;
 
     /// Makes the ledger and writes the mark where there is none. Only under the lock.
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
@@ -298,6 +305,9 @@ impl Store for AnyStore {
     }
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         forward!(self, store => store.applied_text(version).await)
+    }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        forward!(self, store => store.kept_texts(versions).await)
     }
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
         forward!(self, store => store.prepare(mark).await)

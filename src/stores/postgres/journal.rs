@@ -6,6 +6,7 @@ use super::block::{Unit, unit};
 use super::connect::text;
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
+use super::ident::literal;
 use super::index::{Found, Shape, shape};
 use super::ledger::{Entry, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
@@ -67,7 +68,7 @@ impl PostgresStore {
 
     async fn past(&mut self, file: &Prepared<'_>) -> Result<Past> {
         let sql = format!(
-            "SELECT state, steps_done, down_done, step_open, text FROM lyrox.migrations WHERE {}",
+            "SELECT state, steps_done, down_done, step_open, text, down_text FROM lyrox.migrations WHERE {}",
             self.row_of(file.step)
         );
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
@@ -76,7 +77,8 @@ impl PostgresStore {
         let state = text(row, 0).and_then(|state| State::parse(&state));
         let is_down = file.step.action == Action::Revert;
         let is_unfinished = matches!(state, Some(State::Started | State::Failed));
-        if !is_down && !is_unfinished {
+        // A repeatable runs from its beginning, however far it came.
+        if !is_down && !is_unfinished || file.step.version.is_repeatable() {
             return Ok(Past::default());
         }
         let done = number(if is_down { 2 } else { 1 }).and_then(|done| usize::try_from(done).ok()).unwrap_or(0);
@@ -85,7 +87,8 @@ impl PostgresStore {
             done,
             is_open: number(3) == Some(if is_down { -next } else { next }),
             has_failed: state == Some(State::Failed),
-            text: text(row, 4).filter(|_| !is_down),
+            // The row keeps the text of what runs, whichever way it goes.
+            text: if is_down { text(row, 5) } else { text(row, 4) },
         })
     }
 
@@ -135,7 +138,7 @@ impl PostgresStore {
             0,
             Role::Before,
             match file.step.action {
-                Action::Revert => self.mark(file, at, None),
+                Action::Revert => self.begin_down(file, at),
                 _ => self.upsert(&[Entry {
                     step: file.step,
                     state: State::Started,
@@ -158,6 +161,15 @@ impl PostgresStore {
         let sent = batch.send(&mut self.connection, files).await;
         sent.map(drop)
             .map_err(|stop| failure::error(&stop, files, format!("stopped after step {at} of {}", file.total())))
+    }
+
+    /// As [`Self::mark`], and keeps the text that runs: the next run can tell what was edited since.
+    fn begin_down(&self, file: &Prepared<'_>, at: usize) -> String {
+        let text = literal(&file.step.script.text);
+        format!(
+            "UPDATE lyrox.migrations SET down_done = {at}, step_open = NULL, down_text = {text} WHERE {}",
+            self.row_of(file.step)
+        )
     }
 
     /// An `UPDATE` that says how many statements are in effect and which one is begun.
@@ -194,7 +206,8 @@ impl PostgresStore {
                     file.total(),
                     at + 1
                 );
-                return Err(failure::error(&stop, std::slice::from_ref(file), data).hint("run lyrox db migrate again"));
+                return Err(failure::error(&stop, std::slice::from_ref(file), data)
+                    .hint(format!("run {} again", failure::command(file.step))));
             }
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             let left = if is_bare { self.look_for(file.statement(at), true).await.ok() } else { None };
@@ -242,7 +255,7 @@ impl PostgresStore {
                 .why("it is left from a concurrent build that was cut short, and not from this migration")
                 .at(file.place_of(at))
                 .data(format!("stopped after step {at} of {}", file.total()))
-                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run lyrox db migrate again")));
+                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run {} again", failure::command(file.step))));
         }
         if let Err(stop) = self.note_mark(file, at, Some(at + 1)).await {
             return Ok(Err(stop));
@@ -266,7 +279,11 @@ impl PostgresStore {
     async fn fail(&mut self, file: &Prepared<'_>, at: usize, stop: &Stop, left: Option<Found>, stays: &str) -> Error {
         let code = sqlstate(&stop.error);
         let mut sql = String::from("SET SESSION AUTHORIZATION DEFAULT;");
-        if file.step.action != Action::Revert {
+        if file.step.action == Action::Revert {
+            // The server says that it failed: there is no doubt to settle.
+            sql.push_str(&self.mark(file, at, None));
+            sql.push(';');
+        } else {
             sql.push_str(&format!(
                 "UPDATE lyrox.migrations SET state = 'failed', error_code = {} WHERE {};",
                 super::ident::literal_or_null(code),
@@ -290,7 +307,10 @@ impl PostgresStore {
         if matches!(stop.place, Where::Own { .. }) {
             return error;
         }
-        error.hint_if_none("mend the file from this statement on, then run lyrox db migrate again: it goes on there")
+        error.hint_if_none(format!(
+            "mend the file from this statement on, then run {} again: it goes on there",
+            failure::command(file.step)
+        ))
     }
 
     /// Writes the row as done.
@@ -315,7 +335,8 @@ impl PostgresStore {
                 }
                 let data = format!("all {} steps are in effect; the ledger may not say so yet", file.total());
                 let error = failure::error(&stop, files, data);
-                return Err(error.hint("run lyrox db migrate again: it writes the ledger"));
+                let command = failure::command(file.step);
+                return Err(error.hint(format!("run {command} again: it writes the ledger")));
             }
         };
         let row = rows.first().ok_or_else(|| Error::bug("the ledger answered no row"))?;

@@ -6,8 +6,10 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
+use std::collections::BTreeMap;
+
 use super::{Path, PostgresStore, run};
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State};
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -29,11 +31,11 @@ IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('
 END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
-    name text NOT NULL, checksum text NOT NULL, text text,
+    name text NOT NULL, checksum text NOT NULL, text text, down_text text,
     state text NOT NULL CHECK (state IN ('started', 'applied', 'failed', 'reverted')),
     steps_done int NOT NULL, steps_total int NOT NULL, step_open int, down_done int NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL, finished_at timestamptz,
-    actor text NOT NULL, lyrox text NOT NULL, error_code text,
+    actor text NOT NULL, lyrox text NOT NULL, error_code text, run text,
     PRIMARY KEY (project, tenant, store, version));
 CREATE TABLE IF NOT EXISTS lyrox.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -53,7 +55,9 @@ CREATE TABLE IF NOT EXISTS lyrox.layout (one boolean PRIMARY KEY DEFAULT true CH
 pub(super) const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     CASE WHEN m.state IN ('started', 'failed') THEN m.text END, m.state, m.steps_done, m.steps_total, \
     (1000000 * pg_catalog.date_part('epoch', m.started_at))::bigint, \
-    (1000000 * pg_catalog.date_part('epoch', m.finished_at))::bigint, m.actor, m.lyrox, m.error_code";
+    (1000000 * pg_catalog.date_part('epoch', m.finished_at))::bigint, m.actor, m.lyrox, m.error_code, \
+    m.run, m.down_text IS NOT NULL, \
+    CASE WHEN m.state = 'applied' AND (m.down_done > 0 OR m.step_open < 0) THEN m.down_done END";
 
 /// Tables, views and sequences of the project's schema that belong to no extension.
 const EMPTINESS: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -264,7 +268,7 @@ impl PostgresStore {
     }
 
     /// One statement that writes the rows of steps and their events, ended by `;`; it answers the rows in order.
-    /// All of them have the same event.
+    /// All of them have the same event. What is undone keeps its name and its texts.
     pub(super) fn upsert(&self, entries: &[Entry<'_>]) -> String {
         let mut values = String::new();
         for entry in entries {
@@ -274,12 +278,17 @@ impl PostgresStore {
             self.push_values(&mut values, entry);
         }
         let event = entries.first().map_or("", |entry| entry.event);
+        let told = if entries.first().is_some_and(|entry| entry.state == State::Reverted) {
+            ""
+        } else {
+            "name = EXCLUDED.name, checksum = EXCLUDED.checksum, text = EXCLUDED.text, down_text = EXCLUDED.down_text, \
+             steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
+        };
         format!(
-            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, state, steps_done, \
-             steps_total, started_at, finished_at, actor, lyrox) VALUES {values} \
-             ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, checksum = EXCLUDED.checksum, \
-             text = EXCLUDED.text, state = EXCLUDED.state, steps_done = EXCLUDED.steps_done, \
-             steps_total = EXCLUDED.steps_total, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
+            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+             steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES {values} \
+             ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
+             steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
              finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, lyrox = EXCLUDED.lyrox, error_code = NULL \
              RETURNING m.*), \
              e AS (INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) \
@@ -291,7 +300,9 @@ impl PostgresStore {
     fn push_values(&self, values: &mut String, entry: &Entry<'_>) {
         use std::fmt::Write as _;
         let step = entry.step;
-        let text = (step.up.text.len() <= LARGEST_TEXT).then_some(step.up.text.as_str());
+        let fits = |text: &String| text.len() <= LARGEST_TEXT;
+        let text = Some(&step.up.text).filter(|text| fits(text));
+        let down = step.down.as_ref().and_then(|down| down.kept()).filter(fits);
         let is_finished = matches!(entry.state, State::Applied | State::Reverted);
         let at = |micros: i64| format!("pg_catalog.to_timestamp({micros} / 1000000.0::float8)");
         let (began, finished) = match entry.span {
@@ -300,19 +311,21 @@ impl PostgresStore {
         };
         let _ = write!(
             values,
-            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, '{state}', {done}, {total}, {began}, {finished}, \
-             {actor}, {lyrox})",
+            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {began}, \
+             {finished}, {actor}, {lyrox}, {run})",
             project = literal(&self.project),
             version = literal(step.version.as_str()),
             name = literal(&step.name),
             checksum = literal(&step.up.checksum),
-            text = literal_or_null(text),
+            text = literal_or_null(text.map(String::as_str)),
+            down = literal_or_null(down.as_deref()),
             state = entry.state.word(),
             done = entry.done,
             total = entry.total,
             finished = if is_finished { &finished } else { "NULL" },
             actor = literal(&self.actor),
             lyrox = literal(LYROX),
+            run = literal_or_null(Some(self.run_id.as_str()).filter(|run| !run.is_empty())),
         );
     }
 
@@ -327,12 +340,12 @@ impl PostgresStore {
             let values: Vec<String> = rows.iter().map(|row| self.copy_values(row)).collect();
             let sql = format!(
                 "INSERT INTO lyrox.migrations (project, store, version, name, checksum, text, state, steps_done, steps_total, \
-                 started_at, finished_at, actor, lyrox, error_code) VALUES {} \
+                 started_at, finished_at, actor, lyrox, error_code, run) VALUES {} \
                  ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, \
                  checksum = EXCLUDED.checksum, text = EXCLUDED.text, state = EXCLUDED.state, \
                  steps_done = EXCLUDED.steps_done, steps_total = EXCLUDED.steps_total, \
                  started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, \
-                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code",
+                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code, run = EXCLUDED.run",
                 values.join(", ")
             );
             self.write(sql, "the copies of other stores' rows cannot be written").await?;
@@ -358,7 +371,7 @@ impl PostgresStore {
 
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {})",
+            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             literal(&self.project),
             row.store.name(),
             literal(row.version.as_str()),
@@ -373,7 +386,28 @@ impl PostgresStore {
             literal(&row.actor),
             literal(&row.lyrox),
             literal_or_null(row.error_code.as_deref()),
+            literal_or_null(row.run.as_deref()),
         )
+    }
+
+    /// The texts that are kept of versions.
+    pub(super) async fn read_kept(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        if versions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let list: Vec<String> = versions.iter().map(|version| literal(version.as_str())).collect();
+        let sql = format!(
+            "SELECT version, text, down_text FROM lyrox.migrations WHERE {} AND store = 'postgres' AND version IN ({})",
+            self.scope(),
+            list.join(", ")
+        );
+        let rows = run(&mut self.connection, sql)
+            .await
+            .map_err(|error| server_error(Code::LedgerDamaged, "the ledger cannot be read", &error))?;
+        let kept = |row: &PgRow| {
+            (Version::new(text(row, 0).unwrap_or_default()), Kept { up: text(row, 1), down: text(row, 2) })
+        };
+        Ok(rows.iter().map(kept).collect())
     }
 
     /// The text that was applied under a version, where it was kept.
@@ -463,6 +497,10 @@ pub fn read_row(row: &PgRow) -> Result<Row> {
         actor: word(10, "actor")?,
         lyrox: word(11, "lyrox")?,
         error_code: text(row, 12),
+        run: text(row, 13),
+        has_down: text(row, 14).as_deref() == Some("t"),
+        down_text: None,
+        undone: text(row, 15).and_then(|text| text.parse().ok()),
         version: Version::new(version),
     })
 }

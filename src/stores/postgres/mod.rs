@@ -19,6 +19,7 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+pub mod names;
 mod pooled;
 pub mod pooler;
 pub mod query;
@@ -31,6 +32,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +43,7 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State, actor};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -79,6 +81,8 @@ pub struct PostgresStore {
     is_set_up: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
+    /// The id of the run, for the rows of what it applies.
+    run_id: String,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
 }
@@ -123,6 +127,7 @@ impl PostgresStore {
             path: Path::Unknown,
             is_set_up,
             is_prepared: false,
+            run_id: String::new(),
             made_extensions: Vec::new(),
         })
     }
@@ -233,6 +238,9 @@ impl Store for PostgresStore {
     }
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         self.read_text(version).await
+    }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.read_kept(versions).await
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;

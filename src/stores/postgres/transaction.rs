@@ -68,8 +68,13 @@ impl PostgresStore {
                 return self.settle(files, &stop, stays).await;
             }
             if is_final {
-                let what = if files.len() == 1 { "nothing of this file" } else { "nothing of these files" };
-                let data = format!("rolled back; {what} was applied{stays}");
+                let what = if super::script::unit(files) == files.len() {
+                    "nothing of this file"
+                } else {
+                    "nothing of these files"
+                };
+                let word = if files[0].step.action == Action::Revert { "undone" } else { "applied" };
+                let data = format!("rolled back; {what} was {word}{stays}");
                 return Err(Box::new(Undone {
                     file,
                     may_split: true,
@@ -111,7 +116,14 @@ impl PostgresStore {
             batch.statements(at, 0..file.statements.len());
             end_quoting(&mut batch, at, file);
             batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
-            self.write_history(&mut batch, at, file);
+            match file.step.action {
+                // A hook has no row: what happened is all there is to write.
+                Action::Hook(moment) => {
+                    batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+                    batch.own(at, Role::Before, self.event(moment.word(), Some(file.step), None, None));
+                }
+                _ => self.write_history(&mut batch, at, file),
+            }
         }
         let last = files.len() - 1;
         // The file may have become someone who cannot write the ledger.
@@ -126,12 +138,11 @@ impl PostgresStore {
         let entries: Vec<Entry<'_>> = files
             .iter()
             .zip(spans.map(Some).chain(std::iter::repeat(None)))
+            .filter(|(file, _)| !matches!(file.step.action, Action::Hook(_)))
             .map(|(file, span)| Entry { span, ..entry(file) })
             .collect();
-        let mut at = 0;
         for entries in entries.chunk_by(|a, b| a.event == b.event) {
-            batch.own(at, Role::Ledger, self.upsert(entries));
-            at += entries.len();
+            batch.own(last, Role::Ledger, self.upsert(entries));
         }
         if is_pooled {
             // What a file set for its session would stay with a connection that others use.
@@ -182,6 +193,9 @@ pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
         Action::Apply => (State::Applied, "applied"),
         Action::Record => (State::Applied, "recorded"),
         Action::Revert => (State::Reverted, "reverted"),
+        Action::Forget => (State::Reverted, "superseded"),
+        // A hook has no row.
+        Action::Hook(moment) => (State::Applied, moment.word()),
     };
     let done = if state == State::Applied { file.total() } else { 0 };
     Entry { step: file.step, state, done, total: file.total(), event, span: None }
