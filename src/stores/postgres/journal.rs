@@ -323,14 +323,22 @@ impl PostgresStore {
             batch.own(0, Role::History, statement);
         }
         batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
-        let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
-            failure::error(
-                &stop,
-                files,
-                format!("all {} steps are in effect; the ledger does not say so yet", file.total()),
-            )
-            .hint(format!("run {} again: it writes the ledger", failure::command(file.step)))
-        })?;
+        let rows = match batch.send(&mut self.connection, files).await {
+            Ok(rows) => rows,
+            Err(stop) => {
+                // The row is part of the transaction whose answer was lost: where it is there, all is done.
+                if is_lost(&stop.error)
+                    && let Ok(mut done) = self.settle(files, &stop, "").await
+                    && let Some(done) = done.pop()
+                {
+                    return Ok(done);
+                }
+                let data = format!("all {} steps are in effect; the ledger may not say so yet", file.total());
+                let error = failure::error(&stop, files, data);
+                let command = failure::command(file.step);
+                return Err(error.hint(format!("run {command} again: it writes the ledger")));
+            }
+        };
         let row = rows.first().ok_or_else(|| Error::bug("the ledger answered no row"))?;
         Ok(Done { row: read_row(row)?, elapsed: elapsed(row) })
     }
