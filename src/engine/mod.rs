@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod diff;
+pub mod dump;
 pub mod event;
 pub mod guard;
 pub mod ledger;
