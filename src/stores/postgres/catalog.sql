@@ -229,7 +229,7 @@ WITH item (path, acl, usual, owner) AS (
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY ({schemas}) AND c.relacl IS NOT NULL AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {own:pg_class:c}
     UNION ALL
-    SELECT {name:c.relname} || '.' || a.attname, a.attacl, '{}'::aclitem[], 0
+    SELECT {name:c.relname} || '.' || a.attname, a.attacl, NULL::aclitem[], 0
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY ({schemas}) AND a.attacl IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped AND {own:pg_class:c}
     UNION ALL
@@ -248,7 +248,7 @@ WITH item (path, acl, usual, owner) AS (
     SELECT 'default privileges ' || coalesce('in ' || n.nspname || ' ', '') || 'on ' || CASE f.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
             WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE f.defaclobjtype::text END
         || CASE WHEN f.defaclrole <> {owner} THEN ' of ' || pg_catalog.pg_get_userbyid(f.defaclrole) ELSE '' END,
-        f.defaclacl, CASE WHEN f.defaclnamespace = 0 THEN pg_catalog.acldefault(CASE f.defaclobjtype WHEN 'S' THEN 's' ELSE f.defaclobjtype END, f.defaclrole) ELSE '{}' END,
+        f.defaclacl, CASE WHEN f.defaclnamespace = 0 THEN pg_catalog.acldefault(CASE f.defaclobjtype WHEN 'S' THEN 's' ELSE f.defaclobjtype END, f.defaclrole) ELSE NULL END,
         CASE WHEN f.defaclnamespace = 0 THEN f.defaclrole ELSE 0 END
     FROM pg_catalog.pg_default_acl f LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.defaclnamespace
     WHERE n.nspname = ANY ({schemas}) OR (f.defaclnamespace = 0 AND f.defaclrole = {owner})),

@@ -5,7 +5,7 @@ WITH item (place, part, after, path, lead, columns, target, acl, usual, owner) A
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY ({schemas}) AND c.relacl IS NOT NULL AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND {own:pg_class:c}
     UNION ALL
-    SELECT {place:c}, {name:c.relname}, 'pg_class:' || c.oid, a.attname::text, '', ' (' || pg_catalog.quote_ident(a.attname) || ')', 'TABLE ' || c.oid::regclass, a.attacl, '{}'::aclitem[], 0
+    SELECT {place:c}, {name:c.relname}, 'pg_class:' || c.oid, a.attname::text, '', ' (' || pg_catalog.quote_ident(a.attname) || ')', 'TABLE ' || c.oid::regclass, a.attacl, NULL::aclitem[], 0
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY ({schemas}) AND a.attacl IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'f' AND {own:pg_class:c}
     UNION ALL
@@ -21,11 +21,11 @@ WITH item (place, part, after, path, lead, columns, target, acl, usual, owner) A
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
     WHERE n.nspname = ANY ({schemas}) AND t.typacl IS NOT NULL AND {own:pg_type:t}
     UNION ALL
-    SELECT 13, coalesce(n.nspname::text, ''), '', f.defaclrole || ' ' || f.defaclobjtype, 'ALTER DEFAULT PRIVILEGES '
+    SELECT 13, coalesce(n.nspname::text, ''), '', f.defaclrole || ' ' || f.defaclobjtype::text, 'ALTER DEFAULT PRIVILEGES '
         || CASE WHEN f.defaclrole <> {owner} THEN 'FOR ROLE ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.defaclrole)) || ' ' ELSE '' END
         || coalesce('IN SCHEMA ' || pg_catalog.quote_ident(n.nspname) || ' ', ''), '',
         CASE f.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END,
-        f.defaclacl, CASE WHEN f.defaclnamespace = 0 THEN pg_catalog.acldefault(CASE f.defaclobjtype WHEN 'S' THEN 's' ELSE f.defaclobjtype END, f.defaclrole) ELSE '{}' END,
+        f.defaclacl, CASE WHEN f.defaclnamespace = 0 THEN pg_catalog.acldefault(CASE f.defaclobjtype WHEN 'S' THEN 's' ELSE f.defaclobjtype END, f.defaclrole) ELSE NULL END,
         CASE WHEN f.defaclnamespace = 0 THEN f.defaclrole ELSE 0 END
     FROM pg_catalog.pg_default_acl f LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.defaclnamespace
     WHERE n.nspname = ANY ({schemas}) OR (f.defaclnamespace = 0 AND f.defaclrole = {owner})),

@@ -43,7 +43,9 @@ impl PostgresStore {
                 )),
                 ["own", class, alias] => sql.push_str(&format!(
                     "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
-                     AND e.objid = {alias}.oid AND e.deptype = 'e')"
+                     AND e.objid = {alias}.oid AND e.deptype IN ('e'{}))",
+                    // A range type brings functions that come and go with it.
+                    if *class == "pg_proc" { ", 'i'" } else { "" }
                 )),
                 [version, ..] if version.parse::<u32>().is_ok() => {
                     let known = version.parse::<u32>().is_ok_and(|version| self.facts.version / 10_000 >= version);
