@@ -4,6 +4,8 @@ mod check;
 mod config;
 mod connect_errors;
 mod crash;
+mod diff;
+mod dump;
 mod errors;
 mod faults;
 mod formats;
