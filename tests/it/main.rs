@@ -8,6 +8,7 @@ mod errors;
 mod faults;
 mod generated;
 mod help;
+mod lint;
 mod migrate;
 mod mongodb_store;
 mod output;
