@@ -167,12 +167,22 @@ pub enum Command {
 pub enum Db {
     /// Apply what is pending, in one order across the stores
     Migrate(commands::migrate::Args),
+    /// Try what is pending where it can do no harm: time, locks, rewrites
+    Rehearse(commands::rehearse::Args),
     /// Undo the last migrations
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
-    /// Bring back the ledger of a store that was emptied or restored
+    /// Record files as applied to stores that hold the schema already
+    Baseline(commands::baseline::Args),
+    /// Find what differs between live stores, their snapshots and the migrations
+    Diff(commands::diff::Args),
+    /// Write the schema of each store to files that review well and load again
+    Dump(commands::dump::Args),
+    /// Settle a step in doubt, an edited or missing file, a store that lost its ledger
     Repair(commands::repair::Args),
+    /// Show who holds the locks, and end those whose holder is gone
+    Unlock(commands::unlock::Args),
     /// Find unsafe and tenant-unsafe migrations before they run; contacts no server
     Lint(commands::lint::Args),
     /// Make a new migration
@@ -223,8 +233,13 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Completions(args) => commands::completions::run(app, args).await,
         Command::Man(args) => commands::man::run(app, args).await,
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
+        Command::Db(Db::Rehearse(args)) => commands::rehearse::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::Baseline(args)) => commands::baseline::run(app, args).await,
+        Command::Db(Db::Unlock(args)) => commands::unlock::run(app, args).await,
+        Command::Db(Db::Diff(args)) => commands::diff::run(app, args).await,
+        Command::Db(Db::Dump(args)) => commands::dump::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::Lint(args)) => commands::lint::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,

@@ -63,6 +63,8 @@ pub enum Layout {
     Tests,
     /// Place, rule, excerpt, message: lint.
     Findings,
+    /// `~ column User.email` with both definitions below; hints once, at the end: diff.
+    Diff,
 }
 
 /// One thing that was looked at or done.

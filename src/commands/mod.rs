@@ -1,9 +1,12 @@
 //! One file per command: its flags, and `run`, which translates, calls the engine and returns a report.
 
+pub mod baseline;
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod diff;
 pub mod down;
+pub mod dump;
 pub mod env;
 pub mod explain;
 pub mod init;
@@ -14,6 +17,7 @@ pub mod migrate;
 pub mod new;
 pub mod ps;
 pub mod query;
+pub mod rehearse;
 pub mod repair;
 pub mod reset;
 pub mod rollback;
@@ -21,5 +25,6 @@ pub mod seed;
 pub mod setup;
 pub mod smoke_test;
 pub mod status;
+pub mod unlock;
 pub mod up;
 pub mod url;

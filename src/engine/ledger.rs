@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopt::Records;
+use super::plan::Drift;
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 
@@ -70,12 +72,25 @@ pub struct Row {
     pub error_code: Option<String>,
 }
 
+/// A correction of one row that a person decided on; nothing of the migration is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// The step that was begun or is next took effect, or was made by hand.
+    Done,
+    /// The step that was begun did not take effect.
+    NotDone,
+    /// The file as it is now counts as what was applied.
+    Accept,
+    /// It counts as never applied; what it made stays.
+    Forget,
+}
+
 /// What a store knows about the project. Reading it changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// This store's own rows, in version order.
     pub rows: Vec<Row>,
-    /// The copies of other stores' rows (PostgreSQL only).
+    /// The copies of other stores' rows: PostgreSQL keeps them, or MongoDB where there is no PostgreSQL.
     pub copies: Vec<Row>,
     /// The environment the store remembers; none before the first migrate.
     pub mark: Option<Mark>,
@@ -85,6 +100,13 @@ pub struct Ledger {
     pub is_resetting: bool,
     /// No ledger row and nothing of the user's: chunks are safe.
     pub is_empty: bool,
+    /// What another tool's history says, where the project keeps one in step; `rows` are then as
+    /// [`adopt`](super::adopt::adopt) made them, once it has.
+    pub foreign: Option<Records>,
+    /// Rows that the store lacks or has otherwise than the other tool's history says: written by the next run.
+    pub rebuild: Vec<Row>,
+    /// Where that history and the files disagree.
+    pub drift: Vec<Drift>,
 }
 
 /// The environment a store remembers.
@@ -94,6 +116,12 @@ pub struct Mark {
     pub environment: String,
     /// It was protected when it was marked.
     pub is_protected: bool,
+}
+
+/// Which of the stores of a run keeps copies of the others' rows, so that one that was emptied is noticed:
+/// PostgreSQL, else MongoDB. Redis, which may evict, bears witness for nobody.
+pub fn witness(stores: impl IntoIterator<Item = StoreKind>) -> Option<StoreKind> {
+    stores.into_iter().filter(|store| *store != StoreKind::Redis).min()
 }
 
 /// A digest of what is applied: two stores of the same project and kind with equal heads have run the

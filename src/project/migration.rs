@@ -25,6 +25,12 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same number without leading zeros; `0` for none.
+    pub fn as_number(&self) -> Self {
+        let digits = self.0.trim_start_matches('0');
+        Self(if digits.is_empty() && !self.0.is_empty() { "0".to_owned() } else { digits.to_owned() })
+    }
 }
 
 impl Ord for Version {
@@ -92,6 +98,27 @@ pub struct Script {
     pub header: Header,
     /// Redis: the texts of the files that it includes with `@file`, by the name as written.
     pub includes: BTreeMap<String, String>,
+    /// In another tool's folder: what that tool's history says of an up file.
+    pub foreign: Option<Foreign>,
+}
+
+/// What another tool writes into its history for a migration: computed from the file by that tool's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// What its history names the migration by: sqlx's version, Prisma's folder, drizzle's hash or name, ...
+    pub key: String,
+    /// The key of the migration before it in the tool's order; for tools that keep a high-water mark.
+    pub previous: Option<String>,
+    /// The description or script name as that tool writes it; empty where it writes none.
+    pub name: String,
+    /// The checksum as that tool writes it; empty where it writes none.
+    pub checksum: String,
+    /// Other checksums that it accepts for the same text: other line ends, older algorithms.
+    pub accepted: Vec<String>,
+    /// A number that goes with it: drizzle's `when`, in milliseconds.
+    pub number: Option<i64>,
+    /// The tool remembers a high-water mark: a migration below it never runs there.
+    pub is_high_water: bool,
 }
 
 impl Script {
@@ -130,6 +157,18 @@ enum Way {
 /// # Errors
 /// A folder that is missing, a file that fits no form, is empty, not UTF-8, or claims a taken version.
 pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
+    read(root, dir, false)
+}
+
+/// As [`read_all`]; with `skips_sql` the SQL files of the folder are another tool's and left alone.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_parts(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
+    read(root, dir, skips_sql)
+}
+
+fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
     let folder = root.join(dir);
     if !folder.is_dir() {
         let what = if folder.exists() { "is not a folder" } else { "does not exist" };
@@ -157,6 +196,9 @@ pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
     let mut downs = Vec::new();
     for (file, path) in names {
         let shown = format!("{dir}/{file}");
+        if skips_sql && !file.ends_with(".json") && !file.ends_with(".redis") {
+            continue;
+        }
         if path.is_dir() {
             // Folders hold what scripts include; a folder named like a migration is a mistake.
             if parse_name(&file).is_some() {
@@ -269,10 +311,14 @@ fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKin
         }
         text::sha256(all.as_bytes())
     };
-    Ok(Script { path: shown.to_owned(), text, checksum, header, includes })
+    Ok(Script { path: shown.to_owned(), text, checksum, header, includes, foreign: None })
 }
 
-fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
+/// Reads the `lyrox:` directives of a file's first comments.
+///
+/// # Errors
+/// A directive that is none.
+pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
     let comment = match store {
         StoreKind::Postgres => "--",
         StoreKind::Mongodb => "//",

@@ -29,6 +29,7 @@ impl Human {
                 self.tests += 1;
                 test(self.tests, item, has_color)
             }
+            Layout::Diff => difference(item, has_color),
         }
     }
 
@@ -46,6 +47,16 @@ impl Human {
         let mut text = String::new();
         if self.has_printed {
             text.push('\n');
+        }
+        if report.layout == Layout::Diff {
+            let mut hints: Vec<&str> = signed(report).filter_map(|item| item.hint.as_deref()).collect();
+            hints.dedup();
+            for hint in &hints {
+                let _ = writeln!(text, "  {} {}", paint("hint:", &Style::new().cyan(), has_color), clean(hint));
+            }
+            if !hints.is_empty() {
+                text.push('\n');
+            }
         }
         let left = report.summary.clone().unwrap_or_else(|| summary(report));
         let style = match report.exit {
@@ -67,6 +78,43 @@ impl Human {
         text.push('\n');
         text
     }
+}
+
+/// The items that are differences: their titles begin with a sign.
+fn signed(report: &Report) -> impl Iterator<Item = &Item> {
+    report.items.iter().filter(|item| is_signed(item))
+}
+
+fn is_signed(item: &Item) -> bool {
+    item.outcome == Outcome::Fail && ["+ ", "- ", "~ "].iter().any(|sign| item.title.starts_with(sign))
+}
+
+/// A difference: its sign and name, and what is behind it on the same line where there is room.
+fn difference(item: &Item, has_color: bool) -> String {
+    if !is_signed(item) {
+        return line(item, word(item), has_color);
+    }
+    let style = |text: &str| match text.as_bytes().first() {
+        Some(b'+') => Style::new().green(),
+        Some(b'-') => Style::new().red(),
+        Some(b'~') => Style::new().yellow(),
+        _ => Style::new().dim(),
+    };
+    let title = clean(&item.title);
+    let lines: Vec<String> = item.why.as_deref().unwrap_or_default().lines().map(clean).collect();
+    let mut text = format!("  {}", paint(&title, &style(&title), has_color));
+    if let [only] = lines.as_slice() {
+        let short = only.get(2..).unwrap_or_default();
+        if console::measure_text_width(&title) + console::measure_text_width(short) <= 72 {
+            let _ = writeln!(text, "    {short}");
+            return text;
+        }
+    }
+    text.push('\n');
+    for line in lines {
+        let _ = writeln!(text, "      {}", paint(&line, &style(&line), has_color));
+    }
+    text
 }
 
 /// The whole report as text, for a file.

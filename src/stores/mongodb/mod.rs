@@ -1,5 +1,6 @@
 //! MongoDB as a store: a database, its collections, and lyrox's own collections `lyrox_*` in it.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -12,6 +13,7 @@ mod lock;
 mod probe;
 pub mod query;
 mod run;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
@@ -19,12 +21,13 @@ mod wipe;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use crate::stores::watch::{Watch, watch};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
 
@@ -83,6 +86,12 @@ impl Store for MongodbStore {
         StoreKind::Mongodb
     }
 
+    async fn product(&mut self) -> Result<String> {
+        let build = self.books.database.run_command(bson::doc! { "buildInfo": 1 }).await;
+        let build = build.map_err(self.failed("ask for the version"))?;
+        Ok(format!("MongoDB {}", build.get_str("version").unwrap_or("of unknown version")))
+    }
+
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         let collection = self.books.collection(ledger::LOCK);
         let (answer, held) = lock::try_lock(&self.connected.client, &collection, &self.books.project)
@@ -97,6 +106,39 @@ impl Store for MongodbStore {
             Some(held) => held.release().await.map_err(self.failed("give the lock back")),
             None => Ok(()),
         }
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        let (client, place) = (self.connected.client.clone(), self.endpoint.url.authority());
+        Some(Box::pin(async move {
+            let admin = client.database("admin");
+            watch(StoreKind::Mongodb, place, async || {
+                match admin.run_command(bson::doc! { "ping": 1 }).await {
+                    Ok(_) => true,
+                    // A server that refuses is there.
+                    Err(error) => error::refusal(&error).is_some(),
+                }
+            })
+            .await
+        }))
+    }
+
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        lock::holder_of(&self.books.collection(ledger::LOCK)).await.map_err(self.failed("look at the lock"))
+    }
+
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if !holder.has_ended && permit.is_none() {
+            return Err(Error::bug("a lease is ended without a permit"));
+        }
+        let collection = self.books.collection(ledger::LOCK);
+        let ended = lock::end(&self.connected.client, &collection, &holder.token).await;
+        ended.map_err(self.failed("end the lock"))
+    }
+
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        self.held()?;
+        amend::amend(&self.books, step, amendment, options).await.map_err(self.troubled("write the ledger"))
     }
 
     async fn ledger(&mut self) -> Result<Ledger> {
@@ -117,6 +159,7 @@ impl Store for MongodbStore {
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
             let commands = script::read(&step.script, &options.variables)?;
+            told::refuse_shortened(step, commands.len())?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
             // The number stands for the file as a whole: only then do all its commands share it.
@@ -173,8 +216,8 @@ impl Store for MongodbStore {
         applied
     }
 
-    async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        Ok(())
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
+        self.books.keep_copies(rows).await.map_err(self.failed("write the ledger"))
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot> {

@@ -348,6 +348,7 @@ mod tests {
             checksum: String::new(),
             header: crate::project::migration::Header { vars: true, ..Default::default() },
             includes: std::collections::BTreeMap::new(),
+            foreign: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -15,6 +16,7 @@ mod lock;
 mod lua;
 mod probe;
 pub mod query;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
@@ -25,12 +27,12 @@ use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use keys::Keys;
 use ledger::{Books, Trouble};
 
@@ -106,6 +108,16 @@ impl Store for RedisStore {
         StoreKind::Redis
     }
 
+    async fn product(&mut self) -> Result<String> {
+        let asked = redis::cmd("INFO").arg("server").query_async::<redis::InfoDict>(&mut self.books.link).await;
+        let info = asked.map_err(Self::failed(&self.endpoint, "ask for the version"))?;
+        Ok(match (info.get::<String>("valkey_version"), info.get::<String>("redis_version")) {
+            (Some(version), _) => format!("Valkey {version}"),
+            (None, Some(version)) => format!("Redis {version}"),
+            (None, None) => "Redis of unknown version".into(),
+        })
+    }
+
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         let taken = lock::try_lock(&mut self.books).await;
         let (answer, held) = taken.map_err(Self::failed(&self.endpoint, "take the lock"))?;
@@ -118,6 +130,30 @@ impl Store for RedisStore {
             Some(held) => held.release().await.map_err(Self::failed(&self.endpoint, "give the lock back")),
             None => Ok(()),
         }
+    }
+
+    fn watch(&self) -> Option<crate::stores::watch::Watch> {
+        // Every request has its limit.
+        None
+    }
+
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        lock::holder_of(&mut self.books).await.map_err(Self::failed(&self.endpoint, "look at the lock"))
+    }
+
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if !holder.has_ended && permit.is_none() {
+            return Err(Error::bug("a lease is ended without a permit"));
+        }
+        lock::end(&mut self.books, &holder.token).await.map_err(Self::failed(&self.endpoint, "end the lock"))
+    }
+
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        let Some(lock) = &self.lock else {
+            return Err(Error::bug("Redis is written to without its lock"));
+        };
+        let amended = amend::amend(&mut self.books, lock, step, amendment, options).await;
+        amended.map_err(Self::troubled(&self.endpoint, "write the ledger"))
     }
 
     async fn ledger(&mut self) -> Result<Ledger> {
@@ -135,6 +171,7 @@ impl Store for RedisStore {
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         let read = |step: &Step| {
             let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
+            told::refuse_shortened(step, commands.len())?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
             Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
         };
