@@ -13,6 +13,7 @@ mod generated;
 mod help;
 mod hooks;
 mod interop;
+mod lint;
 mod migrate;
 mod mongodb_store;
 mod output;
