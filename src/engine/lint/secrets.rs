@@ -61,7 +61,10 @@ pub fn urls(text: &str) -> Vec<Secret> {
         let Some(sign) = rest[..end].rfind('@') else { continue };
         let Some(colon) = rest[..sign].find(':').filter(|_| scheme > 0) else { continue };
         let password = &rest[colon + 1..sign];
-        if rest[..colon].contains('/') || is_placeholder(password) {
+        // What looks like a port and a path is one: the `@` belongs to something behind it.
+        let head = password.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_port = head.len() < password.len() && !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_digit());
+        if rest[..colon].contains('/') || is_port || is_placeholder(password) {
             continue;
         }
         found.push(secret(start + colon + 1..start + sign, start - 3 - scheme, "a URL holds a password"));

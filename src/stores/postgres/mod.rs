@@ -7,8 +7,10 @@ mod catalog;
 pub mod check;
 pub mod cluster;
 pub mod connect;
+mod dump;
 pub mod error;
 mod failure;
+mod fill;
 mod foreign;
 mod grant;
 mod holdings;
@@ -41,6 +43,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State, actor};
@@ -280,6 +283,9 @@ impl Store for PostgresStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        self.write_dump().await
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.write_snapshot(snapshot).await

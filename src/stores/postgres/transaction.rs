@@ -116,14 +116,7 @@ impl PostgresStore {
             batch.statements(at, 0..file.statements.len());
             end_quoting(&mut batch, at, file);
             batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
-            match file.step.action {
-                // A hook has no row: what happened is all there is to write.
-                Action::Hook(moment) => {
-                    batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
-                    batch.own(at, Role::Before, self.event(moment.word(), Some(file.step), None, None));
-                }
-                _ => self.write_history(&mut batch, at, file),
-            }
+            self.write_history(&mut batch, at, file);
         }
         let last = files.len() - 1;
         // The file may have become someone who cannot write the ledger.
@@ -135,14 +128,19 @@ impl PostgresStore {
             batch = Batch::default();
         }
         let spans = clocks.windows(2).map(|pair| Span { began: pair[0], finished: pair[1] });
-        let entries: Vec<Entry<'_>> = files
-            .iter()
-            .zip(spans.map(Some).chain(std::iter::repeat(None)))
-            .filter(|(file, _)| !matches!(file.step.action, Action::Hook(_)))
-            .map(|(file, span)| Entry { span, ..entry(file) })
-            .collect();
-        for entries in entries.chunk_by(|a, b| a.event == b.event) {
-            batch.own(last, Role::Ledger, self.upsert(entries));
+        let spans: Vec<Option<Span>> = spans.map(Some).chain(std::iter::repeat(None)).take(files.len()).collect();
+        let told: Vec<(&Prepared<'_>, Entry<'_>)> =
+            files.iter().zip(spans).map(|(file, span)| (file, Entry { span, ..entry(file) })).collect();
+        for told in told.chunk_by(|(_, a), (_, b)| a.event == b.event) {
+            // A hook has no row: that it ran is all there is to write.
+            if told[0].0.step.is_hook() {
+                for (file, entry) in told {
+                    batch.own(last, Role::Ledger, self.event(entry.event, Some(file.step), None, None));
+                }
+                continue;
+            }
+            let entries: Vec<Entry<'_>> = told.iter().map(|(_, entry)| *entry).collect();
+            batch.own(last, Role::Ledger, self.upsert(&entries));
         }
         if is_pooled {
             // What a file set for its session would stay with a connection that others use.
