@@ -214,6 +214,12 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
     // Rows whose file is gone: what the history has of them was told already; what it lacks is undone.
     for row in own.iter().filter(|row| !known.iter().any(|one| one.file.version == row.version)) {
         let row = row.clone();
+        // The history has it as well: lyrox's own row knows the way back.
+        let told = adopted.rows.iter_mut().find(|told| told.version == row.version);
+        if let Some(told) = told.filter(|_| row.state == State::Applied) {
+            *told = row;
+            continue;
+        }
         if row.state == State::Applied && !files.iter().any(|file| file.version == row.version) {
             let row = Row { state: State::Reverted, steps_done: 0, ..row };
             adopted.rebuild.push(row.clone());
@@ -262,16 +268,7 @@ fn up_to<'a>(known: &mut [Known<'a>], recorded: &'a Recorded, drift: &mut Vec<Dr
         let is_applied = one.own.is_some_and(|row| row.state == State::Applied);
         match &newest {
             Some(newest) if !is_applied && seen.is_some_and(|seen| at < seen) => {
-                let up = one.part.up.clone();
-                let step = Step {
-                    store,
-                    version: one.file.version.clone(),
-                    name: one.file.name.clone(),
-                    action: Action::Apply,
-                    script: up.clone(),
-                    up,
-                    resume_from: 0,
-                };
+                let step = Step::forward(store, one.file, one.part, Action::Apply);
                 drift.push(Drift::OutOfOrder { step, newest: newest.clone() });
                 one.recorded = Some(recorded);
             }
@@ -297,6 +294,10 @@ fn taken_over(one: &Known<'_>, recorded: &Recorded, store: StoreKind, records: &
         actor: records.tool.to_owned(),
         lyrox: env!("CARGO_PKG_VERSION").to_owned(),
         error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
     }
 }
 
@@ -322,5 +323,9 @@ fn missing(recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
         actor: records.tool.to_owned(),
         lyrox: String::new(),
         error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
     }
 }

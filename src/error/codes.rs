@@ -71,6 +71,8 @@ codes! {
         "Migrations are named `VERSION_name.up.sql`, `.up.json` or `.up.redis`. A file that fits no form is refused, not skipped.";
     FileDuplicate, "LYX-FILE-DUPLICATE", Usage, "two files claim the same version",
         "One version may have one part per store and one name. Give one of them a new version.";
+    RepeatableCycle, "LYX-REPEATABLE-CYCLE", Usage, "repeatable migrations need each other",
+        "Each is to run after the other: by `lyrox: after NAME` or because one names what the other makes. Put both into one file, or take one of the references out.";
     FileSyntax, "LYX-FILE-SYNTAX", Usage, "a file cannot be parsed",
         "A quote, comment or bracket is not closed, or the text is not what the file's ending promises. Nothing was sent to any server.";
     SeedFile, "LYX-SEED-FILE", Usage, "a seed file cannot be used",
@@ -80,7 +82,7 @@ codes! {
     SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
         "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
-        "Rollback needs the `.down` file of each migration that it undoes. Write it, or write a new migration that undoes the change.";
+        "Rollback needs a way back for each migration that it undoes: its `.down` file, or the one that the ledger kept when it was applied. Write it, or write a new migration that undoes the change.";
 
     // consent
     Consent, "LYX-CONSENT", Consent, "consent is missing",
@@ -144,11 +146,13 @@ codes! {
     DriftHeader, "LYX-DRIFT-HEADER", State, "the directives of an applied migration were changed",
         "Only the comment lines at its top differ; what was run is the same. `lyrox db repair --accept VERSION` records it.";
     DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
-        "The file was deleted or belongs to another branch. Bring it back; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
+        "The file was deleted or belongs to another branch. Bring it back, or undo it with the way back that the ledger keeps: `lyrox db rollback --version VERSION`; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
     DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
         "It was applied under another name or version. Give it its name back; `lyrox db repair --accept VERSION` records a new name.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    DriftSquash, "LYX-DRIFT-SQUASH", State, "a squashed migration does not fit what is applied",
+        "It stands for versions of which this store has some, or had others. Apply all of them from the commit before the squash, then come back.";
     HistoryBroken, "LYX-HISTORY-BROKEN", State, "another tool's history has a migration that is not finished",
         "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
     HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",

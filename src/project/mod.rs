@@ -2,7 +2,9 @@
 
 pub mod changed;
 pub mod formats;
+pub mod hooks;
 pub mod migration;
+pub mod repeatable;
 pub mod seed;
 pub mod smoke;
 pub mod text;

@@ -8,6 +8,7 @@ pub mod expand;
 pub mod lease;
 pub mod load;
 pub mod mongodb;
+pub mod names;
 pub mod packed;
 pub mod postgres;
 pub mod probe;
@@ -20,12 +21,14 @@ pub mod stages;
 pub mod told;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Row};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -60,6 +63,8 @@ pub struct ApplyOptions {
     pub transaction: crate::config::file::Transaction,
     /// Values for `${VAR}` in files that ask for it.
     pub variables: crate::config::Variables,
+    /// The id of the run, written to the rows of what it applies.
+    pub run: String,
 }
 
 /// What a dry run shows of one step: the transaction it belongs to and its statements.
@@ -149,6 +154,9 @@ pub trait Store {
         Ok(None)
     }
 
+    /// The texts that the ledger keeps of versions; those it does not know are left out.
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>>;
+
     /// Makes the ledger and writes the mark where there is none. Only under the lock.
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
 
@@ -203,6 +211,9 @@ pub trait Store {
 
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
+
+    /// Writes the live schema as a script that makes it anew, lyrox's own objects left out. Reads only.
+    async fn dump(&mut self) -> Result<Dump>;
 
     /// Keeps a snapshot beside the ledger.
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()>;
@@ -299,6 +310,9 @@ impl Store for AnyStore {
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         forward!(self, store => store.applied_text(version).await)
     }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        forward!(self, store => store.kept_texts(versions).await)
+    }
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
         forward!(self, store => store.prepare(mark).await)
     }
@@ -331,6 +345,9 @@ impl Store for AnyStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        forward!(self, store => store.dump().await)
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         forward!(self, store => store.keep_snapshot(snapshot).await)

@@ -14,6 +14,11 @@ pub fn parts(folder: Folder<'_>, mut files: Vec<Migration>) -> Result<Vec<Migrat
     let Some(dir) = folder.settings.parts_dir.as_deref() else { return Ok(files) };
     let is_shared = dir.trim_end_matches('/') == folder.dir.trim_end_matches('/');
     for mut part in migration::read_parts(folder.root, dir, is_shared)? {
+        // Repeatables are lyrox's own in every store, and come last.
+        if part.version.is_repeatable() {
+            files.push(part);
+            continue;
+        }
         if let Some(postgres) = part.parts.get(&StoreKind::Postgres) {
             return Err(Error::new(Code::FileName, format!("`{}` is a part for PostgreSQL", postgres.up.path))
                 .why(format!("PostgreSQL's files are {}'s, in `{}`", folder.settings.format.name(), folder.dir))
@@ -25,7 +30,8 @@ pub fn parts(folder: Folder<'_>, mut files: Vec<Migration>) -> Result<Vec<Migrat
             None => {
                 let number = part.version.as_number();
                 let is_greater = |file: &Migration| digits(&file.version) > number;
-                let at = files.iter().position(is_greater).unwrap_or(files.len());
+                let is_later = |file: &Migration| file.version.is_repeatable() || is_greater(file);
+                let at = files.iter().position(is_later).unwrap_or(files.len());
                 files.insert(at, part);
             }
         }

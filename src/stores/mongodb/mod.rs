@@ -5,11 +5,13 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod dump;
 pub mod error;
 mod journal;
 mod ledger;
 pub mod load;
 mod lock;
+pub mod names;
 mod probe;
 pub mod query;
 mod run;
@@ -18,11 +20,14 @@ pub mod script;
 pub mod smoke;
 mod wipe;
 
+use std::collections::BTreeMap;
+
 use crate::config::{Config, Endpoint, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
-use crate::engine::plan::Step;
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
+use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
@@ -79,6 +84,11 @@ impl MongodbStore {
     fn held(&self) -> Result<&lock::Held> {
         self.lock.as_ref().ok_or_else(|| Error::bug("MongoDB is written to without its lock"))
     }
+}
+
+/// The commands of a step; none where only the ledger is written about what has no text any more.
+fn commands(step: &Step, options: &ApplyOptions) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget { Ok(Vec::new()) } else { script::read(&step.script, &options.variables) }
 }
 
 impl Store for MongodbStore {
@@ -149,6 +159,10 @@ impl Store for MongodbStore {
         self.books.text(version).await.map_err(self.failed("read the ledger"))
     }
 
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.books.kept_texts(versions).await.map_err(self.failed("read the ledger"))
+    }
+
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.books.prepare(mark).await.map_err(self.failed("make the ledger"))
     }
@@ -158,7 +172,7 @@ impl Store for MongodbStore {
         let mut number = 0;
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
-            let commands = script::read(&step.script, &options.variables)?;
+            let commands = commands(step, options)?;
             told::refuse_shortened(step, commands.len())?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
@@ -177,7 +191,7 @@ impl Store for MongodbStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match script::read(&step.script, &options.variables) {
+            match commands(step, options) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }
@@ -192,6 +206,7 @@ impl Store for MongodbStore {
             endpoint: &self.endpoint,
             lock,
             has_transactions: self.connected.has_transactions(),
+            run: &options.run,
             events,
         };
         let has_data = scripts.iter().flatten().any(|command| command.kind == Kind::Data);
@@ -202,9 +217,18 @@ impl Store for MongodbStore {
             if events.is_cancelled() {
                 break;
             }
+            if step.is_hook() {
+                if let Err(error) = runner.hook(step, commands).await {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+                continue;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
-                    events.item(told::item(step, &row, elapsed));
+                    if let Some(item) = told::item(step, &row, elapsed) {
+                        events.item(item);
+                    }
                     applied.done.push(Done { row, elapsed });
                 }
                 Err(error) => {
@@ -222,6 +246,10 @@ impl Store for MongodbStore {
 
     async fn snapshot(&mut self) -> Result<Snapshot> {
         catalog::snapshot(&self.books.database).await.map_err(self.failed("read the schema"))
+    }
+
+    async fn dump(&mut self) -> Result<Dump> {
+        dump::dump(&self.books.database, &self.books.project).await.map_err(self.failed("read the schema"))
     }
 
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

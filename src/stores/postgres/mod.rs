@@ -7,8 +7,10 @@ mod catalog;
 pub mod check;
 pub mod cluster;
 pub mod connect;
+mod dump;
 pub mod error;
 mod failure;
+mod fill;
 mod foreign;
 mod grant;
 mod holdings;
@@ -19,6 +21,7 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+pub mod names;
 mod pooled;
 pub mod pooler;
 pub mod query;
@@ -31,6 +34,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,9 +43,10 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -64,6 +69,8 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    /// Who runs this, for the ledger.
+    actor: String,
     is_locked: bool,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
@@ -77,6 +84,8 @@ pub struct PostgresStore {
     is_set_up: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
+    /// The id of the run, for the rows of what it applies.
+    run_id: String,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
 }
@@ -113,6 +122,7 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            actor: actor(),
             is_locked: false,
             history,
             found: None,
@@ -120,6 +130,7 @@ impl PostgresStore {
             path: Path::Unknown,
             is_set_up,
             is_prepared: false,
+            run_id: String::new(),
             made_extensions: Vec::new(),
         })
     }
@@ -231,6 +242,9 @@ impl Store for PostgresStore {
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         self.read_text(version).await
     }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.read_kept(versions).await
+    }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;
         self.make_history().await?;
@@ -269,6 +283,9 @@ impl Store for PostgresStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        self.write_dump().await
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.write_snapshot(snapshot).await
