@@ -118,12 +118,13 @@ pub fn sql(source: &Source, script: &Script) -> Vec<Secret> {
 
 /// The text between the quotes, and where it begins.
 fn unquoted(text: &str, at: usize) -> (&str, usize) {
-    let open = if text.starts_with('$') {
-        text[1..].find('$').map_or(1, |tag| tag + 2)
-    } else {
-        text.find('\'').map_or(0, |quote| quote + 1)
+    let (open, close) = match text.strip_prefix('$') {
+        Some(tag) => {
+            let quote = tag.find('$').map_or(1, |length| length + 2);
+            (quote, quote)
+        }
+        None => (text.find('\'').map_or(0, |quote| quote + 1), 1),
     };
-    let close = if text.starts_with('$') { open } else { 1 };
     let end = text.len().saturating_sub(close).max(open);
     (text.get(open..end).unwrap_or_default(), at + open)
 }

@@ -173,3 +173,13 @@ fn mongodb_knows_which_collections_are_in_use() {
     let found = folder.lyrox(&["db", "lint", "--output", "json"]).json();
     assert_eq!(found["totals"]["warn"], 2);
 }
+
+/// sqlx keeps transactions of a file's own, and so lyrox runs them there.
+#[test]
+fn another_tools_files_are_judged_by_how_they_run() {
+    let sqlx = "[migrations]\nformat = \"sqlx\"\n";
+    let begin = "BEGIN;\nCREATE TABLE a (b text);\nCREATE INDEX c ON a (b);\nCOMMIT;\n";
+    assert_eq!(series(sqlx, &[begin]), [] as [&str; 0]);
+    assert_eq!(series("", &[begin]), ["1:1 transaction-nesting", "1:4 transaction-nesting"]);
+    assert_eq!(series(sqlx, &["BEGIN;\nSELECT 1;\n"]), ["1:1 ban-uncommitted-transaction"]);
+}
