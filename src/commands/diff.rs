@@ -52,7 +52,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                 count += tell(app, reading.kind, Against::Snapshot, &entries, kept, &format!("the snapshot{of}"));
                 data.extend(entries.iter().map(|entry| json(reading.kind, "snapshot", entry)));
             }
-            Err(error) => app.item(Item::fail(format!("{}.snapshot", reading.kind), "snapshot", &error).store(reading.kind)),
+            Err(error) => {
+                app.item(Item::fail(format!("{}.snapshot", reading.kind), "snapshot", &error).store(reading.kind))
+            }
         }
     }
     if args.replay {

@@ -29,6 +29,7 @@ mod script;
 mod settle;
 pub mod smoke;
 pub mod splitter;
+pub mod squash;
 mod transaction;
 mod wipe;
 
