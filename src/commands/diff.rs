@@ -102,7 +102,7 @@ pub fn scratch_request(app: &App, texts: &[String]) -> Result<scratch::Request> 
 fn tell(app: &App, store: StoreKind, against: Against, entries: &[Entry], kept: &Snapshot, what: &str) -> usize {
     if entries.is_empty() {
         let id = if against == Against::Snapshot { "schema" } else { "replay" };
-        let item = Item::pass(format!("{store}.{id}"), store.name()).store(store);
+        let item = Item::pass(format!("{store}.{id}"), id).store(store);
         app.item(item.detail(format!("{} as in {what}", diff::count(kept))));
         return 0;
     }

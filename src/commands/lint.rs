@@ -48,13 +48,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let mut shown: Vec<_> = lint::paths(&migrations).into_iter().filter(|(store, _)| kinds.contains(store)).collect();
     if let Some(base) = &args.base {
         let new = changed::since(&config.root, base)?;
-        let dir = &config.settings.migrations.dir;
-        shown.retain(|(_, script)| is_new(script, dir, &new));
+        shown.retain(|(_, script)| is_new(script, &new));
     }
     if !args.files.is_empty() {
         let named = named(app, config, &migrations, &args.files)?;
         shown.retain(|(_, script)| named.contains(&script.path));
     }
+    // Some tools keep both ways in one file.
+    let mut seen = BTreeSet::new();
+    shown.retain(|(_, script)| seen.insert(script.path.clone()));
     let mut findings = judge(&migrations, config)?;
     let paths: BTreeSet<&str> = shown.iter().map(|(_, script)| script.path.as_str()).collect();
     findings.retain(|finding| paths.contains(finding.place.file.as_str()));
@@ -85,10 +87,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     Ok(report)
 }
 
-fn is_new(script: &Script, dir: &str, new: &BTreeSet<String>) -> bool {
-    let includes = || script.includes.keys().map(|name| format!("{dir}/{name}"));
-    let plain = |path: &str| path.trim_start_matches("./").to_owned();
-    new.contains(&plain(&script.path)) || includes().any(|path| new.contains(&plain(&path)))
+fn is_new(script: &Script, new: &BTreeSet<String>) -> bool {
+    let path = script.path.trim_start_matches("./");
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let beside = |name: &String| if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+    new.contains(path) || script.includes.keys().any(|name| new.contains(&beside(name)))
 }
 
 /// The files of the series that the arguments name.

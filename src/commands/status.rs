@@ -83,8 +83,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             let id = format!("{store}.{}", file.version);
             let item = match row.filter(|row| row.state != State::Reverted) {
                 Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
-                    "lyrox db migrate goes on at step {}; lyrox db repair --forget {} --only {store} begins anew",
-                    row.steps_done + 1,
+                    "lyrox db migrate {}; lyrox db repair --forget {} --only {store} begins anew",
+                    match row.steps_done + 1 {
+                        next if next > row.steps_total => "writes that it is done".to_owned(),
+                        next => format!("goes on at step {next}"),
+                    },
                     row.version
                 )),
                 None => Item::pass(id, file.label()),

@@ -7,6 +7,10 @@ use super::plan::Drift;
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 
+/// The form of snapshots. It is part of every [`head`]: a snapshot of an older form counts as one of another
+/// state, and the next migrate keeps a new one.
+const SNAPSHOT_FORM: u32 = 2;
+
 /// The version of the ledger's own layout. A store with a higher one was written by a newer lyrox.
 pub const LAYOUT: i32 = 1;
 
@@ -168,7 +172,7 @@ pub fn head(rows: &[Row]) -> String {
     let mut applied: Vec<&Row> = rows.iter().filter(|row| row.state == State::Applied).collect();
     applied.sort_by(|a, b| a.version.cmp(&b.version));
     let lines: Vec<String> = applied.iter().map(|row| format!("{} {}\n", row.version, row.checksum)).collect();
-    crate::project::text::sha256(lines.concat().as_bytes())
+    crate::project::text::sha256(format!("form {SNAPSHOT_FORM}\n{}", lines.concat()).as_bytes())
 }
 
 /// The name that the system's own list gives to the user of this process; the number where it gives none.

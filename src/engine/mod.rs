@@ -5,6 +5,7 @@ pub mod back;
 pub mod baseline;
 pub mod check;
 pub mod diff;
+pub mod dump;
 pub mod event;
 pub mod guard;
 pub mod ledger;

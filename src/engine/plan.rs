@@ -686,3 +686,7 @@ fn forward(
     }
     plan
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Kept, Ledger, Row};
@@ -212,6 +213,9 @@ pub trait Store {
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
 
+    /// Writes the live schema as a script that makes it anew, lyrox's own objects left out. Reads only.
+    async fn dump(&mut self) -> Result<Dump>;
+
     /// Keeps a snapshot beside the ledger.
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()>;
 
@@ -342,6 +346,9 @@ impl Store for AnyStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        forward!(self, store => store.dump().await)
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         forward!(self, store => store.keep_snapshot(snapshot).await)

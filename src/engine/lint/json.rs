@@ -135,8 +135,8 @@ impl Reader<'_> {
             let rest = &self.text[self.at..];
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
-                let end = rest[2..].find("*/").ok_or_else(|| self.wrong("a comment is not closed"))?;
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                let end = comment.find("*/").ok_or_else(|| self.wrong("a comment is not closed"))?;
                 self.at += end + 4;
             } else if self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
                 self.at += 1;

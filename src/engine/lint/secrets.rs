@@ -61,7 +61,10 @@ pub fn urls(text: &str) -> Vec<Secret> {
         let Some(sign) = rest[..end].rfind('@') else { continue };
         let Some(colon) = rest[..sign].find(':').filter(|_| scheme > 0) else { continue };
         let password = &rest[colon + 1..sign];
-        if rest[..colon].contains('/') || is_placeholder(password) {
+        // What looks like a port and a path is one: the `@` belongs to something behind it.
+        let head = password.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_port = head.len() < password.len() && !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_digit());
+        if rest[..colon].contains('/') || is_port || is_placeholder(password) {
             continue;
         }
         found.push(secret(start + colon + 1..start + sign, start - 3 - scheme, "a URL holds a password"));
@@ -115,12 +118,13 @@ pub fn sql(source: &Source, script: &Script) -> Vec<Secret> {
 
 /// The text between the quotes, and where it begins.
 fn unquoted(text: &str, at: usize) -> (&str, usize) {
-    let open = if text.starts_with('$') {
-        text[1..].find('$').map_or(1, |tag| tag + 2)
-    } else {
-        text.find('\'').map_or(0, |quote| quote + 1)
+    let (open, close) = match text.strip_prefix('$') {
+        Some(tag) => {
+            let quote = tag.find('$').map_or(1, |length| length + 2);
+            (quote, quote)
+        }
+        None => (text.find('\'').map_or(0, |quote| quote + 1), 1),
     };
-    let close = if text.starts_with('$') { open } else { 1 };
     let end = text.len().saturating_sub(close).max(open);
     (text.get(open..end).unwrap_or_default(), at + open)
 }

@@ -26,7 +26,10 @@ pub fn read(script: &Script) -> Source {
         Ok(statements) => (statements, None),
         Err(problem) => (Vec::new(), Some(problem)),
     };
-    let is_journaled = script.header.no_transaction || statements.iter().any(|found| found.kind == Kind::Bare);
+    let has = |kind: Kind| statements.iter().any(|found| found.kind == kind);
+    // Another tool's file may begin and end transactions itself.
+    let is_journaled =
+        script.header.no_transaction || has(Kind::Bare) || (script.foreign.is_some() && has(Kind::Control));
     let mut bytes = script.text.clone().into_bytes();
     for statement in statements.iter().filter(|found| found.kind == Kind::CopyIn) {
         let data = statement.data();

@@ -31,12 +31,16 @@ pub fn version(settings: &Settings) -> Result<Version> {
 
 /// Whether a rule that lyrox makes needless is needed for this file after all.
 pub fn is_forced(rule: &str, file: &File<'_>, settings: &Settings) -> bool {
-    rule == "require-lock-timeout"
-        && settings
-            .postgres
-            .as_ref()
-            .is_some_and(|section| file.script.header.lock_timeout.unwrap_or(section.lock_timeout).duration().is_zero())
-        && !settings.lint.ignore.iter().any(|name| name == rule || name == TIMEOUT_ALIAS)
+    let is_needed = match rule {
+        "require-lock-timeout" => settings.postgres.as_ref().is_some_and(|section| {
+            file.script.header.lock_timeout.unwrap_or(section.lock_timeout).duration().is_zero()
+        }),
+        // Another tool's file may have transactions of its own.
+        "ban-uncommitted-transaction" => file.script.foreign.is_some(),
+        _ => false,
+    };
+    is_needed
+        && !settings.lint.ignore.iter().any(|name| super::rules::expand(name).iter().any(|found| found.name == rule))
 }
 
 /// What squawk finds in a file.
@@ -57,15 +61,16 @@ pub fn judge(
             && !is_done(rule.name)
     });
     let mut rules: BTreeSet<&'static str> = wanted.map(|rule| rule.name).collect();
-    // lyrox refuses every BEGIN and COMMIT of a file's own, however it runs the file.
-    let tells_nesting = rules.remove("transaction-nesting");
+    // lyrox refuses every BEGIN and COMMIT of a file's own, however it runs the file; not in another tool's.
+    let tells_nesting = file.script.foreign.is_none() && rules.remove("transaction-nesting");
     let is_one_transaction = !source.is_journaled || settings.migrations.transaction == Transaction::All;
     let mut violations = run(source, &rules, is_one_transaction, version);
     if tells_nesting {
         let nesting = run(source, &BTreeSet::from(["transaction-nesting"]), true, version);
         violations.extend(nesting.into_iter().filter(|found| found.code == Rule::TransactionNesting));
     }
-    violations.into_iter().filter_map(|violation| hit(violation, source)).collect()
+    let is_foreign = file.script.foreign.is_some();
+    violations.into_iter().filter_map(|violation| hit(violation, source, is_foreign)).collect()
 }
 
 fn run(
@@ -79,18 +84,20 @@ fn run(
     linter.lint(&source.parse, &source.text)
 }
 
-fn hit(violation: Violation, source: &Source) -> Option<Hit> {
+fn hit(violation: Violation, source: &Source, is_foreign: bool) -> Option<Hit> {
     let name = violation.code.to_string();
     let rule = super::rules::find(&name)?;
     let range = usize::from(violation.text_range.start())..usize::from(violation.text_range.end());
     let hint = match (rule.name, violation.help, violation.fix) {
-        ("transaction-nesting", ..) => Some("take BEGIN and COMMIT out of the file".to_owned()),
+        ("transaction-nesting", ..) if !is_foreign => Some("take BEGIN and COMMIT out of the file".to_owned()),
         ("unused-ignore", ..) => Some("lyrox db lint --rules".to_owned()),
         (_, Some(help), _) => Some(lower(&help)),
         (_, None, fix) => fix.map(|fix| lower(&fix.title)),
     };
     let message = match rule.name {
-        "transaction-nesting" => "the file begins or ends a transaction itself; lyrox refuses to run it".to_owned(),
+        "transaction-nesting" if !is_foreign => {
+            "the file begins or ends a transaction itself; lyrox refuses to run it".to_owned()
+        }
         _ => lower(&violation.message),
     };
     let statement = statement_of(source, range.clone());

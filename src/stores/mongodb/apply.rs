@@ -226,6 +226,10 @@ impl Runner<'_> {
                 let data = told::data(step.action, done, total, is_transaction);
                 self.work("run a migration", &error).data(data).hint("run it again")
             }
+            // Whoever took the lock over has ended what this run had begun.
+            Stop::InDoubt(_) if matches!(self.lock.check().await, Ok(None)) => {
+                lease::lost(StoreKind::Mongodb).data(told::data(step.action, done, total, false))
+            }
             Stop::InDoubt(error) => {
                 let cause = self.work("run a migration", &error);
                 let why = cause.why_text().unwrap_or("no answer came").to_owned();

@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod dump;
 pub mod error;
 mod journal;
 mod ledger;
@@ -23,6 +24,7 @@ mod wipe;
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Endpoint, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
@@ -245,6 +247,10 @@ impl Store for MongodbStore {
 
     async fn snapshot(&mut self) -> Result<Snapshot> {
         catalog::snapshot(&self.books.database).await.map_err(self.failed("read the schema"))
+    }
+
+    async fn dump(&mut self) -> Result<Dump> {
+        dump::dump(&self.books.database, &self.books.project).await.map_err(self.failed("read the schema"))
     }
 
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

@@ -133,19 +133,20 @@ impl PostgresStore {
     async fn begin_journal(&mut self, file: &Prepared<'_>, at: usize) -> Result<()> {
         let files = std::slice::from_ref(file);
         let mut batch = Batch::default();
-        self.begin_file(&mut batch, 0, file);
+        self.begin_file(&mut batch, 0, file, Role::Before);
         batch.own(
             0,
             Role::Before,
             match file.step.action {
                 Action::Revert => self.begin_down(file, at),
-                _ => self.upsert(Entry {
+                _ => self.upsert(&[Entry {
                     step: file.step,
                     state: State::Started,
                     done: u32::try_from(at).unwrap_or(u32::MAX),
                     total: file.total(),
                     event: "started",
-                }),
+                    span: None,
+                }]),
             },
         );
         for statement in self.history_started(file.step) {
@@ -321,15 +322,23 @@ impl PostgresStore {
         for statement in self.history_of(file.step) {
             batch.own(0, Role::History, statement);
         }
-        batch.own(0, Role::Ledger, self.upsert(entry(file))).own(0, Role::Commit, "COMMIT");
-        let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
-            failure::error(
-                &stop,
-                files,
-                format!("all {} steps are in effect; the ledger does not say so yet", file.total()),
-            )
-            .hint(format!("run {} again: it writes the ledger", failure::command(file.step)))
-        })?;
+        batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
+        let rows = match batch.send(&mut self.connection, files).await {
+            Ok(rows) => rows,
+            Err(stop) => {
+                // The row is part of the transaction whose answer was lost: where it is there, all is done.
+                if is_lost(&stop.error)
+                    && let Ok(mut done) = self.settle(files, &stop, "").await
+                    && let Some(done) = done.pop()
+                {
+                    return Ok(done);
+                }
+                let data = format!("all {} steps are in effect; the ledger may not say so yet", file.total());
+                let error = failure::error(&stop, files, data);
+                let command = failure::command(file.step);
+                return Err(error.hint(format!("run {command} again: it writes the ledger")));
+            }
+        };
         let row = rows.first().ok_or_else(|| Error::bug("the ledger answered no row"))?;
         Ok(Done { row: read_row(row)?, elapsed: elapsed(row) })
     }

@@ -7,8 +7,10 @@ mod catalog;
 pub mod check;
 pub mod cluster;
 pub mod connect;
+mod dump;
 pub mod error;
 mod failure;
+mod fill;
 mod foreign;
 mod grant;
 mod holdings;
@@ -42,9 +44,10 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::trial::Trial;
@@ -67,6 +70,8 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    /// Who runs this, for the ledger.
+    actor: String,
     is_locked: bool,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
@@ -118,6 +123,7 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            actor: actor(),
             is_locked: false,
             history,
             found: None,
@@ -278,6 +284,9 @@ impl Store for PostgresStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        self.write_dump().await
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.write_snapshot(snapshot).await

@@ -132,7 +132,7 @@ impl PostgresStore {
             self.own("BEGIN").await?;
         }
         let mut batch = Batch::default();
-        self.begin_file(&mut batch, 0, file);
+        self.begin_file(&mut batch, 0, file, Role::Before);
         if let Some(limit) = live.filter(|_| file.step.script.header.statement_timeout.is_none()) {
             batch.own(0, Role::Before, format!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1)));
         }

@@ -6,6 +6,7 @@ mod catalog;
 pub mod check;
 mod commands;
 pub mod connect;
+mod dump;
 pub mod error;
 mod journal;
 pub mod keys;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 
 use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
 use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
@@ -44,6 +46,7 @@ pub struct RedisStore {
     connected: connect::Connected,
     endpoint: Endpoint,
     section: Section,
+    project: String,
     books: Books,
     lock: Option<lock::Held>,
 }
@@ -59,7 +62,8 @@ impl RedisStore {
         let keys = Keys::new(&target.namespace, connected.link.is_cluster());
         let books = Books { keys, link: connected.link.clone() };
         let section = config.settings.redis.clone().unwrap_or_default();
-        Ok(Self { connected, endpoint, section, books, lock: None })
+        let project = config.settings.project.name.clone();
+        Ok(Self { connected, endpoint, section, project, books, lock: None })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -244,6 +248,12 @@ impl Store for RedisStore {
     async fn snapshot(&mut self) -> Result<Snapshot> {
         let snapshot = catalog::snapshot(&mut self.books, &self.section).await;
         snapshot.map_err(Self::failed(&self.endpoint, "read the schema"))
+    }
+
+    async fn dump(&mut self) -> Result<Dump> {
+        let rows = self.ledger().await?.rows;
+        let dump = dump::dump(&mut self.books, &self.project, &rows).await;
+        dump.map_err(Self::failed(&self.endpoint, "read the schema"))
     }
 
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

@@ -122,7 +122,7 @@ fn a_file_cut_below_what_is_in_effect_is_refused() {
             3,
         ),
         ("01_a.up.json", "[\n{ \"create\": \"a\" },\n{ \"create\": \"b\" },\n{ \"nonsense\": 1 }\n]\n", 2),
-        ("01_a.up.redis", "INCR {{prefix}}a\nINCR {{prefix}}b\nINCR\n", 2),
+        ("01_a.up.redis", "SET {{prefix}}a x\nINCR {{prefix}}b\nLPUSH {{prefix}}a y\n", 2),
     ] {
         let project = Project::new("p16_cut", "");
         project.write(&format!("migrations/{file}"), text);

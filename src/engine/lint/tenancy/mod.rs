@@ -1,5 +1,6 @@
 //! Tenancy: whether every table and collection keeps the tenants apart once all files have run.
 
+mod alter;
 mod mongodb;
 mod policy;
 mod read;

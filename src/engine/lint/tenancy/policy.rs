@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use squawk_syntax::SyntaxNode;
-use squawk_syntax::ast::{self, AstNode, normalize_name_node};
+use squawk_syntax::ast::{self, AstNode};
 
 use super::schema::{Policy, Spot};
 use super::span;
@@ -59,9 +59,15 @@ pub fn is_invoker(options: &SyntaxNode) -> bool {
     })
 }
 
+/// The roles behind TO; `PUBLIC` is a word, `"Public"` a role.
 fn names(node: &SyntaxNode) -> Vec<String> {
-    let refs = node.descendants().filter(|node| ast::RoleRef::can_cast(node.kind()));
-    refs.map(|role| normalize_name_node(&role)).collect()
+    let tokens = node.descendants_with_tokens().filter_map(|element| element.into_token());
+    let words = tokens.filter(|token| !token.kind().is_trivia()).map(|token| token.text().to_owned());
+    let name = |word: String| match word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => word.to_lowercase(),
+    };
+    words.map(name).collect()
 }
 
 fn is_true(condition: &SyntaxNode) -> bool {
