@@ -18,6 +18,7 @@ mod run;
 pub mod scratch;
 pub mod script;
 pub mod smoke;
+pub mod squash;
 mod wipe;
 
 use std::collections::BTreeMap;
