@@ -98,9 +98,8 @@ const PARTS: [&str; 8] = ["column", "constraint", "index", "trigger", "rule", "p
 
 /// Takes an object's path apart: `materialized view a.b` is the kind `materialized view` and the name `a.b`.
 fn kind_and_name(object: &str) -> (&str, &str) {
-    let known = KINDS.iter().chain(&PARTS).filter(|kind| {
-        object.strip_prefix(**kind).is_some_and(|rest| rest.starts_with(' '))
-    });
+    let known =
+        KINDS.iter().chain(&PARTS).filter(|kind| object.strip_prefix(**kind).is_some_and(|rest| rest.starts_with(' ')));
     match known.max_by_key(|kind| kind.len()) {
         Some(kind) => (&object[..kind.len()], &object[kind.len() + 1..]),
         None => object.split_once(' ').unwrap_or((object, "")),
@@ -447,7 +446,11 @@ mod tests {
 
     #[test]
     fn what_goes_with_its_table_is_told_with_it() {
-        let before = [("table note", "table"), ("column note.id", "integer"), ("index n", "CREATE INDEX n ON note USING btree (id)")];
+        let before = [
+            ("table note", "table"),
+            ("column note.id", "integer"),
+            ("index n", "CREATE INDEX n ON note USING btree (id)"),
+        ];
         let found = entries(&snapshot(&before), &snapshot(&[]));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].lines(), ["- column id integer", "- CREATE INDEX n ON note USING btree (id)"]);
