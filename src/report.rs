@@ -61,6 +61,8 @@ pub enum Layout {
     Stages,
     /// `Test 1: title   PASS: detail`: smoke tests.
     Tests,
+    /// Place, rule, excerpt, message: lint.
+    Findings,
     /// `~ column User.email` with both definitions below; hints once, at the end: diff.
     Diff,
 }

@@ -4,9 +4,11 @@ use crate::app::App;
 use crate::config::Period;
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
-use crate::engine::plan::Goal;
+use crate::engine::plan::{Action, Goal};
+use crate::engine::repeatables;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{self, Migration, Version};
+use crate::project::formats;
+use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
 
 /// Flags of `db migrate`.
@@ -24,6 +26,9 @@ pub struct Args {
     /// Show store, file, statements and transactions; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Work through a transaction pooler: files that fit in one transaction each
+    #[arg(long)]
+    pub allow_pooler: bool,
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
@@ -31,7 +36,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { to: None, steps: None, dry_run: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+        Self { to: None, steps: None, dry_run: false, allow_pooler: false, lock_wait: Period::seconds(WAIT.as_secs()) }
     }
 }
 
@@ -47,7 +52,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         (None, Some(count)) => Goal::Steps(count as usize),
         (None, None) => Goal::Latest,
     };
-    let targets = app.targets()?;
+    let mut targets = app.targets()?;
+    for target in &mut targets.stores {
+        target.allows_pooler = args.allow_pooler;
+    }
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
     if args.dry_run {
         let dry = migrate::dry_run(work, &files, &goal).await?;
@@ -68,10 +76,12 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// The project's migrations.
 ///
 /// # Errors
-/// As [`migration::read_all`].
+/// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     let config = app.config()?;
-    migration::read_all(&config.root, &config.settings.migrations.dir)
+    let files = formats::read_all(&config.root, &config.settings)?;
+    repeatables::check(&files)?;
+    Ok(files)
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.
@@ -93,7 +103,7 @@ pub fn known(files: &[Migration], typed: &str) -> Result<Version> {
     }
 }
 
-fn data(dry: &DryRun) -> serde_json::Value {
+pub(super) fn data(dry: &DryRun) -> serde_json::Value {
     let steps = dry.steps.iter().map(|(step, preview)| {
         serde_json::json!({
             "store": step.store,
@@ -102,18 +112,31 @@ fn data(dry: &DryRun) -> serde_json::Value {
             "file": step.script.path,
             "transaction": preview.transaction,
             "resume_from": step.resume_from,
+            "action": action(step.action),
+            "irreversible": step.will_be_irreversible(),
             "statements": preview.statements,
         })
     });
     serde_json::json!({ "steps": steps.collect::<Vec<_>>() })
 }
 
-fn text(dry: &DryRun) -> String {
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::Apply => "apply",
+        Action::Revert => "revert",
+        Action::Record => "record",
+        Action::Forget => "forget",
+        Action::Hook(moment) => moment.word(),
+    }
+}
+
+pub(super) fn text(dry: &DryRun) -> String {
     let mut text = String::new();
-    for (step, preview) in &dry.steps {
+    for (step, preview) in dry.steps.iter().filter(|(step, _)| !step.is_ledger_only()) {
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
-        text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
+        let remark = if step.will_be_irreversible() { "  irreversible" } else { "" };
+        text.push_str(&format!("\n{}  {}  {boundary}{remark}\n", step.script.path, step.store));
         for (index, statement) in preview.statements.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));

@@ -1,5 +1,6 @@
 //! One file per command: its flags, and `run`, which translates, calls the engine and returns a report.
 
+pub mod baseline;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -9,12 +10,14 @@ pub mod dump;
 pub mod env;
 pub mod explain;
 pub mod init;
+pub mod lint;
 pub mod logs;
 pub mod man;
 pub mod migrate;
 pub mod new;
 pub mod ps;
 pub mod query;
+pub mod rehearse;
 pub mod repair;
 pub mod reset;
 pub mod rollback;
@@ -22,5 +25,6 @@ pub mod seed;
 pub mod setup;
 pub mod smoke_test;
 pub mod status;
+pub mod unlock;
 pub mod up;
 pub mod url;

@@ -46,6 +46,26 @@ pub struct Request {
     pub offline: bool,
 }
 
+impl Request {
+    /// Reads what `--scratch-url` was given.
+    ///
+    /// # Errors
+    /// A text that is no URL of a store, or two for one store.
+    pub fn new(urls: &[String], offline: bool) -> Result<Self> {
+        let mut request = Self { urls: Vec::new(), offline };
+        for text in urls {
+            let url = crate::url::parse(crate::url::kind_of(text)?, text)?;
+            if request.urls.iter().any(|other| other.kind() == url.kind()) {
+                return Err(Error::new(Code::Usage, format!("--scratch-url names two servers of {}", url.kind()))
+                    .data("nothing was contacted")
+                    .hint("leave one of them out"));
+            }
+            request.urls.push(url);
+        }
+        Ok(request)
+    }
+}
+
 /// Scratch stores. Dropping it removes them.
 pub struct Scratch {
     /// The project's configuration, brought to the scratch stores.
@@ -156,7 +176,14 @@ impl Scratch {
         self.remains.namespaces.push(namespace);
         let endpoint = Endpoint { url, origin: endpoint.origin };
         let direct = endpoint.clone();
-        Ok(Target { kind: live.kind, app: endpoint, direct, namespace: place, ca_file: live.ca_file.clone() })
+        Ok(Target {
+            kind: live.kind,
+            app: endpoint,
+            direct,
+            namespace: place,
+            ca_file: live.ca_file.clone(),
+            allows_pooler: false,
+        })
     }
 
     /// A shared server of another version is told; what it prints may differ by that alone.
@@ -186,8 +213,16 @@ impl Scratch {
     /// # Errors
     /// `LYX-REPLAY-FAILED` with the place and words of what failed.
     pub async fn replay(&self, events: &dyn Events) -> Result<()> {
+        self.replay_only(&self.files, events).await
+    }
+
+    /// The same with some of the files alone: those that come before what is to be tried.
+    ///
+    /// # Errors
+    /// As [`Scratch::replay`].
+    pub async fn replay_only(&self, files: &[Migration], events: &dyn Events) -> Result<()> {
         let quiet = Quiet::new(events);
-        let outcome = migrate::migrate(self.work(&quiet), &self.files, &Goal::Latest).await?;
+        let outcome = migrate::migrate(self.work(&quiet), files, &Goal::Latest).await?;
         if events.is_cancelled() {
             return Err(
                 Error::new(Code::ReplayFailed, "the replay was interrupted").data("the live stores were not touched")

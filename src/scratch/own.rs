@@ -140,6 +140,7 @@ pub async fn targets(started: &Started, live: &[&Target], roles: &[String]) -> R
             direct: endpoint(url),
             namespace: live.namespace.clone(),
             ca_file: None,
+            allows_pooler: false,
         });
     }
     Ok(targets)

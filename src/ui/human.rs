@@ -24,6 +24,7 @@ impl Human {
             Layout::Lines => line(item, word(item), has_color),
             Layout::Status => line(item, status_word(item), has_color),
             Layout::Stages => stage(item, has_color),
+            Layout::Findings => finding(item, has_color),
             Layout::Tests => {
                 self.tests += 1;
                 test(self.tests, item, has_color)
@@ -256,6 +257,48 @@ fn test(number: usize, item: &Item, has_color: bool) -> String {
     text.push('\n');
     after(&mut text, item, false, has_color);
     text
+}
+
+/// What lint found: place and rule, the line with its caret, then what is wrong and what to do.
+fn finding(item: &Item, has_color: bool) -> String {
+    let (verb, style) = match item.outcome {
+        Outcome::Fail => ("error", Style::new().red().bold()),
+        Outcome::Warn => ("warning", Style::new().yellow()),
+        Outcome::Pass => ("ok", Style::new().green()),
+        Outcome::Skip => ("skip", Style::new().dim()),
+    };
+    let title = paint(&clean(&item.title), &Style::new().bold(), has_color);
+    let mut text = format!("{} {title}\n", paint(verb, &style, has_color));
+    let Some(place) = item.location.as_ref().and_then(|location| location.place.as_ref()) else { return text };
+    let _ = writeln!(text, "  {}", clean(&place.to_string()));
+    if let Some(line) = &place.text {
+        excerpt(&mut text, place, line, has_color);
+    }
+    for line in wrap(item.detail.as_deref().unwrap_or(""), 76) {
+        let _ = writeln!(text, "  {line}");
+    }
+    let hint = wrap(item.hint.as_deref().unwrap_or(""), 70);
+    for (number, line) in hint.iter().enumerate() {
+        let label = if number == 0 { paint("hint:", &Style::new().cyan(), has_color) } else { "     ".to_owned() };
+        let _ = writeln!(text, "  {label} {line}");
+    }
+    text.push('\n');
+    text
+}
+
+/// A text in lines of at most so many columns, cut at blanks; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in clean(text).split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if console::measure_text_width(line) + 1 + console::measure_text_width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn finish_line(text: &mut String, detail: &str, time: &str) {

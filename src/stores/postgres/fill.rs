@@ -42,12 +42,18 @@ impl PostgresStore {
                 ["name", name] => sql.push_str(&format!(
                     "CASE WHEN n.nspname = {schema} THEN {name}::text ELSE n.nspname || '.' || {name} END"
                 )),
-                ["own", class, alias] => sql.push_str(&format!(
+                ["own", class, alias] => {
+                    sql.push_str(&format!(
                     "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
                      AND e.objid = {alias}.oid AND e.deptype IN ('e'{}))",
                     // A range type brings functions that come and go with it.
                     if *class == "pg_proc" { ", 'i'" } else { "" }
-                )),
+                ));
+                    // Another tool's history is lyrox's own object: no part of the schema.
+                    if *class == "pg_class" && self.history.is_some() {
+                        sql.push_str(&format!(" AND {}", self.not_history(alias)));
+                    }
+                }
                 [version, ..] if version.parse::<u32>().is_ok() => {
                     let known = version.parse::<u32>().is_ok_and(|version| self.facts.version / 10_000 >= version);
                     let (_, expression) = key.split_once(':').unwrap_or_default();

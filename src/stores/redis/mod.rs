@@ -1,5 +1,6 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -14,6 +15,7 @@ pub mod link;
 pub mod load;
 mod lock;
 mod lua;
+pub mod names;
 mod probe;
 pub mod query;
 pub mod scratch;
@@ -23,17 +25,19 @@ mod wipe;
 
 pub use crate::project::words;
 
+use std::collections::BTreeMap;
+
 use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
-use crate::engine::plan::Step;
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
+use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use keys::Keys;
 use ledger::{Books, Trouble};
 
@@ -106,6 +110,14 @@ impl RedisStore {
     }
 }
 
+/// The commands of a step; none where only the ledger is written about what has no text any more.
+fn commands(step: &Step, prefix: &str, options: &ApplyOptions) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget {
+        return Ok(Vec::new());
+    }
+    script::read(&step.script, prefix, &options.variables)
+}
+
 impl Store for RedisStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
@@ -135,6 +147,30 @@ impl Store for RedisStore {
         }
     }
 
+    fn watch(&self) -> Option<crate::stores::watch::Watch> {
+        // Every request has its limit.
+        None
+    }
+
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        lock::holder_of(&mut self.books).await.map_err(Self::failed(&self.endpoint, "look at the lock"))
+    }
+
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if !holder.has_ended && permit.is_none() {
+            return Err(Error::bug("a lease is ended without a permit"));
+        }
+        lock::end(&mut self.books, &holder.token).await.map_err(Self::failed(&self.endpoint, "end the lock"))
+    }
+
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        let Some(lock) = &self.lock else {
+            return Err(Error::bug("Redis is written to without its lock"));
+        };
+        let amended = amend::amend(&mut self.books, lock, step, amendment, options).await;
+        amended.map_err(Self::troubled(&self.endpoint, "write the ledger"))
+    }
+
     async fn ledger(&mut self) -> Result<Ledger> {
         self.books.read().await.map_err(Self::troubled(&self.endpoint, "read the ledger"))
     }
@@ -143,13 +179,18 @@ impl Store for RedisStore {
         self.books.text(version).await.map_err(Self::failed(&self.endpoint, "read the ledger"))
     }
 
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.books.kept_texts(versions).await.map_err(Self::failed(&self.endpoint, "read the ledger"))
+    }
+
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.books.prepare(mark).await.map_err(Self::troubled(&self.endpoint, "make the ledger"))
     }
 
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         let read = |step: &Step| {
-            let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
+            let commands = commands(step, &self.books.keys.prefix, options)?;
+            told::refuse_shortened(step, commands.len())?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
             Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
         };
@@ -160,7 +201,7 @@ impl Store for RedisStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match script::read(&step.script, &self.books.keys.prefix, &options.variables) {
+            match commands(step, &self.books.keys.prefix, options) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }
@@ -169,14 +210,23 @@ impl Store for RedisStore {
             let error = Error::bug("Redis is written to without its lock");
             return Applied { failure: Some((0, error)), ..applied };
         };
-        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, events };
+        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, run: &options.run, events };
         for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
             if events.is_cancelled() {
                 break;
             }
+            if step.is_hook() {
+                if let Err(error) = runner.hook(step, commands).await {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+                continue;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
-                    events.item(told::item(step, &row, elapsed));
+                    if let Some(item) = told::item(step, &row, elapsed) {
+                        events.item(item);
+                    }
                     applied.done.push(Done { row, elapsed });
                 }
                 Err(error) => {
