@@ -98,8 +98,11 @@ fn check(path: &Path, shown: &str, id: &str, text: &str) -> Result<Item> {
         Written::Created => Error::new(Code::DumpDrift, format!("`{shown}` does not exist")),
         Written::Updated => {
             let found = std::fs::read(path).map_err(unreadable)?;
-            Error::new(Code::DumpDrift, format!("`{shown}` is not what would be written"))
-                .why(dump::difference(&String::from_utf8_lossy(&found), text, SHOWN))
+            Error::new(Code::DumpDrift, format!("`{shown}` is not what would be written")).why(dump::difference(
+                &String::from_utf8_lossy(&found),
+                text,
+                SHOWN,
+            ))
         }
     };
     Ok(Item::fail(id, shown, &error.data("nothing was written").hint("lyrox db dump, and commit what it writes")))

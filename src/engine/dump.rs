@@ -53,7 +53,8 @@ pub async fn dump(work: Work<'_>) -> Result<Vec<(StoreKind, Dump)>> {
     let mut stores = work.open().await?;
     let ledgers = migrate::states(&mut stores).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
-    let dumps = try_join_all(stores.iter_mut().map(async |store| Ok::<_, Error>((store.kind(), store.dump().await?)))).await;
+    let dumps =
+        try_join_all(stores.iter_mut().map(async |store| Ok::<_, Error>((store.kind(), store.dump().await?)))).await;
     migrate::close(stores).await;
     dumps
 }

@@ -27,12 +27,7 @@ impl Rich {
         let project = Project::new(name, "");
         let role = format!("{}_r", project.name);
         project.sql(&format!("CREATE ROLE {role}"));
-        let rich = Self {
-            user: format!("{}_u", project.name),
-            library: format!("{}_l", project.name),
-            role,
-            project,
-        };
+        let rich = Self { user: format!("{}_u", project.name), library: format!("{}_l", project.name), role, project };
         rich.configure(&rich.project);
         let fill = |text: &str| {
             text.replace("{role}", &rich.role).replace("{user}", &rich.user).replace("{library}", &rich.library)
@@ -47,7 +42,8 @@ impl Rich {
     /// Gives a project the application's role.
     pub fn configure(&self, project: &Project) {
         let text = std::fs::read_to_string(project.path("lyrox.toml")).expect("lyrox.toml");
-        project.write("lyrox.toml", &text.replace("[postgres]", &format!("[postgres]\napp_role = \"{}_app\"", self.role)));
+        project
+            .write("lyrox.toml", &text.replace("[postgres]", &format!("[postgres]\napp_role = \"{}_app\"", self.role)));
     }
 }
 
@@ -57,7 +53,8 @@ impl Drop for Rich {
         block_on(async {
             let client = redis::Client::open(self.project.redis.as_str()).expect("a URL");
             let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return };
-            let _: Result<(), _> = redis::cmd("FUNCTION").arg("DELETE").arg(&self.library).query_async(&mut connection).await;
+            let _: Result<(), _> =
+                redis::cmd("FUNCTION").arg("DELETE").arg(&self.library).query_async(&mut connection).await;
         });
         for role in [self.role.clone(), format!("{}_app", self.role)] {
             // In a database that is dropped the moment after.
@@ -100,7 +97,10 @@ fn a_loaded_dump_is_equal_to_the_migrated_stores() {
     let migrated = &rich.project;
     migrated.lyrox(&["db", "migrate"]).ok();
     let run = migrated.lyrox(&["db", "dump"]);
-    run.ok().says("schema/postgres.sql").says("not in the dump: the passwords of user").never_says("a-password-of-the-test");
+    run.ok()
+        .says("schema/postgres.sql")
+        .says("not in the dump: the passwords of user")
+        .never_says("a-password-of-the-test");
     let first = files(migrated);
     assert_eq!(first.len(), 4, "{:?}", first.keys());
     assert!(!first.values().any(|text| text.contains("a-password-of-the-test")));
@@ -111,7 +111,9 @@ fn a_loaded_dump_is_equal_to_the_migrated_stores() {
 
     let loaded = Project::new("dump_load", "");
     rich.configure(&loaded);
-    for (from, to) in [("postgres.sql", "1_dump.up.sql"), ("mongodb.json", "1_dump.up.json"), ("redis.redis", "1_dump.up.redis")] {
+    for (from, to) in
+        [("postgres.sql", "1_dump.up.sql"), ("mongodb.json", "1_dump.up.json"), ("redis.redis", "1_dump.up.redis")]
+    {
         let text = std::fs::read_to_string(migrated.path("schema").join(from)).expect("a dump");
         loaded.write(&format!("migrations/{to}"), &text);
     }
@@ -140,7 +142,9 @@ fn a_loaded_dump_is_equal_to_the_migrated_stores() {
     let second = files(&loaded);
     for (name, text) in &first {
         let other = &second[name];
-        let plain = |text: &str| text.lines().filter(|line| !line.contains("The schema of")).map(str::to_owned).collect::<Vec<_>>();
+        let plain = |text: &str| {
+            text.lines().filter(|line| !line.contains("The schema of")).map(str::to_owned).collect::<Vec<_>>()
+        };
         assert_eq!(plain(text), plain(&other.replace(&migrated.name, "NAME")), "{name}");
     }
 }

@@ -113,7 +113,8 @@ fn one_line(value: &Value) -> String {
     match value {
         Value::Object(fields) if fields.is_empty() => "{}".into(),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| format!("{}: {}", Value::String(key.clone()), one_line(value)));
+            let fields =
+                fields.iter().map(|(key, value)| format!("{}: {}", Value::String(key.clone()), one_line(value)));
             format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(one_line).collect::<Vec<_>>().join(", ")),
@@ -128,7 +129,8 @@ mod tests {
     #[test]
     fn short_commands_stand_on_one_line_and_the_text_reads_back() {
         let long: Vec<u32> = (1_000_000..1_000_020).collect();
-        let commands = [serde_json::json!({ "create": "a\"b", "capped": true }), serde_json::json!({ "z": long, "a": {} })];
+        let commands =
+            [serde_json::json!({ "create": "a\"b", "capped": true }), serde_json::json!({ "z": long, "a": {} })];
         let text = text("app", &commands);
         assert!(text.contains("\n  { \"create\": \"a\\\"b\", \"capped\": true },\n"), "{text}");
         let json: String = text.lines().filter(|line| !line.starts_with("//")).collect();

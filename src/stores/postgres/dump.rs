@@ -133,7 +133,10 @@ impl PostgresStore {
         );
         if !roles.is_empty() {
             let roles: Vec<&str> = roles.into_iter().collect();
-            text.push_str(&format!("-- It names roles of the server, which must exist: {}\n", roles.join(", ").replace(['\n', '\r'], " ")));
+            text.push_str(&format!(
+                "-- It names roles of the server, which must exist: {}\n",
+                roles.join(", ").replace(['\n', '\r'], " ")
+            ));
         }
         text.push_str(&format!("SET check_function_bodies = off;\nSET search_path = {};\n", self.settings.schema));
         text

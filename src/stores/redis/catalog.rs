@@ -64,7 +64,9 @@ pub fn rules_of(user: &Value) -> RedisResult<Option<Vec<String>>> {
     }
     let named = |name: &str| {
         let mut pairs = user.as_map_iter()?;
-        pairs.find(|(key, _)| matches!(key, Value::BulkString(text) if text == name.as_bytes())).map(|(_, value)| value.clone())
+        pairs
+            .find(|(key, _)| matches!(key, Value::BulkString(text) if text == name.as_bytes()))
+            .map(|(_, value)| value.clone())
     };
     let mut words: Vec<String> = named("flags").map(redis::from_redis_value).transpose()?.unwrap_or_default();
     // Which flags there are differs between servers; these are what the rules say.

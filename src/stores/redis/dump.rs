@@ -74,7 +74,8 @@ fn sets(line: &str, prefix: &str, there: &BTreeSet<String>, set: &mut BTreeSet<S
     }
     let words = split(line).ok()?;
     let text = |at: usize| words.get(at).map(|word| String::from_utf8_lossy(&word.bytes).into_owned());
-    let has_file = words.iter().any(|word| word.is_bare && word.bytes.starts_with(b"@") && !word.bytes.starts_with(b"@@"));
+    let has_file =
+        words.iter().any(|word| word.is_bare && word.bytes.starts_with(b"@") && !word.bytes.starts_with(b"@@"));
     let name = text(0)?.to_ascii_uppercase();
     let writes = ["SET", "SETNX", "APPEND", "SETRANGE", "SETBIT", "INCR", "INCRBY", "DECR", "DECRBY", "INCRBYFLOAT"]
         .into_iter()
@@ -140,7 +141,14 @@ mod tests {
         let mut taken = |line: &str| sets(line, "app:", &there, &mut set);
         assert_eq!(taken(" SET {{prefix}}theme light").as_deref(), Some("SET {{prefix}}theme light"));
         assert_eq!(taken("sadd 'app:tags' a b").as_deref(), Some("sadd 'app:tags' a b"));
-        for line in ["SET {{prefix}}gone 1", "DEL {{prefix}}theme", "SET {{prefix}}theme @f.txt", "# SET {{prefix}}theme x", "SET {{prefix}}theme ${X}", "GET {{prefix}}theme"] {
+        for line in [
+            "SET {{prefix}}gone 1",
+            "DEL {{prefix}}theme",
+            "SET {{prefix}}theme @f.txt",
+            "# SET {{prefix}}theme x",
+            "SET {{prefix}}theme ${X}",
+            "GET {{prefix}}theme",
+        ] {
             assert_eq!(taken(line), None, "{line}");
         }
         assert_eq!(set, there);
