@@ -4,6 +4,7 @@
 //! How to add a format: a variant of [`Format`], a file here with `read`, `new_files` and `detect`, its arms in
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
+pub mod choose;
 pub mod detect;
 mod merge;
 pub mod plain;
@@ -32,7 +33,7 @@ pub struct Folder<'a> {
 }
 
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
-pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, plain::detect];
+pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, detect::own, plain::detect];
 
 /// Reads the migrations of a project in the order in which they apply, the lyrox parts of other stores merged in.
 ///

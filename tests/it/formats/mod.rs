@@ -1,6 +1,7 @@
 //! Other tools' folders with a history written by hand, as those tools write it: what lyrox makes of it, and what it
 //! writes there. One file a tool; the tools themselves are met in `interop`.
 
+mod init;
 mod plain;
 mod sqlx;
 

@@ -6,6 +6,7 @@
 //! `pg_catalog.clock_timestamp()` for `timestamptz`, the same `AT TIME ZONE 'UTC'` for `timestamp`.
 
 mod access;
+mod seen;
 mod sqlx;
 
 use std::collections::BTreeMap;
