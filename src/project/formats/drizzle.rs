@@ -13,7 +13,9 @@ use crate::error::{Code, Error, Place, Result};
 use crate::project::migration::{Foreign, Header, Migration};
 use crate::project::text;
 
-const JOURNAL: &str = "meta/_journal.json";
+/// Lists the migrations of a folder of 0.x; one of 1.0 has none.
+pub const JOURNAL: &str = "meta/_journal.json";
+
 const SCRIPT: &str = "migration.sql";
 const BREAKPOINT: &str = "--> statement-breakpoint";
 
