@@ -231,7 +231,8 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, dri
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
                 let row = missing(recorded, store, records);
                 // A history may say twice that one is applied: as a row and as a mark.
-                let is_told = |drift: &Drift| matches!(drift, Drift::Missing { row: other } if other.version == row.version);
+                let is_told =
+                    |drift: &Drift| matches!(drift, Drift::Missing { row: other } if other.version == row.version);
                 if !drift.iter().any(is_told) {
                     drift.push(Drift::Missing { row });
                 }
