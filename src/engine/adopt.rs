@@ -159,7 +159,7 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
             Some(Known { file, part, foreign, own: rows.get(&file.version).copied(), recorded: None })
         })
         .collect();
-    mark(&mut known, store, records, &mut adopted.drift);
+    mark(&mut known, store, records, &mut adopted);
 
     for one in &known {
         let Some(recorded) = one.recorded else {
@@ -180,10 +180,11 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
             Some(checksum) if checksum == one.foreign.checksum => true,
             Some(checksum) if one.foreign.accepted.iter().any(|accepted| accepted == checksum) => true,
             Some(checksum) => {
-                let row =
-                    Row { checksum: checksum.to_owned(), text: None, ..taken_over(one, recorded, store, records) };
-                adopted.drift.push(Drift::Edited { row, script: one.part.up.clone() });
-                true
+                // The planner finds that the file has another one.
+                let row = one.own.cloned().unwrap_or_else(|| taken_over(one, recorded, store, records));
+                let state = State::Applied;
+                adopted.rows.push(Row { state, checksum: checksum.to_owned(), text: None, ..row });
+                continue;
             }
         };
         let row = match one.own.filter(|row| row.state == State::Applied) {
@@ -193,6 +194,12 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
                     let row = Row { text: Some(one.part.up.text.clone()), ..row.clone() };
                     adopted.rebuild.push(row);
                 }
+                row
+            }
+            Some(row) if row.name != one.file.name => {
+                // The tool's key is the same.
+                let row = Row { name: one.file.name.clone(), ..row.clone() };
+                adopted.rebuild.push(row.clone());
                 row
             }
             Some(row) => row.clone(),
@@ -219,7 +226,8 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
 }
 
 /// Finds the file of every recorded row.
-fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, drift: &mut Vec<Drift>) {
+fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, adopted: &mut Adopted) {
+    let Adopted { rows, drift, .. } = adopted;
     let keys = |foreign: &'a Foreign| foreign.aliases.iter().chain([&foreign.key]);
     let places: BTreeMap<&str, usize> =
         known.iter().enumerate().flat_map(|(at, one)| keys(one.foreign).map(move |key| (key.as_str(), at))).collect();
@@ -229,12 +237,10 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, dri
             (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
             (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
+                // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
                 let row = missing(recorded, store, records);
-                // A history may say twice that one is applied: as a row and as a mark.
-                let is_told =
-                    |drift: &Drift| matches!(drift, Drift::Missing { row: other } if other.version == row.version);
-                if !drift.iter().any(is_told) {
-                    drift.push(Drift::Missing { row });
+                if !rows.iter().any(|other| other.version == row.version) {
+                    rows.push(row);
                 }
             }
             // Our own journal knows how far it came, and goes on there.
