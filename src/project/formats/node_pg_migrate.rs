@@ -47,11 +47,16 @@ pub fn read(folder: Folder<'_>) -> Result<Vec<Migration>> {
         *slot(groups.entry((number, stem.to_owned())).or_default()) = Some(file.clone());
     }
     let mut labels = Labels::default();
-    groups.into_iter().map(|((_, stem), group)| one(folder, &stem, &group, &mut labels)).collect()
+    let has_pairs = groups.values().any(|group| group.down.is_some());
+    groups.into_iter().map(|((_, stem), group)| one(folder, &stem, &group, has_pairs, &mut labels)).collect()
 }
 
-fn one(folder: Folder<'_>, stem: &str, group: &Group, labels: &mut Labels) -> Result<Migration> {
-    let foreign = Foreign { key: stem.to_owned(), ..Foreign::default() };
+fn one(folder: Folder<'_>, stem: &str, group: &Group, has_pairs: bool, labels: &mut Labels) -> Result<Migration> {
+    // The loader of pairs takes `.up` for no part of the name. Its command line, which knows none, takes it for one: there a
+    // `.down.sql` would be run as a further migration, so where none lies the files are its.
+    let (bare, with_way) = (stem.to_owned(), format!("{stem}.up"));
+    let (key, alias) = if group.up.is_some() && !has_pairs { (with_way, bare) } else { (bare, with_way) };
+    let foreign = Foreign { key, aliases: vec![alias], ..Foreign::default() };
     let (version, name) = labels.take(stem);
     let read = |file: &str| Ok::<_, Error>((shown(folder, file), text::normalise(raw(folder, file)?)));
     match (&group.both, &group.up, &group.down) {
@@ -263,6 +268,9 @@ mod tests {
         let part = read[0].parts.values().next().expect("a part");
         assert_eq!(part.up.foreign.as_ref().expect("its history").key, "1_a");
         assert!(part.down.is_some());
+        let alone = read_it(&[("1_a.up.sql", "SELECT 1;")]).expect("migrations");
+        let part = alone[0].parts.values().next().expect("a part");
+        assert_eq!(part.up.foreign.as_ref().expect("its history").key, "1_a.up");
         assert!(read_it(&[("1_a.down.sql", "SELECT 2;")]).is_err());
         assert!(read_it(&[("1_a.down.sql", "SELECT 2;"), ("1_a.sql", "SELECT 2;")]).is_err());
         assert!(read_it(&[("a.sql", "SELECT 2;")]).is_err());

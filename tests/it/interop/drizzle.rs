@@ -63,7 +63,7 @@ impl Tool for Drizzle {
         let text = std::fs::read_to_string(&file).expect("a file");
         let end = if number.is_multiple_of(2) { "\r\n" } else { "\n" };
         let table =
-            format!("{text}CREATE TABLE t{number} (id int PRIMARY KEY){end}--> statement-breakpoint{end}SELECT 1");
+            format!("{text}{end}CREATE TABLE t{number} (id int PRIMARY KEY){end}--> statement-breakpoint{end}SELECT 1");
         std::fs::write(file, table).expect("a file");
     }
 
@@ -126,6 +126,8 @@ fn a_project_goes_from_0_x_to_1_0() {
     ONE.write(&project, 5);
     project.lyrox(&["db", "migrate"]).ok();
     ONE.kit(&project, &["migrate"]);
+    let tables = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(project.sql_value(tables), "t1 t2 t4 t5");
     assert_eq!(project.sql_value("SELECT count(*) FROM drizzle.__drizzle_migrations WHERE name IS NOT NULL"), "4");
     project.lyrox(&["db", "status", "--check"]).ok().says("4 applied, 0 pending");
 }

@@ -2,7 +2,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use super::{Tool, both_ways, open, program, try_run, try_run_at};
+use super::{Tool, both_ways, open, try_run};
 use crate::support::Project;
 
 struct Graphile;
@@ -27,8 +27,7 @@ fn commit(project: &Project, number: usize, body: &str) {
 }
 
 fn graphile(project: &Project, arguments: &[&str]) -> (i32, String) {
-    let variables = [("ROOT_DATABASE_URL", project.postgres.as_str())];
-    try_run_at(project, &program("graphile-migrate"), arguments, &variables)
+    try_run(project, "graphile-migrate", arguments)
 }
 
 impl Tool for Graphile {
@@ -37,7 +36,7 @@ impl Tool for Graphile {
     }
 
     fn version(&self, project: &Project) -> String {
-        format!("graphile-migrate {}", try_run(project, "graphile-migrate", &["--version"]).1)
+        format!("graphile-migrate {}", graphile(project, &["--version"]).1)
     }
 
     fn prepare(&self, project: &Project) {

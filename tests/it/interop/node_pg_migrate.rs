@@ -7,6 +7,17 @@ struct NodePgMigrate {
     is_paired: bool,
 }
 
+/// Pairs of files are read by a loader that programs alone can ask for.
+const RUNNER: &str = r#"import { runner } from "node-pg-migrate";
+await runner({
+  databaseUrl: process.env.DATABASE_URL,
+  dir: "migrations",
+  direction: process.argv[2],
+  migrationsTable: "pgmigrations",
+  migrationLoaderStrategies: [{ extensions: [".sql"], loader: "sql" }],
+});
+"#;
+
 impl Tool for NodePgMigrate {
     fn format(&self) -> &'static str {
         "node-pg-migrate"
@@ -18,8 +29,8 @@ impl Tool for NodePgMigrate {
 
     fn prepare(&self, project: &Project) {
         if self.is_paired {
-            let loader = r#"{ "migration-loader-strategies": [{ "extensions": [".sql"], "loader": "sql" }] }"#;
-            project.write("config.json", loader);
+            super::link_node_modules(project, "node-pg-migrate");
+            project.write("run.mjs", RUNNER);
         }
         std::fs::create_dir_all(project.path("migrations")).expect("a folder");
         // Sessions of the tool begin with this; its order goes by local time.
@@ -66,11 +77,13 @@ impl Tool for NodePgMigrate {
 
 impl NodePgMigrate {
     fn run(&self, project: &Project, arguments: &[&str]) -> String {
-        let mut all = arguments.to_vec();
-        if self.is_paired {
-            all.extend(["--config-file", "config.json"]);
+        if !self.is_paired {
+            return run(project, "node-pg-migrate", arguments);
         }
-        run(project, "node-pg-migrate", &all)
+        let arguments = [&["run.mjs"], arguments].concat();
+        let (code, text) = super::try_run_at(project, std::path::Path::new("node"), &arguments, &[]);
+        assert_eq!(code, 0, "{text}");
+        text
     }
 }
 
