@@ -232,16 +232,20 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
 /// Finds the file of every recorded row.
 fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, adopted: &mut Adopted) {
     let Adopted { rows, drift, .. } = adopted;
+    let keys = |foreign: &'a Foreign| foreign.aliases.iter().chain([&foreign.key]);
     let places: BTreeMap<&str, usize> =
-        known.iter().enumerate().map(|(at, one)| (one.foreign.key.as_str(), at)).collect();
+        known.iter().enumerate().flat_map(|(at, one)| keys(one.foreign).map(move |key| (key.as_str(), at))).collect();
     for recorded in &records.rows {
         let place = places.get(recorded.key.as_str()).copied();
         match (&recorded.state, place) {
             (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
             (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
-                // The planner finds that it has no file.
-                rows.push(missing(recorded, store, records));
+                // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
+                let row = missing(recorded, store, records);
+                if !rows.iter().any(|other| other.version == row.version) {
+                    rows.push(row);
+                }
             }
             // Our own journal knows how far it came, and goes on there.
             (RecordedState::Broken { .. }, Some(at)) if known[at].is_unfinished() => {

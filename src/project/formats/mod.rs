@@ -6,9 +6,15 @@
 
 pub mod choose;
 pub mod detect;
+pub mod drizzle;
+pub mod graphile;
+mod labels;
 mod merge;
+pub mod node_pg_migrate;
 pub mod plain;
+pub mod prisma;
 pub mod sqlx;
+pub mod supabase;
 
 use std::ops::Range;
 use std::path::Path;
@@ -33,7 +39,16 @@ pub struct Folder<'a> {
 }
 
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
-pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, detect::own, plain::detect];
+pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
+    sqlx::detect,
+    prisma::detect,
+    drizzle::detect,
+    supabase::detect,
+    node_pg_migrate::detect,
+    graphile::detect,
+    detect::own,
+    plain::detect,
+];
 
 /// Reads the migrations of a project in the order in which they apply, the lyrox parts of other stores merged in.
 ///
@@ -46,6 +61,11 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Lyrox => return migration::read_all(root, &migrations.dir),
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
+        Format::Prisma => prisma::read(folder)?,
+        Format::Drizzle => drizzle::read(folder)?,
+        Format::Supabase => supabase::read(folder)?,
+        Format::NodePgMigrate => node_pg_migrate::read(folder)?,
+        Format::Graphile => graphile::read(folder)?,
         other => return Err(Error::bug(format!("no reader for {}", other.name()))),
     };
     merge::parts(folder, files)
@@ -59,6 +79,11 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     match folder.settings.format {
         Format::Plain => plain::new_files(folder, name),
         Format::Sqlx => sqlx::new_files(folder, name, now),
+        Format::Prisma => prisma::new_files(folder, name, now),
+        Format::Drizzle => drizzle::new_files(folder, name, now),
+        Format::Supabase => supabase::new_files(folder, name, now),
+        Format::NodePgMigrate => node_pg_migrate::new_files(folder, name, now),
+        Format::Graphile => graphile::new_files(folder),
         other => Err(Error::bug(format!("no new files for {}", other.name()))),
     }
 }

@@ -6,8 +6,13 @@
 //! `pg_catalog.clock_timestamp()` for `timestamptz`, the same `AT TIME ZONE 'UTC'` for `timestamp`.
 
 mod access;
+mod drizzle;
+mod graphile;
+mod node_pg_migrate;
+mod prisma;
 mod seen;
 mod sqlx;
+mod supabase;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +35,11 @@ pub fn history(config: &Config) -> Result<Option<Arc<dyn History>>> {
     let history: Arc<dyn History> = match config.settings.migrations.format {
         Format::Lyrox | Format::Plain => return Ok(None),
         Format::Sqlx => Arc::new(self::sqlx::Sqlx::new(config)?),
+        Format::Prisma => Arc::new(prisma::Prisma::new(config)?),
+        Format::Drizzle => Arc::new(drizzle::Drizzle::new(config)?),
+        Format::Supabase => Arc::new(supabase::Supabase::new(config)?),
+        Format::NodePgMigrate => Arc::new(node_pg_migrate::NodePgMigrate::new(config)?),
+        Format::Graphile => Arc::new(graphile::Graphile::new(config)?),
         other => return Err(Error::bug(format!("no history for {}", other.name()))),
     };
     Ok(Some(history))
