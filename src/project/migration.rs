@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::formats::fill::Fill;
 use super::{text, words};
 use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
@@ -143,6 +144,8 @@ pub struct Header {
     pub lint_ignore: Vec<String>,
     /// `${VAR}` is filled in before it runs.
     pub vars: bool,
+    /// What another tool fills in before it runs.
+    pub fill: Fill,
 }
 
 /// Which way a file goes.
@@ -284,7 +287,11 @@ fn has_free_ending(file: &str) -> bool {
     ["md", "txt", "lua"].iter().any(|ending| file.ends_with(&format!(".{ending}")))
 }
 
-fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
+/// Reads one file of a store.
+///
+/// # Errors
+/// A file that is empty, not UTF-8, or holds a directive that is none.
+pub fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
     let raw = text::read(path, shown)?;
     if raw.contains('\0') {
         return Err(

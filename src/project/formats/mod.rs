@@ -4,15 +4,22 @@
 //! How to add a format: a variant of [`Format`], a file here with `read`, `new_files` and `detect`, its arms in
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
+pub mod cut;
+pub mod dbmate;
 pub mod detect;
+pub mod fill;
+pub mod golang_migrate;
+pub mod goose;
 mod merge;
 pub mod plain;
+pub mod refinery;
 pub mod sqlx;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::cut::{free_clock, free_version, keep_lines, walk};
 pub use self::detect::Detected;
 use super::migration::{self, Foreign, Header, Migration, Part, Script, Version};
 use super::text;
@@ -32,7 +39,7 @@ pub struct Folder<'a> {
 }
 
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
-pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, plain::detect];
+pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, dbmate::detect, golang_migrate::detect, goose::detect, refinery::detect, plain::detect];
 
 /// Reads the migrations of a project in the order in which they apply, the lyrox parts of other stores merged in.
 ///
@@ -45,6 +52,10 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Lyrox => return migration::read_all(root, &migrations.dir),
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
+        Format::Dbmate => dbmate::read(folder)?,
+        Format::GolangMigrate => golang_migrate::read(folder)?,
+        Format::Goose => goose::read(folder)?,
+        Format::Refinery => refinery::read(folder)?,
         other => return Err(Error::bug(format!("no reader for {}", other.name()))),
     };
     merge::parts(folder, files)
@@ -58,6 +69,10 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     match folder.settings.format {
         Format::Plain => plain::new_files(folder, name),
         Format::Sqlx => sqlx::new_files(folder, name, now),
+        Format::Dbmate => dbmate::new_files(folder, name, now),
+        Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
+        Format::Goose => goose::new_files(folder, name, now),
+        Format::Refinery => refinery::new_files(folder, name, now),
         other => Err(Error::bug(format!("no new files for {}", other.name()))),
     }
 }
