@@ -22,6 +22,10 @@ pub enum RecordedState {
     Applied,
     /// This one and every one before it in the tool's order: a high-water mark.
     AppliedUpTo,
+    /// Everything up to this version is taken as applied, whether or not there is a file of it: a baseline.
+    Baseline,
+    /// Applied by means that lyrox does not have (Flyway's Java migrations): no file need be there.
+    Elsewhere,
     /// Begun and not finished, or failed: the tool itself would refuse to go on. What to say and the way on
     /// in that tool's own words.
     Broken {

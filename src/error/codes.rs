@@ -143,6 +143,8 @@ codes! {
         "The version was applied under another name. Give it its name back.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    HistoryForeign, "LYX-HISTORY-FOREIGN", State, "the history table belongs to another tool",
+        "dbmate, golang-migrate and Rails all call their history `schema_migrations`. The table that was found is not one of the tool that `format` under [migrations] names. Set `format` to the tool that is used here, or `history` to the table that its own setting names.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",

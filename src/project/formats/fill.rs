@@ -276,7 +276,8 @@ mod tests {
     #[allow(clippy::single_range_in_vec_init, reason = "one range of lines is meant")]
     fn goose_fills_in_its_own_lines() {
         let fill = Fill::Environment(vec![1..3]);
-        let of = |text: &str| filled(&fill, &format!("$A\n{text}\nx\n$A\n")).map(|text| text[3..text.len() - 6].to_owned());
+        let of =
+            |text: &str| filled(&fill, &format!("$A\n{text}\nx\n$A\n")).map(|text| text[3..text.len() - 6].to_owned());
         assert_eq!(of("a $A ${A}b"), Ok("a one oneb".into()));
         assert_eq!(of("${B:-two} ${EMPTY:-two} ${EMPTY-two} ${B-two}"), Ok("two two  two".into()));
         assert_eq!(of("${B:-${A}s} ${A:0:2} ${A:-2} ${A: -2}"), Ok("ones on one ne".into()));
@@ -290,8 +291,7 @@ mod tests {
     #[test]
     fn placeholders_are_of_any_case_and_wanted() {
         let values = Arc::new([("name".to_owned(), "x".to_owned())].into());
-        let placeholders =
-            Placeholders { prefix: "${".into(), suffix: "}".into(), values, file: "V1__a.sql".into() };
+        let placeholders = Placeholders { prefix: "${".into(), suffix: "}".into(), values, file: "V1__a.sql".into() };
         let fill = Fill::Placeholders(placeholders.clone());
         assert_eq!(filled(&fill, "a ${Name} '${flyway:filename}' $x"), Ok("a x 'V1__a.sql' $x".into()));
         assert_eq!(filled(&fill, "-- ${other}").map_err(|error| error.at), Err(3));

@@ -141,7 +141,8 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
 
 /// golang-migrate leaves no file of its own: pairs of its form, and its name in `go.mod` or where a project keeps commands.
 pub fn detect(root: &Path) -> Option<Detected> {
-    let dirs = ["migrations", "db/migrations", "db/migration", "database/migrations", "internal/migrations", "sql/migrations"];
+    let dirs =
+        ["migrations", "db/migrations", "db/migration", "database/migrations", "internal/migrations", "sql/migrations"];
     for dir in dirs {
         let names = found::names(&root.join(dir));
         let is_pair = |name: &&String| {
@@ -150,7 +151,8 @@ pub fn detect(root: &Path) -> Option<Detected> {
         };
         let pairs: Vec<&String> = names.iter().filter(is_pair).collect();
         let Some(first) = pairs.first() else { continue };
-        let marks = ["go.mod", "Makefile", "justfile", "Taskfile.yml", "Dockerfile", "docker-compose.yml", "compose.yaml"];
+        let marks =
+            ["go.mod", "Makefile", "justfile", "Taskfile.yml", "Dockerfile", "docker-compose.yml", "compose.yaml"];
         let is_marked = |text: &str| text.contains("golang-migrate") || text.contains("migrate/migrate");
         let mark = marks.into_iter().find(|mark| is_marked(&found::text(&root.join(mark))));
         let pair = if pairs.len() == 1 { "pair" } else { "pairs" };
@@ -212,10 +214,10 @@ mod tests {
         assert_eq!(files[1].parts[&StoreKind::Postgres].up.text, "");
         let now: jiff::Timestamp = "2024-01-01T00:00:00Z".parse().expect("a time");
         let new = new_files(folder, "more", now).expect("files");
-        assert_eq!(new.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), [
-            "migrations/000011_more.up.sql",
-            "migrations/000011_more.down.sql"
-        ]);
+        assert_eq!(
+            new.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+            ["migrations/000011_more.up.sql", "migrations/000011_more.down.sql"]
+        );
         assert_eq!(detect(root.path()).expect("pairs").certainty, 1);
         std::fs::write(root.path().join("go.mod"), "require github.com/golang-migrate/migrate/v4 v4.18.1\n")
             .expect("a file");

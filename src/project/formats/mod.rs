@@ -8,6 +8,7 @@ pub mod cut;
 pub mod dbmate;
 pub mod detect;
 pub mod fill;
+pub mod flyway;
 pub mod golang_migrate;
 pub mod goose;
 mod merge;
@@ -39,7 +40,15 @@ pub struct Folder<'a> {
 }
 
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
-pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, dbmate::detect, golang_migrate::detect, goose::detect, refinery::detect, plain::detect];
+pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
+    sqlx::detect,
+    dbmate::detect,
+    flyway::detect,
+    golang_migrate::detect,
+    goose::detect,
+    refinery::detect,
+    plain::detect,
+];
 
 /// Reads the migrations of a project in the order in which they apply, the lyrox parts of other stores merged in.
 ///
@@ -53,6 +62,7 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
         Format::Dbmate => dbmate::read(folder)?,
+        Format::Flyway => flyway::read(folder)?,
         Format::GolangMigrate => golang_migrate::read(folder)?,
         Format::Goose => goose::read(folder)?,
         Format::Refinery => refinery::read(folder)?,
@@ -70,6 +80,7 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
         Format::Plain => plain::new_files(folder, name),
         Format::Sqlx => sqlx::new_files(folder, name, now),
         Format::Dbmate => dbmate::new_files(folder, name, now),
+        Format::Flyway => flyway::new_files(folder, name, now),
         Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
         Format::Goose => goose::new_files(folder, name, now),
         Format::Refinery => refinery::new_files(folder, name, now),

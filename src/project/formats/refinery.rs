@@ -48,8 +48,12 @@ pub fn read(folder: Folder<'_>) -> Result<Vec<Migration>> {
         // refinery leaves other names alone, with a warning.
         let Some(name) = parse_name(file.rsplit('/').next().unwrap_or(&file)) else { continue };
         if name.is_rust {
-            return Err(refused(&path, Format::Refinery, "it is a migration written in Rust, which only refinery can run")
-                .hint("write it as SQL, or let refinery migrate this project"));
+            return Err(refused(
+                &path,
+                Format::Refinery,
+                "it is a migration written in Rust, which only refinery can run",
+            )
+            .hint("write it as SQL, or let refinery migrate this project"));
         }
         let number: i64 = name.version.parse().map_err(|_| {
             refused(&path, Format::Refinery, format!("`{}` is no whole number", name.version))

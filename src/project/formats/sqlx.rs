@@ -149,7 +149,8 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     } else {
         (newest + 1).to_string()
     };
-    let is_reversible = files.last().is_none_or(|file| file.parts.values().any(|part| part.up.path.ends_with(".up.sql")));
+    let is_reversible =
+        files.last().is_none_or(|file| file.parts.values().any(|part| part.up.path.ends_with(".up.sql")));
     let endings: &[(&str, &str)] =
         if is_reversible { &[(".up", "-- "), (".down", "-- undo: ")] } else { &[("", "-- ")] };
     let path = |ending: &str| shown(folder, &format!("{version}_{name}{ending}.sql"));

@@ -6,6 +6,11 @@
 //! `pg_catalog.clock_timestamp()` for `timestamptz`, the same `AT TIME ZONE 'UTC'` for `timestamp`.
 
 mod access;
+mod dbmate;
+mod flyway;
+mod golang_migrate;
+mod goose;
+mod refinery;
 mod sqlx;
 
 use std::collections::BTreeMap;
@@ -28,6 +33,11 @@ pub fn history(config: &Config) -> Result<Option<Box<dyn History>>> {
     Ok(Some(match config.settings.migrations.format {
         Format::Lyrox | Format::Plain => return Ok(None),
         Format::Sqlx => Box::new(self::sqlx::Sqlx::new(config)?),
+        Format::Dbmate => Box::new(dbmate::Dbmate::new(config)?),
+        Format::Flyway => Box::new(flyway::Flyway::new(config)?),
+        Format::GolangMigrate => Box::new(golang_migrate::GolangMigrate::new(config)?),
+        Format::Goose => Box::new(goose::Goose::new(config)?),
+        Format::Refinery => Box::new(refinery::Refinery::new(config)?),
         other => return Err(Error::bug(format!("no history for {}", other.name()))),
     }))
 }
@@ -61,6 +71,26 @@ impl Table {
             }
         };
         Ok(Self { schema: Ident::new(schema)?, name: Ident::new(name)? })
+    }
+
+    /// Makes the schema where it is missing, ended by `;`. Who may not make schemas can still use one that is there.
+    pub fn schema_sql(&self) -> String {
+        let name = super::ident::literal(self.schema.name());
+        format!(
+            "DO $lyrox$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {name}) THEN \
+             EXECUTE pg_catalog.format('CREATE SCHEMA %I', {name}); END IF; END $lyrox$;"
+        )
+    }
+
+    /// The error where a table of this name belongs to another tool than the one that the project says.
+    pub fn is_of(&self, other: &str, tool: &str) -> Error {
+        let (schema, name) = (self.schema.name(), self.name.name());
+        Error::new(Code::HistoryForeign, format!("`{schema}.{name}` is a table of {other}, not of {tool}"))
+            .why(format!("its columns, or what lies beside it, are those of {other}; writing to it would confuse both"))
+            .data("nothing was changed")
+            .hint(format!(
+                "set `history` under [migrations] in lyrox.toml to {tool}'s table (`schema.table`), or `format` to the tool that is used"
+            ))
     }
 }
 
