@@ -5,7 +5,7 @@ use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
 use crate::engine::ledger::State;
 use crate::engine::migrate::{self, Work};
-use crate::engine::plan::{Drift, Goal, plan};
+use crate::engine::plan::{Drift, Goal};
 use crate::error::{Code, Result};
 use crate::exit::Exit;
 use crate::project::migration::label;
@@ -33,10 +33,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
+    let ledgers = migrate::ledgers(&mut stores, &files).await?;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
-    let drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();
+    let drift = migrate::planned(&files, &ledgers, &Goal::Latest).err().unwrap_or_default();
     let drift = migrate::with_texts(&mut stores, drift).await;
     migrate::close(stores).await;
 
@@ -49,7 +49,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                 continue;
             }
             let when = row.finished_at.as_deref().unwrap_or(&row.started_at);
-            let when = when.get(..16).unwrap_or(when).replace('T', " ");
+            let when =
+                if when.is_empty() { "applied".into() } else { when.get(..16).unwrap_or(when).replace('T', " ") };
             let item = Item::pass(format!("{store}.{}", row.version), &subject.1).store(*store);
             // A line of a terminal has no room for who it was.
             let is_short = app.ui.is_human() && app.ui.verbosity() == 0;
@@ -74,7 +75,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             lines.push((file.version.clone(), *store, if detail.is_empty() { item } else { item.detail(detail) }));
         }
     }
-    lines.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    // In the order of the timeline; what has no file is drift.
+    lines.sort_by_key(|(version, store, _)| (files.iter().position(|file| file.version == *version), *store));
     let pending = lines.iter().filter(|(_, _, item)| item.change == Some(Change::Planned)).count();
     let applied = lines.len() - pending;
     for (.., item) in lines {

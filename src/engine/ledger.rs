@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopt::Records;
+use super::plan::Drift;
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 
@@ -85,6 +87,13 @@ pub struct Ledger {
     pub is_resetting: bool,
     /// No ledger row and nothing of the user's: chunks are safe.
     pub is_empty: bool,
+    /// What another tool's history says, where the project keeps one in step; `rows` are then as
+    /// [`adopt`](super::adopt::adopt) made them, once it has.
+    pub foreign: Option<Records>,
+    /// Rows that the store lacks or has otherwise than the other tool's history says: written by the next run.
+    pub rebuild: Vec<Row>,
+    /// Where that history and the files disagree.
+    pub drift: Vec<Drift>,
 }
 
 /// The environment a store remembers.

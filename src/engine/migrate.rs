@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
+use super::adopt::adopt;
 use super::event::{Event, Events};
 use super::guard::{self, Permit};
 use super::ledger::{Ledger, Mark, Row, State, head};
@@ -65,12 +66,41 @@ pub struct Outcome {
     pub has_failed: bool,
 }
 
-/// Reads every ledger, side by side.
+/// Reads marks and states, side by side; the rows are not those in force where another tool's history is kept.
+///
+/// # Errors
+/// As [`ledgers`].
+pub async fn states<S: Store>(stores: &mut [S]) -> Result<Vec<(StoreKind, Ledger)>> {
+    try_join_all(stores.iter_mut().map(async |store| Ok((store.kind(), store.ledger().await?)))).await
+}
+
+/// Reads every ledger, side by side; with another tool's history, what that says is in force.
 ///
 /// # Errors
 /// A ledger that cannot be read, or was written by a newer lyrox.
-pub async fn ledgers<S: Store>(stores: &mut [S]) -> Result<Vec<(StoreKind, Ledger)>> {
-    try_join_all(stores.iter_mut().map(async |store| Ok((store.kind(), store.ledger().await?)))).await
+pub async fn ledgers<S: Store>(stores: &mut [S], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+    let read = stores.iter_mut().map(async |store| {
+        let mut ledger = store.ledger().await?;
+        adopt(files, store.kind(), &mut ledger);
+        Ok((store.kind(), ledger))
+    });
+    try_join_all(read).await
+}
+
+/// Plans from ledgers as [`ledgers`] read them.
+///
+/// # Errors
+/// As [`plan`]; what another tool's history says against it.
+pub fn planned(files: &[Migration], ledgers: &[(StoreKind, Ledger)], goal: &Goal) -> Result<Plan, Vec<Drift>> {
+    let mut drift: Vec<Drift> = ledgers.iter().flat_map(|(_, ledger)| ledger.drift.clone()).collect();
+    match plan(files, &rows(ledgers), goal) {
+        Ok(plan) if drift.is_empty() => Ok(plan),
+        Ok(_) => Err(drift),
+        Err(more) => {
+            drift.extend(more);
+            Err(drift)
+        }
+    }
 }
 
 /// The marks of the ledgers, as the guard wants them.
@@ -90,7 +120,7 @@ pub fn rows(ledgers: &[(StoreKind, Ledger)]) -> BTreeMap<StoreKind, Vec<Row>> {
 pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores).await?;
+        let ledgers = current(work, stores, files).await?;
         run(work, stores, files, ledgers, goal, None).await
     })
     .await;
@@ -99,8 +129,8 @@ pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
-async fn current(work: Work<'_>, stores: &mut [AnyStore]) -> Result<Vec<(StoreKind, Ledger)>> {
-    let ledgers = ledgers(stores).await?;
+async fn current(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+    let ledgers = ledgers(stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     let mut has_finished = false;
     for (store, (kind, ledger)) in stores.iter_mut().zip(&ledgers) {
@@ -112,7 +142,7 @@ async fn current(work: Work<'_>, stores: &mut [AnyStore]) -> Result<Vec<(StoreKi
             has_finished = true;
         }
     }
-    if has_finished { self::ledgers(stores).await } else { Ok(ledgers) }
+    if has_finished { self::ledgers(stores, files).await } else { Ok(ledgers) }
 }
 
 /// Plans and applies under a lock that is already held.
@@ -126,7 +156,7 @@ pub(super) async fn run(
 ) -> Result<Outcome> {
     refuse_lost_rows(&ledgers)?;
     let mut outcome = Outcome::default();
-    let plan = match plan(files, &rows(&ledgers), goal) {
+    let plan = match planned(files, &ledgers, goal) {
         Ok(plan) => plan,
         Err(drift) => {
             tell_drift(work.events, &with_texts(stores, drift).await);
@@ -142,11 +172,12 @@ pub(super) async fn run(
         ledgers.iter().map(|(store, ledger)| (*store, work.options(ledger))).collect();
     preview(stores, &plan, &options)?;
 
-    let has_work = !plan.steps.is_empty();
+    let has_work = !plan.steps.is_empty() || ledgers.iter().any(|(_, ledger)| !ledger.rebuild.is_empty());
     if has_work || ledgers.iter().any(|(_, ledger)| ledger.mark.is_none()) {
         let mark = work.mark();
         try_join_all(stores.iter_mut().map(|store| store.prepare(&mark))).await?;
     }
+    take_over(work, stores, &ledgers).await?;
     copy(stores, missing_copies(&ledgers)).await?;
     for batch in plan.batches() {
         if work.events.is_cancelled() {
@@ -267,6 +298,25 @@ fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
     rows.filter(|row| !is_copied(row)).cloned().collect()
 }
 
+/// Writes what another tool's history says into the ledger beside it.
+async fn take_over(work: Work<'_>, stores: &mut [AnyStore], ledgers: &[(StoreKind, Ledger)]) -> Result<()> {
+    for (kind, ledger) in ledgers.iter().filter(|(_, ledger)| !ledger.rebuild.is_empty()) {
+        let (Some(store), Some(records)) =
+            (stores.iter_mut().find(|store| store.kind() == *kind), ledger.foreign.as_ref())
+        else {
+            return Err(Error::bug(format!("rows of {kind} without a history")));
+        };
+        store.take_over(&ledger.rebuild).await?;
+        let undone = ledger.rebuild.iter().filter(|row| row.state == State::Reverted).count();
+        let applied = ledger.rebuild.len() - undone;
+        let counts = [(applied, "applied"), (undone, "undone")].into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        let item = Item::pass(format!("{kind}.history"), &records.table).store(*kind).change(Change::Recorded);
+        work.events.item(item.detail(format!("{} by {}", words.join(", "), records.tool)));
+    }
+    Ok(())
+}
+
 async fn copy(stores: &mut [AnyStore], rows: Vec<Row>) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -312,10 +362,10 @@ pub struct DryRun {
 /// As [`migrate`], for what kept it from planning.
 pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
     let mut stores = work.open().await?;
-    let ledgers = ledgers(&mut stores).await?;
+    let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
-    let plan = match plan(files, &rows(&ledgers), goal) {
+    let plan = match planned(files, &ledgers, goal) {
         Ok(plan) => plan,
         Err(drift) => {
             tell_drift(work.events, &with_texts(&mut stores, drift).await);
@@ -347,9 +397,9 @@ pub async fn plan_back(
     goal: &Goal,
 ) -> Result<(Plan, Vec<(StoreKind, Option<Mark>)>)> {
     let mut stores = work.open().await?;
-    let ledgers = ledgers(&mut stores).await?;
+    let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
-    let planned = match plan(files, &rows(&ledgers), goal) {
+    let planned = match planned(files, &ledgers, goal) {
         Ok(plan) => Ok(plan),
         Err(drift) => Err(with_texts(&mut stores, drift).await),
     };
@@ -367,9 +417,14 @@ fn refuse_irreversible(plan: &Plan) -> Result<()> {
         None => Ok(()),
         Some(step) => {
             let down = step.up.path.replace(".up.", ".down.");
+            let hint = if step.up.foreign.is_some() && down == step.up.path {
+                "undo it with a new migration: lyrox db new NAME".to_owned()
+            } else {
+                format!("write `{down}`, or undo it with a new migration: lyrox db new NAME")
+            };
             Err(Error::new(Code::Irreversible, format!("{} on {} has no way back", step.label(), step.store))
                 .data("nothing was changed")
-                .hint(format!("write `{down}`, or undo it with a new migration: lyrox db new NAME")))
+                .hint(hint))
         }
     }
 }
@@ -387,8 +442,8 @@ pub async fn rollback(
 ) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores).await?;
-        if let Ok(now) = plan(files, &rows(&ledgers), goal) {
+        let ledgers = current(work, stores, files).await?;
+        if let Ok(now) = planned(files, &ledgers, goal) {
             let labels = |plan: &Plan| plan.steps.iter().map(|step| (step.store, step.label())).collect::<Vec<_>>();
             if labels(&now) != labels(agreed) {
                 return Err(Error::new(Code::Unfinished, "another run changed what there is to roll back")

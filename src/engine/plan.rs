@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::adopt::Trouble;
 use super::ledger::{Row, State};
 use crate::error::{Code, Error, Place};
 use crate::kind::StoreKind;
@@ -117,6 +118,15 @@ pub enum Drift {
         /// How far it came.
         row: Row,
     },
+    /// Another tool's history keeps lyrox from going on.
+    History {
+        /// The store.
+        store: StoreKind,
+        /// The migration, or the history itself.
+        subject: String,
+        /// What is wrong with it.
+        trouble: Trouble,
+    },
 }
 
 impl Drift {
@@ -128,6 +138,7 @@ impl Drift {
             Self::Renamed { .. } => "renamed",
             Self::OutOfOrder { .. } => "out of order",
             Self::Unfinished { .. } => "unfinished",
+            Self::History { trouble, .. } => trouble.word(),
         }
     }
 
@@ -138,6 +149,7 @@ impl Drift {
                 (row.store, label(&row.version, &row.name))
             }
             Self::OutOfOrder { step, .. } => (step.store, step.label()),
+            Self::History { store, subject, .. } => (*store, subject.clone()),
         }
     }
 
@@ -149,9 +161,12 @@ impl Drift {
                     .at(first_difference(row, script))
                     .data("nothing was changed")
                     .hint("undo the edit (git checkout), and write what you want to change as a new migration: lyrox db new NAME");
-                match difference(row, script) {
-                    Some(diff) => error.why(diff),
-                    None => error,
+                match (difference(row, script), &script.foreign) {
+                    (Some(diff), _) => error.why(diff),
+                    (None, Some(foreign)) if !foreign.checksum.is_empty() && row.checksum != foreign.checksum => {
+                        error.why(foreign_checksums(&row.checksum, &foreign.checksum))
+                    }
+                    (None, _) => error,
                 }
             }
             Self::Missing { row } => Error::new(
@@ -175,7 +190,12 @@ impl Drift {
             )
             .at(Place::file(&step.up.path))
             .data("nothing was changed")
-            .hint("give it a new version, or write `lyrox: allow out-of-order` in a comment at its top"),
+            .hint(if is_high_water(step) {
+                "give it a new version: this history remembers the newest one alone, and would never run it"
+            } else {
+                "give it a new version, or write `lyrox: allow out-of-order` in a comment at its top"
+            }),
+            Self::History { store, subject, trouble } => trouble.error(*store, subject),
             Self::Unfinished { row } => Error::new(
                 Code::Unfinished,
                 format!(
@@ -190,6 +210,16 @@ impl Drift {
             .hint("mend the file from the failed step on, then run lyrox db migrate again: it goes on at that step"),
         }
     }
+}
+
+fn foreign_checksums(recorded: &str, file: &str) -> String {
+    format!(
+        "the history has checksum {recorded}, the file {file}\nwhere the text is the same, its line ends or byte-order mark are not"
+    )
+}
+
+fn is_high_water(step: &Step) -> bool {
+    step.up.foreign.as_ref().is_some_and(|foreign| foreign.is_high_water)
 }
 
 fn first_difference(row: &Row, script: &Script) -> Place {
@@ -212,6 +242,9 @@ fn difference(row: &Row, script: &Script) -> Option<String> {
         .filter(|change| change.tag() != similar::ChangeTag::Equal)
         .map(|change| format!("{}{}", change.tag(), change.value().trim_end()))
         .collect();
+    if lines.is_empty() {
+        return None;
+    }
     if lines.len() > 12 {
         let more = lines.len() - 12;
         lines.truncate(12);
@@ -228,6 +261,7 @@ fn difference(row: &Row, script: &Script) -> Option<String> {
 /// Every disagreement between files and ledgers, in timeline order; then nothing may be run.
 pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) -> Result<Plan, Vec<Drift>> {
     let by_version: BTreeMap<&Version, &Migration> = files.iter().map(|file| (&file.version, file)).collect();
+    let timeline = Timeline::new(files);
     let mut drift = Vec::new();
     for rows in ledgers.values() {
         for row in rows.iter().filter(|row| row.state != State::Reverted) {
@@ -246,18 +280,53 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
         }
     }
     let plan = match goal {
-        Goal::Latest | Goal::To(_) | Goal::Steps(_) => forward(files, ledgers, goal, &mut drift),
-        Goal::Back(_) | Goal::BackTo(_) => back(&by_version, ledgers, goal, &mut drift),
+        Goal::Latest | Goal::To(_) | Goal::Steps(_) => forward(files, &timeline, ledgers, goal, &mut drift),
+        Goal::Back(_) | Goal::BackTo(_) => back(&by_version, &timeline, ledgers, goal, &mut drift),
     };
     drift.sort_by_key(|drift| drift.subject().1);
     if drift.is_empty() { Ok(plan) } else { Err(drift) }
 }
 
-fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal, drift: &mut Vec<Drift>) -> Plan {
+/// The order in which migrations apply: that of the files, which each format reads in its own.
+struct Timeline<'a> {
+    files: &'a [Migration],
+    places: BTreeMap<&'a Version, usize>,
+}
+
+impl<'a> Timeline<'a> {
+    fn new(files: &'a [Migration]) -> Self {
+        Self { files, places: files.iter().enumerate().map(|(at, file)| (&file.version, at)).collect() }
+    }
+
+    /// The place of a version; one without a file lies between two places, by the order of versions.
+    fn place(&self, version: &Version) -> usize {
+        match self.places.get(version) {
+            Some(at) => 2 * at + 1,
+            None => 2 * self.files.iter().filter(|file| file.version < *version).count(),
+        }
+    }
+
+    /// The newest applied version.
+    fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
+        let applied = rows.iter().filter(|row| row.state == State::Applied);
+        applied.map(|row| (self.place(&row.version), &row.version)).max_by_key(|(place, _)| *place)
+    }
+}
+
+fn forward(
+    files: &[Migration],
+    timeline: &Timeline<'_>,
+    ledgers: &BTreeMap<StoreKind, Vec<Row>>,
+    goal: &Goal,
+    drift: &mut Vec<Drift>,
+) -> Plan {
     let mut plan = Plan::default();
     let mut versions = BTreeSet::new();
+    let last = if let Goal::To(version) = goal { timeline.place(version) } else { usize::MAX };
+    let newest: BTreeMap<StoreKind, _> = ledgers.iter().map(|(store, rows)| (*store, timeline.newest(rows))).collect();
     for file in files {
-        if matches!(goal, Goal::To(version) if file.version > *version) {
+        let place = timeline.place(&file.version);
+        if place > last {
             break;
         }
         for (store, rows) in ledgers {
@@ -281,9 +350,9 @@ fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &
                 up: part.up.clone(),
                 resume_from,
             };
-            let newest = rows.iter().filter(|row| row.state == State::Applied).map(|row| &row.version).max();
-            if let Some(newest) = newest.filter(|newest| **newest > file.version)
-                && !part.up.header.allow_out_of_order
+            let newest = newest.get(store).copied().flatten().filter(|(newest, _)| *newest > place);
+            if let Some((_, newest)) = newest
+                && (!part.up.header.allow_out_of_order || is_high_water(&step))
             {
                 drift.push(Drift::OutOfOrder { step, newest: newest.clone() });
                 continue;
@@ -296,23 +365,25 @@ fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &
 
 fn back(
     files: &BTreeMap<&Version, &Migration>,
+    timeline: &Timeline<'_>,
     ledgers: &BTreeMap<StoreKind, Vec<Row>>,
     goal: &Goal,
     drift: &mut Vec<Drift>,
 ) -> Plan {
     let mut plan = Plan::default();
-    let mut applied: BTreeMap<&Version, Vec<&Row>> = BTreeMap::new();
+    let mut applied: BTreeMap<(usize, &Version), Vec<&Row>> = BTreeMap::new();
     for row in ledgers.values().flatten() {
         match row.state {
-            State::Applied => applied.entry(&row.version).or_default().push(row),
+            State::Applied => applied.entry((timeline.place(&row.version), &row.version)).or_default().push(row),
             // What is half done must be settled before anything below it is undone.
             State::Started | State::Failed => drift.push(Drift::Unfinished { row: row.clone() }),
             State::Reverted => {}
         }
     }
     let limit = if let Goal::Back(count) = goal { *count } else { usize::MAX };
-    for (version, mut rows) in applied.into_iter().rev().take(limit) {
-        if matches!(goal, Goal::BackTo(floor) if version <= floor) {
+    let floor = if let Goal::BackTo(floor) = goal { timeline.place(floor) } else { 0 };
+    for ((place, version), mut rows) in applied.into_iter().rev().take(limit) {
+        if place <= floor {
             break;
         }
         // Against the order in which they were applied.

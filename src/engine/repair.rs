@@ -28,7 +28,7 @@ pub enum Repair {
 pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Result<Outcome> {
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = migrate::ledgers(stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
         super::guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
         let store = match repair {
             Repair::Replay(store) | Repair::Record(store) => store,
@@ -53,6 +53,11 @@ pub async fn repair(work: Work<'_>, files: &[Migration], repair: Repair) -> Resu
 fn lost(ledgers: &[(StoreKind, Ledger)], store: StoreKind) -> Vec<Row> {
     let own =
         ledgers.iter().find(|(kind, _)| *kind == store).map(|(_, ledger)| ledger.rows.as_slice()).unwrap_or_default();
+    // Another tool's history that is gone is written from the ledger.
+    let is_gone = |ledger: &Ledger| ledger.foreign.as_ref().is_some_and(|records| !records.exists);
+    if ledgers.iter().any(|(kind, ledger)| *kind == store && is_gone(ledger)) {
+        return own.iter().filter(|row| row.state == State::Applied).cloned().collect();
+    }
     let copies = ledgers.iter().flat_map(|(_, ledger)| &ledger.copies);
     copies
         .filter(|copy| copy.store == store && copy.state == State::Applied)
@@ -68,7 +73,7 @@ async fn replay(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration], mu
     if let Some(postgres) = stores.iter_mut().find(|store| store.kind() == StoreKind::Postgres) {
         postgres.copy_rows(&lost).await?;
     }
-    let ledgers = migrate::ledgers(stores).await?;
+    let ledgers = migrate::ledgers(stores, files).await?;
     migrate::run(work, stores, files, ledgers, &Goal::Latest, None).await
 }
 

@@ -26,7 +26,7 @@ pub struct Preview {
 /// A store that cannot be reached or read.
 pub async fn preview(work: Work<'_>, include_foreign: bool) -> Result<Preview> {
     let mut stores = work.open().await?;
-    let marks = marks(&ledgers(&mut stores).await?);
+    let marks = marks(&migrate::states(&mut stores).await?);
     let mut holdings = Vec::new();
     for store in &mut stores {
         holdings.push((store.kind(), store.holdings(include_foreign).await?));
@@ -49,7 +49,7 @@ pub async fn reset(work: Work<'_>, files: &[Migration], permit: &Permit, include
             store.begin_reset(permit).await?;
         }
         wipe(stores, permit, include_foreign, work.events).await?;
-        let ledgers = ledgers(stores).await?;
+        let ledgers = ledgers(stores, files).await?;
         migrate::run(work, stores, files, ledgers, &Goal::Latest, None).await
     })
     .await;

@@ -131,6 +131,12 @@ pub trait Store {
     /// Writes copies of other stores' rows. Stores other than PostgreSQL do nothing.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
 
+    /// Writes own rows that follow from another tool's history. Stores that keep none in step are never asked.
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        let _ = rows;
+        Err(Error::bug("this store keeps no other tool's history"))
+    }
+
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
 
@@ -225,6 +231,9 @@ impl Store for AnyStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        forward!(self, store => store.take_over(rows).await)
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)

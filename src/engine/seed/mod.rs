@@ -71,7 +71,7 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
 
     let work = Work { targets: &targets, ..work };
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
+    let ledgers = migrate::states(&mut stores).await?;
     guard::permit_seeds(work.config, &targets, &migrate::marks(&ledgers), &set.name)?;
     if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting && !options.is_resetting) {
         return Err(Error::new(Code::ResetUnfinished, format!("a reset of {kind} was cut short"))

@@ -145,7 +145,8 @@ pub fn raw(folder: Folder<'_>, name: &str) -> Result<String> {
 }
 
 /// A PostgreSQL script of another tool: `text` is what runs (normalised here), `header` what the tool's own directives
-/// ask for; `lyrox:` directives of the file's first comments are added. It may be empty: tools allow that.
+/// ask for; `lyrox:` directives of the file's first comments are added. It may be empty, and may begin and end transactions
+/// by itself: tools allow that. Without a `foreign` (a way back, a plain file) it is foreign all the same.
 ///
 /// # Errors
 /// A NUL character, or a `lyrox:` directive that is none.
@@ -166,6 +167,7 @@ pub fn script(shown: &str, text: &str, header: Header, foreign: Option<Foreign>)
     };
     let checksum = text::sha256(text.as_bytes());
     let includes = std::collections::BTreeMap::new();
+    let foreign = Some(foreign.unwrap_or_default());
     Ok(Arc::new(Script { path: shown.to_owned(), text, checksum, header, includes, foreign }))
 }
 

@@ -73,10 +73,16 @@ impl PostgresStore {
                 ["name", name] => sql.push_str(&format!(
                     "CASE WHEN n.nspname = {schema} THEN {name}::text ELSE n.nspname || '.' || {name} END"
                 )),
-                ["own", class, alias] => sql.push_str(&format!(
-                    "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
-                     AND e.objid = {alias}.oid AND e.deptype = 'e')"
-                )),
+                ["own", class, alias] => {
+                    sql.push_str(&format!(
+                        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
+                         AND e.objid = {alias}.oid AND e.deptype = 'e')"
+                    ));
+                    // Another tool's history is lyrox's own object: no part of the schema.
+                    if *class == "pg_class" && self.history.is_some() {
+                        sql.push_str(&format!(" AND {}", self.not_history(alias)));
+                    }
+                }
                 _ => {
                     sql.push('{');
                     sql.push_str(key);

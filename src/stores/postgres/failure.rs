@@ -37,6 +37,9 @@ pub fn error(stop: &Stop, files: &[Prepared<'_>], data: String) -> Error {
                 Role::Constraints | Role::Commit if code == Code::MigrationFailed && detail(&stop.error).is_none() => {
                     found.why("a deferred constraint is checked when the file ends")
                 }
+                Role::History => {
+                    found.why("the other tool's history could not be written; the file was run as it should")
+                }
                 Role::Ledger => found.hint_if_none("the role that runs lyrox must own schema `lyrox`"),
                 _ => found,
             };

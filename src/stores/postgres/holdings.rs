@@ -214,7 +214,14 @@ impl PostgresStore {
             bytes: object.bytes,
             is_owned: object.is_owned,
         });
-        Ok(holdings.collect())
+        let mut holdings: Vec<Holding> = holdings.collect();
+        if let (Some(name), Some(history)) = (self.found_history(), &self.history) {
+            let count = format!("SELECT pg_catalog.count(*) FROM {}", history.table());
+            let rows = run(&mut self.connection, count).await.unwrap_or_default();
+            let rows = rows.first().and_then(|row| text(row, 0)?.parse().ok());
+            holdings.push(Holding { kind: "history", name, rows, bytes: None, is_owned: true });
+        }
+        Ok(holdings)
     }
 }
 

@@ -2,6 +2,7 @@
 //! journal entry; what cannot is journaled before and after, and looked for in the catalog where it
 //! was cut short. A next run goes on at the very statement.
 
+use super::block::{Unit, unit};
 use super::connect::text;
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
@@ -52,13 +53,14 @@ impl PostgresStore {
             events.note(format!("{}: going on at statement {} of {total}", file.step.label(), (at + 1).min(total)));
         }
         while at < total {
+            let unit = unit(file, at);
             if events.is_cancelled() {
                 return Err(Error::new(Code::Unfinished, format!("{} was cut short", file.step.label()))
                     .data(format!("stopped after step {at} of {total}{stays}"))
                     .hint("run it again: it goes on at the next step"));
             }
-            self.step(file, at, &stays, events).await?;
-            at += 1;
+            self.step(file, at, &unit, &stays, events).await?;
+            at = unit.end(at);
         }
         self.end_journal(file).await
     }
@@ -153,6 +155,9 @@ impl PostgresStore {
                 }),
             },
         );
+        for statement in self.history_started(file.step) {
+            batch.own(0, Role::History, statement);
+        }
         // The settings that earlier statements of the file made are made again.
         for statement in 0..at {
             if file.statement(statement).get(..4).is_some_and(|word| word.eq_ignore_ascii_case("set ")) {
@@ -173,11 +178,18 @@ impl PostgresStore {
     }
 
     /// Runs one statement with its journal entries.
-    async fn step(&mut self, file: &Prepared<'_>, at: usize, stays: &str, events: &dyn Events) -> Result<()> {
+    async fn step(
+        &mut self,
+        file: &Prepared<'_>,
+        at: usize,
+        unit: &Unit,
+        stays: &str,
+        events: &dyn Events,
+    ) -> Result<()> {
         let is_bare = matches!(file.statements[at].kind, Kind::Bare | Kind::Procedure);
         let mut tries = 1;
         loop {
-            let sent = if is_bare { self.bare(file, at).await? } else { self.journaled(file, at).await };
+            let sent = if is_bare { self.bare(file, at).await? } else { self.journaled(file, at, unit).await };
             let Err(stop) = sent else { return Ok(()) };
             if is_lost(&stop.error) {
                 // Whatever comes next needs a session; the journal knows where to go on.
@@ -207,13 +219,20 @@ impl PostgresStore {
     }
 
     /// A statement that can run in a transaction: it and its journal entry live or die together.
-    async fn journaled(&mut self, file: &Prepared<'_>, at: usize) -> Result<(), Box<Stop>> {
+    async fn journaled(&mut self, file: &Prepared<'_>, at: usize, unit: &Unit) -> Result<(), Box<Stop>> {
         let mut batch = Batch::default();
-        batch.own(0, Role::Before, "BEGIN").statements(0, at..at + 1);
+        let end = unit.end(at);
+        match unit {
+            Unit::Single => batch.own(0, Role::Before, "BEGIN").statements(0, at..end),
+            // The file's own BEGIN may say which kind of transaction; its COMMIT comes behind the journal's entry.
+            Unit::Committed(range) => batch.statements(0, range.start..range.end - 1),
+            Unit::RolledBack(range) => batch.statements(0, range.clone()).own(0, Role::Before, "BEGIN"),
+            Unit::Stray => batch.own(0, Role::Before, "BEGIN"),
+        };
         batch.own(0, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
         // The file may have become someone who cannot write the ledger; it stays so after the COMMIT.
         batch.own(0, Role::Before, "SET LOCAL ROLE NONE");
-        batch.own(0, Role::Before, self.mark(file, at + 1, None)).own(0, Role::Commit, "COMMIT");
+        batch.own(0, Role::Before, self.mark(file, end, None)).own(0, Role::Commit, "COMMIT");
         batch.send(&mut self.connection, std::slice::from_ref(file)).await.map(drop)
     }
 
@@ -285,6 +304,9 @@ impl PostgresStore {
         let mut batch = Batch::default();
         end_quoting(&mut batch, 0, file);
         batch.own(0, Role::Before, "BEGIN").own(0, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        for statement in self.history_of(file.step) {
+            batch.own(0, Role::History, statement);
+        }
         batch.own(0, Role::Ledger, self.upsert(entry(file))).own(0, Role::Commit, "COMMIT");
         let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
             failure::error(

@@ -61,7 +61,7 @@ const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
 const EMPTINESS: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
-    AND d.objid = c.oid AND d.deptype = 'e'))";
+    AND d.objid = c.oid AND d.deptype = 'e') AND {history})";
 
 /// What is written about a step.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,9 @@ impl PostgresStore {
     }
 
     fn emptiness(&self) -> String {
-        EMPTINESS.replace("{schema}", &literal(self.settings.schema.name()))
+        EMPTINESS
+            .replace("{schema}", &literal(self.settings.schema.name()))
+            .replace("{history}", &self.not_history("c"))
     }
 
     /// Ledger, mark and state: one round trip where there is a ledger.
@@ -93,11 +95,12 @@ impl PostgresStore {
             "SELECT (SELECT pg_catalog.max(version) FROM lyrox.layout), e.name, e.is_protected, e.resetting_since IS NOT NULL, \
              (SELECT s.head FROM lyrox.snapshots s WHERE s.{scope} AND s.store = 'postgres'), \
              CASE WHEN EXISTS (SELECT FROM lyrox.migrations m WHERE m.{scope} AND m.store = 'postgres') THEN false \
-             ELSE {empty} END \
+             ELSE {empty} END, {columns} \
              FROM (SELECT 1) one LEFT JOIN lyrox.environment e ON e.project = {project}; \
              SELECT {COLUMNS} FROM lyrox.migrations m WHERE m.{scope}",
             scope = self.scope(),
             empty = self.emptiness(),
+            columns = self.history_columns(),
             project = literal(&self.project),
         );
         let rows = match run(&mut self.connection, sql).await {
@@ -118,10 +121,12 @@ impl PostgresStore {
             is_empty: text(head, 5).as_deref() == Some("t"),
             ..Ledger::default()
         };
+        let columns = text(head, 6);
         for row in rows {
             let row = read_row(row)?;
             if row.store == StoreKind::Postgres { ledger.rows.push(row) } else { ledger.copies.push(row) }
         }
+        ledger.foreign = self.read_history(columns.as_deref()).await?;
         ledger.rows.sort_by(|a, b| a.version.cmp(&b.version));
         ledger.copies.sort_by(|a, b| (a.store, &a.version).cmp(&(b.store, &b.version)));
         self.is_prepared = ledger.mark.is_some();
@@ -144,7 +149,7 @@ impl PostgresStore {
             _ => return Err(server_error(Code::LedgerDamaged, "the ledger in schema `lyrox` cannot be read", error)),
         }
         let tables = TABLES.map(|table| format!("pg_catalog.to_regclass('lyrox.{table}') IS NULL"));
-        let sql = format!("SELECT {}, {}", self.emptiness(), tables.join(", "));
+        let sql = format!("SELECT {}, {}, {}", self.emptiness(), tables.join(", "), self.history_columns());
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LedgerDamaged, "the catalog cannot be read", &error))?;
@@ -157,7 +162,9 @@ impl PostgresStore {
             .collect();
         // A bootstrap that was cut short leaves nothing, since it is one transaction.
         if missing.len() == TABLES.len() {
-            return Ok(Ledger { is_empty: text(row, 0).as_deref() == Some("t"), ..Ledger::default() });
+            let is_empty = text(row, 0).as_deref() == Some("t");
+            let foreign = self.read_history(text(row, TABLES.len() + 1).as_deref()).await?;
+            return Ok(Ledger { is_empty, foreign, ..Ledger::default() });
         }
         Err(damaged(&format!("{} is missing", missing.join(", "))))
     }
@@ -292,9 +299,25 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// Writes own rows that follow from another tool's history, and that it was so.
+    pub(super) async fn write_taken(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_copies(rows).await?;
+        let project = literal(&self.project);
+        let events: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let what = if row.state == State::Applied { "taken over" } else { "undone elsewhere" };
+                let (version, actor) = (literal(row.version.as_str()), literal(&actor()));
+                format!("({project}, 'postgres', {version}, '{what}', {actor}, {})", literal(LYROX))
+            })
+            .collect();
+        let into = "INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) VALUES";
+        self.write(format!("{into} {}", events.join(", ")), "the event log cannot be written").await
+    }
+
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}::timestamptz, {}::timestamptz, {}, {}, {})",
+            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {})",
             literal(&self.project),
             row.store.name(),
             literal(row.version.as_str()),
@@ -304,8 +327,8 @@ impl PostgresStore {
             row.state.word(),
             row.steps_done,
             row.steps_total,
-            literal(&row.started_at),
-            literal_or_null(row.finished_at.as_deref()),
+            moment(Some(&row.started_at)),
+            moment(row.finished_at.as_deref()),
             literal(&row.actor),
             literal(&row.lyrox),
             literal_or_null(row.error_code.as_deref()),
@@ -349,6 +372,15 @@ impl PostgresStore {
         };
         let Some(json) = rows.first().and_then(|row| text(row, 0)) else { return Ok(None) };
         serde_json::from_str(&json).map(Some).map_err(|_| damaged("`lyrox.snapshots` does not hold a snapshot"))
+    }
+}
+
+/// A time as SQL; the server's own where a tool recorded that something happened and not when.
+fn moment(time: Option<&str>) -> String {
+    match time {
+        None => "NULL".to_owned(),
+        Some("") => "pg_catalog.now()".to_owned(),
+        Some(time) => format!("{}::timestamptz", literal(time)),
     }
 }
 

@@ -39,7 +39,13 @@ impl PostgresStore {
             self.is_direct = true;
         }
         let key = self.key();
-        let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({key}), pg_catalog.pg_backend_pid()");
+        // The other tool's own lock is taken as well: its runs and ours keep each other out.
+        let tool = self.tool_lock();
+        let also = tool.map_or_else(|| "true".to_owned(), |tool| format!("pg_catalog.pg_try_advisory_lock({tool})"));
+        let sql = format!(
+            "SELECT l.is_ours, pg_catalog.pg_backend_pid(), CASE WHEN l.is_ours THEN {also} END \
+             FROM (SELECT pg_catalog.pg_try_advisory_lock({key}) AS is_ours OFFSET 0) l"
+        );
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LockLost, "the lock cannot be asked for", &error))?;
@@ -48,9 +54,14 @@ impl PostgresStore {
         // One session that is served by two processes is no session.
         if text(row, 1) != Some(self.facts.pid.to_string()) {
             if is_obtained {
-                let _ = run(&mut self.connection, format!("SELECT pg_catalog.pg_advisory_unlock({key})")).await;
+                let sql = self.unlocking();
+                let _ = run(&mut self.connection, sql).await;
             }
             return Err(pooler("the server process changed between two statements"));
+        }
+        if let Some(tool) = tool.filter(|_| is_obtained && text(row, 2).as_deref() != Some("t")) {
+            let _ = run(&mut self.connection, format!("SELECT pg_catalog.pg_advisory_unlock({key})")).await;
+            return Ok(LockAnswer::Held(format!("{}'s own lock: {}", self.tool(), self.holder(tool).await)));
         }
         self.is_locked = is_obtained;
         if is_obtained { Ok(LockAnswer::Obtained) } else { Ok(LockAnswer::Held(self.holder(key).await)) }
@@ -96,12 +107,18 @@ impl PostgresStore {
         words
     }
 
+    /// A `SELECT` that gives the locks back; it answers whether ours was held.
+    fn unlocking(&self) -> String {
+        let also = self.tool_lock().map_or_else(String::new, |tool| format!(", pg_catalog.pg_advisory_unlock({tool})"));
+        format!("SELECT pg_catalog.pg_advisory_unlock({}){also}", self.key())
+    }
+
     /// Gives the lock back. A session that lost its connection has lost the lock as well.
     pub(super) async fn release_lock(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.is_locked) {
             return Ok(());
         }
-        let sql = format!("SELECT pg_catalog.pg_advisory_unlock({})", self.key());
+        let sql = self.unlocking();
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LockLost, "the lock cannot be given back", &error))?;

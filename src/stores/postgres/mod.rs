@@ -1,6 +1,7 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
 mod apply;
+mod block;
 mod catalog;
 pub mod check;
 pub mod connect;
@@ -24,6 +25,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -55,6 +57,10 @@ pub struct PostgresStore {
     /// The server of this run.
     pub target: Target,
     is_locked: bool,
+    /// The other tool's history that is kept in step.
+    history: Option<Arc<dyn foreign::History>>,
+    /// That history as it was found; none where the table is missing.
+    found: Option<foreign::Found>,
     /// No transaction pooler is in the way: found by trying.
     is_direct: bool,
     /// The ledger is there, and the mark in it.
@@ -70,6 +76,7 @@ impl PostgresStore {
     /// `LYX-CONNECT-*`, `LYX-TLS`, `LYX-AUTH-POSTGRES`, `LYX-DATABASE-MISSING`, each with a hint.
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let settings = Settings::of(config)?;
+        let history = foreign::history(config)?;
         let (connection, facts) = connect::open(config, target).await?;
         Ok(Self {
             connection,
@@ -79,6 +86,8 @@ impl PostgresStore {
             config: config.clone(),
             target: target.clone(),
             is_locked: false,
+            history,
+            found: None,
             is_direct: false,
             is_prepared: false,
             made_extensions: Vec::new(),
@@ -126,6 +135,7 @@ impl Store for PostgresStore {
     }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;
+        self.make_history().await?;
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
@@ -136,6 +146,9 @@ impl Store for PostgresStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_taken(rows).await
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await

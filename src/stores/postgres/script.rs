@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::block;
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
 use crate::config::Variables;
 use crate::config::file::Transaction;
@@ -139,14 +140,23 @@ fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Pr
         return Ok(prepared);
     }
     prepared.statements = split(&prepared.text).map_err(|problem| unreadable(&prepared, problem))?;
-    if prepared.statements.is_empty() {
+    // Other tools take a file without a statement, and so does whoever moves here from them.
+    let is_foreign = step.script.foreign.is_some();
+    if prepared.statements.is_empty() && !is_foreign {
         let path = &step.script.path;
         return Err(Error::new(Code::FileEmpty, format!("`{path}` holds no statement"))
             .data("nothing was changed")
             .hint(format!("write the migration, or delete `{path}`")));
     }
-    if step.script.header.no_transaction || prepared.statements.iter().any(|found| found.kind == Kind::Bare) {
+    let owns_transactions = prepared.statements.iter().any(|found| found.kind == Kind::Control);
+    if step.script.header.no_transaction
+        || prepared.statements.iter().any(|found| found.kind == Kind::Bare)
+        || (is_foreign && owns_transactions)
+    {
         prepared.mode = Mode::Journal;
+    }
+    if is_foreign && owns_transactions {
+        block::check(&prepared)?;
     }
     for at in 0..prepared.statements.len() {
         refuse(&prepared, at)?;
@@ -164,7 +174,11 @@ fn unreadable(prepared: &Prepared<'_>, problem: Problem) -> Error {
 /// Refuses what would defeat the ledger.
 fn refuse(prepared: &Prepared<'_>, at: usize) -> Result<()> {
     let is_journaled = prepared.mode == Mode::Journal;
+    // `block::check` has looked at them.
+    let owns_transactions =
+        prepared.step.script.foreign.is_some() && prepared.statements.iter().any(|found| found.kind == Kind::Control);
     let (what, why, hint) = match prepared.statements[at].kind {
+        Kind::Control | Kind::Savepoint if owns_transactions => return Ok(()),
         Kind::Control => (
             "the file controls its own transaction",
             "lyrox runs each file in one transaction with its ledger row; a COMMIT inside would tear them apart",

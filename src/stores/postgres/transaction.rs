@@ -88,6 +88,9 @@ impl PostgresStore {
     fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
         let mut batch = Batch::default();
         batch.own(0, Role::Before, "BEGIN");
+        if let Some(lock) = self.history_table_lock() {
+            batch.own(0, Role::Before, lock);
+        }
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
                 batch.own(at, Role::Before, began());
@@ -98,6 +101,9 @@ impl PostgresStore {
                 batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
                 // The file may have become someone who cannot write the ledger.
                 batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+            }
+            for statement in self.history_of(file.step) {
+                batch.own(at, Role::History, statement);
             }
             batch.own(at, Role::Ledger, self.upsert(entry(file)));
         }

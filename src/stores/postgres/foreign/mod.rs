@@ -14,6 +14,7 @@ mod refinery;
 mod sqlx;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ::sqlx::postgres::PgRow;
 
@@ -29,17 +30,18 @@ use crate::project::migration::Foreign;
 ///
 /// # Errors
 /// A name of a table that PostgreSQL could not keep, or a setting of the tool that cannot be read.
-pub fn history(config: &Config) -> Result<Option<Box<dyn History>>> {
-    Ok(Some(match config.settings.migrations.format {
+pub fn history(config: &Config) -> Result<Option<Arc<dyn History>>> {
+    let history: Arc<dyn History> = match config.settings.migrations.format {
         Format::Lyrox | Format::Plain => return Ok(None),
-        Format::Sqlx => Box::new(self::sqlx::Sqlx::new(config)?),
-        Format::Dbmate => Box::new(dbmate::Dbmate::new(config)?),
-        Format::Flyway => Box::new(flyway::Flyway::new(config)?),
-        Format::GolangMigrate => Box::new(golang_migrate::GolangMigrate::new(config)?),
-        Format::Goose => Box::new(goose::Goose::new(config)?),
-        Format::Refinery => Box::new(refinery::Refinery::new(config)?),
+        Format::Sqlx => Arc::new(self::sqlx::Sqlx::new(config)?),
+        Format::Dbmate => Arc::new(dbmate::Dbmate::new(config)?),
+        Format::Flyway => Arc::new(flyway::Flyway::new(config)?),
+        Format::GolangMigrate => Arc::new(golang_migrate::GolangMigrate::new(config)?),
+        Format::Goose => Arc::new(goose::Goose::new(config)?),
+        Format::Refinery => Arc::new(refinery::Refinery::new(config)?),
         other => return Err(Error::bug(format!("no history for {}", other.name()))),
-    }))
+    };
+    Ok(Some(history))
 }
 
 /// The name of a history table.
@@ -127,7 +129,7 @@ pub enum ToolLock {
 }
 
 /// How one tool remembers.
-pub trait History: Send + Sync {
+pub trait History: Send + Sync + std::fmt::Debug {
     /// The tool, as people call it.
     fn tool(&self) -> &'static str;
 
@@ -154,7 +156,8 @@ pub trait History: Send + Sync {
     fn reverted(&self, found: &Found, step: &Step) -> String;
 
     /// What the tool writes before a step that no transaction covers: golang-migrate's `dirty`, Prisma's `started_at`. It must
-    /// be such that [`History::applied`] completes it.
+    /// be such that [`History::applied`] (or [`History::reverted`], for a step that goes back) completes it, and that writing it
+    /// again, when the step is resumed, changes nothing.
     fn started(&self, _found: &Found, _step: &Step) -> Option<String> {
         None
     }

@@ -106,10 +106,8 @@ mod tests {
 
     #[test]
     fn the_lock_is_the_one_of_sqlx() {
-        let history = Sqlx {
-            table: Table { schema: Ident::new("public").unwrap(), name: Ident::new("t").unwrap() },
-            schemas: vec![],
-        };
+        let name = |text| Ident::new(text).expect("a name");
+        let history = Sqlx { table: Table { schema: name("public"), name: name("t") }, schemas: Vec::new() };
         // CRC32 of "123456789" is the check value of the algorithm.
         assert_eq!(history.lock("123456789"), ToolLock::Advisory(0x3d32_ad9e * 0xcbf4_3926));
     }
