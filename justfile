@@ -14,6 +14,11 @@ lint:
 test:
     cargo test --locked
 
+# The other tools themselves on one database with lyrox, both ways: installs them into target/interop first.
+interop:
+    tests/interop/install
+    cargo test --locked --test it interop:: -- --ignored --test-threads=2 --nocapture
+
 # Writes what is generated from code: docs/errors.md and docs/report.schema.json.
 generate:
     LYROX_WRITE_GENERATED=1 cargo test --locked --test it generated

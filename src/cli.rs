@@ -169,8 +169,12 @@ pub enum Db {
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
-    /// Bring back the ledger of a store that was emptied or restored
+    /// Record files as applied to stores that hold the schema already
+    Baseline(commands::baseline::Args),
+    /// Settle a step in doubt, an edited or missing file, a store that lost its ledger
     Repair(commands::repair::Args),
+    /// Show who holds the locks, and end those whose holder is gone
+    Unlock(commands::unlock::Args),
     /// Make a new migration
     New(commands::new::Args),
     /// Apply a seed set; running it again changes nothing
@@ -204,6 +208,8 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
+        Command::Db(Db::Baseline(args)) => commands::baseline::run(app, args).await,
+        Command::Db(Db::Unlock(args)) => commands::unlock::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,

@@ -25,6 +25,9 @@ pub struct Args {
     /// Show store, file, statements and transactions; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Work through a transaction pooler: files that fit in one transaction each
+    #[arg(long)]
+    pub allow_pooler: bool,
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
@@ -32,7 +35,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { to: None, steps: None, dry_run: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+        Self { to: None, steps: None, dry_run: false, allow_pooler: false, lock_wait: Period::seconds(WAIT.as_secs()) }
     }
 }
 
@@ -48,7 +51,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         (None, Some(count)) => Goal::Steps(count as usize),
         (None, None) => Goal::Latest,
     };
-    let targets = app.targets()?;
+    let mut targets = app.targets()?;
+    for target in &mut targets.stores {
+        target.allows_pooler = args.allow_pooler;
+    }
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
     if args.dry_run {
         let dry = migrate::dry_run(work, &files, &goal).await?;

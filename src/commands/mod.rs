@@ -1,5 +1,6 @@
 //! One file per command: its flags, and `run`, which translates, calls the engine and returns a report.
 
+pub mod baseline;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -20,5 +21,6 @@ pub mod seed;
 pub mod setup;
 pub mod smoke_test;
 pub mod status;
+pub mod unlock;
 pub mod up;
 pub mod url;

@@ -70,8 +70,16 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                 Some(row) => format!("stopped after step {} of {}", row.steps_done, row.steps_total),
                 None => String::new(),
             };
-            let item =
-                Item::pass(format!("{store}.{}", file.version), file.label()).store(*store).change(Change::Planned);
+            let id = format!("{store}.{}", file.version);
+            let item = match row.filter(|row| row.state != State::Reverted) {
+                Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
+                    "lyrox db migrate goes on at step {}; lyrox db repair --forget {} --only {store} begins anew",
+                    row.steps_done + 1,
+                    row.version
+                )),
+                None => Item::pass(id, file.label()),
+            };
+            let item = item.store(*store).change(Change::Planned);
             lines.push((file.version.clone(), *store, if detail.is_empty() { item } else { item.detail(detail) }));
         }
     }

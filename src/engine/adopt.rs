@@ -163,7 +163,7 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
             Some(Known { file, part, foreign, own: rows.get(&file.version).copied(), recorded: None })
         })
         .collect();
-    mark(&mut known, store, records, &mut adopted.drift);
+    mark(&mut known, store, records, &mut adopted);
 
     let is_new = records.rows.is_empty() && applied == 0;
     let newest_baseline = known.iter().rposition(|one| one.foreign.is_baseline).filter(|_| is_new);
@@ -192,10 +192,11 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
             Some(checksum) if checksum == one.foreign.checksum => true,
             Some(checksum) if one.foreign.accepted.iter().any(|accepted| accepted == checksum) => true,
             Some(checksum) => {
-                let row =
-                    Row { checksum: checksum.to_owned(), text: None, ..taken_over(one, recorded, store, records) };
-                adopted.drift.push(Drift::Edited { row, script: one.part.up.clone() });
-                true
+                // The planner finds that the file has another one.
+                let row = one.own.cloned().unwrap_or_else(|| taken_over(one, recorded, store, records));
+                let state = State::Applied;
+                adopted.rows.push(Row { state, checksum: checksum.to_owned(), text: None, ..row });
+                continue;
             }
         };
         let row = match one.own.filter(|row| row.state == State::Applied) {
@@ -205,6 +206,12 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
                     let row = Row { text: Some(one.part.up.text.clone()), ..row.clone() };
                     adopted.rebuild.push(row);
                 }
+                row
+            }
+            Some(row) if row.name != one.file.name => {
+                // The tool's key is the same.
+                let row = Row { name: one.file.name.clone(), ..row.clone() };
+                adopted.rebuild.push(row.clone());
                 row
             }
             Some(row) => row.clone(),
@@ -231,7 +238,8 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
 }
 
 /// Finds the file of every recorded row.
-fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, drift: &mut Vec<Drift>) {
+fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, adopted: &mut Adopted) {
+    let Adopted { rows, drift, .. } = adopted;
     let places: BTreeMap<&str, usize> =
         known.iter().enumerate().map(|(at, one)| (one.foreign.key.as_str(), at)).collect();
     for recorded in &records.rows {
@@ -251,7 +259,8 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, dri
                 }
             }
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
-                drift.push(Drift::Missing { row: missing(recorded, store, records) });
+                // The planner finds that it has no file.
+                rows.push(missing(recorded, store, records));
             }
             // Our own journal knows how far it came, and goes on there.
             (RecordedState::Broken { .. }, Some(at)) if known[at].is_unfinished() => {

@@ -72,12 +72,25 @@ pub struct Row {
     pub error_code: Option<String>,
 }
 
+/// A correction of one row that a person decided on; nothing of the migration is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// The step that was begun or is next took effect, or was made by hand.
+    Done,
+    /// The step that was begun did not take effect.
+    NotDone,
+    /// The file as it is now counts as what was applied.
+    Accept,
+    /// It counts as never applied; what it made stays.
+    Forget,
+}
+
 /// What a store knows about the project. Reading it changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// This store's own rows, in version order.
     pub rows: Vec<Row>,
-    /// The copies of other stores' rows (PostgreSQL only).
+    /// The copies of other stores' rows: PostgreSQL keeps them, or MongoDB where there is no PostgreSQL.
     pub copies: Vec<Row>,
     /// The environment the store remembers; none before the first migrate.
     pub mark: Option<Mark>,
@@ -103,6 +116,12 @@ pub struct Mark {
     pub environment: String,
     /// It was protected when it was marked.
     pub is_protected: bool,
+}
+
+/// Which of the stores of a run keeps copies of the others' rows, so that one that was emptied is noticed:
+/// PostgreSQL, else MongoDB. Redis, which may evict, bears witness for nobody.
+pub fn witness(stores: impl IntoIterator<Item = StoreKind>) -> Option<StoreKind> {
+    stores.into_iter().filter(|store| *store != StoreKind::Redis).min()
 }
 
 /// A digest of what is applied: two stores of the same project and kind with equal heads have run the

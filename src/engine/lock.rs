@@ -76,5 +76,5 @@ fn held(store: StoreKind, holder: &str, wait: Duration) -> Error {
     Error::new(Code::LockHeld, format!("the lock on {store} was not free within {} s", wait.as_secs()))
         .why(format!("held by {holder}"))
         .data("nothing was changed")
-        .hint("run it again when that run has ended; the lock ends with its process")
+        .hint("run it again when that run has ended (the lock ends with its process), or see lyrox db unlock")
 }

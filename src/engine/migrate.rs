@@ -9,10 +9,10 @@ use futures_util::future::{join_all, try_join_all};
 use super::adopt::adopt;
 use super::event::{Event, Events};
 use super::guard::{self, Permit};
-use super::ledger::{Ledger, Mark, Row, State, head};
+use super::ledger::{Ledger, Mark, Row, State, head, witness};
 use super::lock::with_lock;
 use super::plan::{Drift, Goal, Plan, Step, plan};
-use crate::config::{Config, Targets};
+use crate::config::{Config, Origin, Targets};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::{Migration, label};
@@ -43,6 +43,12 @@ impl Work<'_> {
     /// # Errors
     /// The first store, in order, that cannot be reached; nothing was changed.
     pub async fn open(&self) -> Result<Vec<AnyStore>> {
+        for target in &self.targets.stores {
+            if let Origin::Derived(_) = target.direct.origin {
+                let place = target.direct.url.authority();
+                self.events.note(format!("{}: `direct_url` is not set; past the pooler, through {place}", target.kind));
+            }
+        }
         let opened = join_all(self.targets.stores.iter().map(|target| AnyStore::open(self.config, target))).await;
         opened.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.data_if_none("nothing was changed"))
     }
@@ -190,9 +196,7 @@ pub(super) async fn run(
         };
         let applied = store.apply(batch, options, work.events).await;
         outcome.done += applied.done.len();
-        if kind != StoreKind::Postgres {
-            copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
-        }
+        copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
         if let Some((index, error)) = applied.failure {
             let step = batch.get(index).unwrap_or(&batch[0]);
             work.events.item(Item::fail(item_id(step), step.label(), &error).store(kind));
@@ -212,13 +216,13 @@ pub fn item_id(step: &Step) -> String {
 /// Fetches the applied texts that the drift wants to show, where the ledgers left them out.
 pub async fn with_texts(stores: &mut [AnyStore], mut drift: Vec<Drift>) -> Vec<Drift> {
     for drift in &mut drift {
-        let Drift::Edited { row, .. } = drift else { continue };
+        let (Drift::Edited { row, .. } | Drift::Missing { row }) = drift else { continue };
         if let Some(store) = stores.iter_mut().find(|store| store.kind() == row.store && row.text.is_none()) {
             // The edit is told with or without its difference.
             row.text = store.applied_text(&row.version).await.unwrap_or_default();
         }
     }
-    drift
+    drift.into_iter().map(Drift::refined).collect()
 }
 
 fn tell_drift(events: &dyn Events, drift: &[Drift]) {
@@ -256,10 +260,10 @@ fn preview(stores: &[AnyStore], plan: &Plan, options: &BTreeMap<StoreKind, Apply
     Ok(shown.into_iter().flatten().collect())
 }
 
-/// A store whose ledger lacks rows that PostgreSQL recorded for it was emptied behind our back.
+/// A store whose ledger lacks rows that another recorded for it was emptied behind our back.
 fn refuse_lost_rows(ledgers: &[(StoreKind, Ledger)]) -> Result<()> {
-    let copies = ledgers.iter().flat_map(|(_, ledger)| &ledger.copies);
-    for copy in copies.filter(|copy| copy.state == State::Applied) {
+    let Some((witness, copies)) = copies(ledgers) else { return Ok(()) };
+    for copy in copies.iter().filter(|copy| copy.state == State::Applied) {
         let Some((_, own)) = ledgers.iter().find(|(store, _)| *store == copy.store) else { continue };
         if !own.rows.iter().any(|row| row.version == copy.version) {
             return Err(Error::new(
@@ -267,7 +271,8 @@ fn refuse_lost_rows(ledgers: &[(StoreKind, Ledger)]) -> Result<()> {
                 format!("{} has lost {}, which was applied to it", copy.store, label(&copy.version, &copy.name)),
             )
             .why(format!(
-                "PostgreSQL recorded it on {}; the store was emptied, evicted or restored since",
+                "{} recorded it on {}; the store was emptied, evicted or restored since",
+                witness.title(),
                 copy.started_at
             ))
             .data("nothing was changed")
@@ -280,15 +285,20 @@ fn refuse_lost_rows(ledgers: &[(StoreKind, Ledger)]) -> Result<()> {
     Ok(())
 }
 
-/// Rows of other stores that PostgreSQL does not have, or has otherwise.
+/// What the witness of a run recorded for the others.
+pub(super) fn copies(ledgers: &[(StoreKind, Ledger)]) -> Option<(StoreKind, &[Row])> {
+    let witness = witness(ledgers.iter().map(|(store, _)| *store))?;
+    let (_, ledger) = ledgers.iter().find(|(store, _)| *store == witness)?;
+    Some((witness, &ledger.copies))
+}
+
+/// Rows of other stores that the witness does not have, or has otherwise.
 fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
-    let Some((_, postgres)) = ledgers.iter().find(|(store, _)| *store == StoreKind::Postgres) else {
-        return Vec::new();
-    };
-    let others = ledgers.iter().filter(|(store, _)| *store != StoreKind::Postgres);
+    let Some((witness, copies)) = copies(ledgers) else { return Vec::new() };
+    let others = ledgers.iter().filter(|(store, _)| *store != witness);
     let rows = others.flat_map(|(_, ledger)| &ledger.rows);
     let is_copied = |row: &&Row| {
-        postgres.copies.iter().any(|copy| {
+        copies.iter().any(|copy| {
             copy.store == row.store
                 && copy.version == row.version
                 && copy.checksum == row.checksum
@@ -317,13 +327,13 @@ async fn take_over(work: Work<'_>, stores: &mut [AnyStore], ledgers: &[(StoreKin
     Ok(())
 }
 
-async fn copy(stores: &mut [AnyStore], rows: Vec<Row>) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    match stores.iter_mut().find(|store| store.kind() == StoreKind::Postgres) {
-        Some(postgres) => postgres.copy_rows(&rows).await,
-        None => Ok(()),
+/// Lets the witness keep copies of other stores' rows.
+pub(super) async fn copy(stores: &mut [AnyStore], mut rows: Vec<Row>) -> Result<()> {
+    let Some(witness) = witness(stores.iter().map(Store::kind)) else { return Ok(()) };
+    rows.retain(|row| row.store != witness);
+    match stores.iter_mut().find(|store| store.kind() == witness) {
+        Some(store) if !rows.is_empty() => store.copy_rows(&rows).await,
+        _ => Ok(()),
     }
 }
 

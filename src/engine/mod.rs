@@ -1,6 +1,7 @@
 //! The operations: what to do and in which order. Knows no driver, no flag and no terminal.
 
 pub mod adopt;
+pub mod baseline;
 pub mod check;
 pub mod event;
 pub mod guard;
@@ -13,3 +14,4 @@ pub mod reset;
 pub mod seed;
 pub mod smoke;
 pub mod snapshot;
+pub mod unlock;

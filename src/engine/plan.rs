@@ -94,17 +94,33 @@ pub enum Drift {
         /// What is on disk now.
         script: Arc<Script>,
     },
+    /// The file ends before what was applied does: it was cut off, or statements at its end were taken out.
+    Shortened {
+        /// What was applied.
+        row: Row,
+        /// What is on disk now.
+        script: Arc<Script>,
+    },
+    /// Only the directives at the top of the file are others.
+    Header {
+        /// What was applied.
+        row: Row,
+        /// What is on disk now.
+        script: Arc<Script>,
+    },
     /// There is no such file any more.
     Missing {
         /// What was applied.
         row: Row,
     },
-    /// The file has another name.
+    /// The file has another name or another version.
     Renamed {
         /// What was applied.
         row: Row,
-        /// The name on disk now.
-        name: String,
+        /// `VERSION_name` on disk now.
+        label: String,
+        /// Another version has its text: the old version has no file.
+        is_moved: bool,
     },
     /// Pending below the newest applied version of its store.
     OutOfOrder {
@@ -130,10 +146,29 @@ pub enum Drift {
 }
 
 impl Drift {
+    /// The same, seen closer where the applied text is known: an edit may be a cut, or of directives alone.
+    #[must_use]
+    pub fn refined(self) -> Self {
+        let Self::Edited { row, script } = self else { return self };
+        let Some(text) = row.text.as_deref() else { return Self::Edited { row, script } };
+        let body = |text: &str| text.lines().skip_while(|line| is_header(line)).map(str::to_owned).collect::<Vec<_>>();
+        let (old, now) = (text.trim_end(), script.text.trim_end());
+        if old.len() > now.len() && old.starts_with(now) {
+            Self::Shortened { row, script }
+        // Equal texts: what differs is a file that this one includes.
+        } else if text != script.text && body(text) == body(&script.text) {
+            Self::Header { row, script }
+        } else {
+            Self::Edited { row, script }
+        }
+    }
+
     /// The stable word for reports: edited, missing, renamed, out of order, unfinished.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Edited { .. } => "changed",
+            Self::Shortened { .. } => "shortened",
+            Self::Header { .. } => "header changed",
             Self::Missing { .. } => "missing",
             Self::Renamed { .. } => "renamed",
             Self::OutOfOrder { .. } => "out of order",
@@ -145,9 +180,12 @@ impl Drift {
     /// The store and label it concerns.
     pub fn subject(&self) -> (StoreKind, String) {
         match self {
-            Self::Edited { row, .. } | Self::Missing { row } | Self::Renamed { row, .. } | Self::Unfinished { row } => {
-                (row.store, label(&row.version, &row.name))
-            }
+            Self::Edited { row, .. }
+            | Self::Shortened { row, .. }
+            | Self::Header { row, .. }
+            | Self::Missing { row }
+            | Self::Renamed { row, .. }
+            | Self::Unfinished { row } => (row.store, label(&row.version, &row.name)),
             Self::OutOfOrder { step, .. } => (step.store, step.label()),
             Self::History { store, subject, .. } => (*store, subject.clone()),
         }
@@ -157,39 +195,61 @@ impl Drift {
     pub fn error(&self) -> Error {
         match self {
             Self::Edited { row, script } => {
-                let error = Error::new(Code::DriftEdited, format!("`{}` was edited after it was applied to {}", script.path, row.store))
-                    .at(first_difference(row, script))
-                    .data("nothing was changed")
-                    .hint("undo the edit (git checkout), and write what you want to change as a new migration: lyrox db new NAME");
-                match (difference(row, script), &script.foreign) {
-                    (Some(diff), _) => error.why(diff),
-                    (None, Some(foreign)) if !foreign.checksum.is_empty() && row.checksum != foreign.checksum => {
-                        error.why(foreign_checksums(&row.checksum, &foreign.checksum))
+                changed(row, script, Code::DriftEdited, "was edited after it was applied to").hint(format!(
+                    "undo the edit (git checkout {}) and write the change as a new migration; or {}",
+                    script.path,
+                    repair("--accept", row)
+                ))
+            }
+            Self::Shortened { row, script } => {
+                changed(row, script, Code::DriftShortened, "ends before what was applied to").hint(format!(
+                    "bring the whole file back (git checkout {}); or {}",
+                    script.path,
+                    repair("--accept", row)
+                ))
+            }
+            Self::Header { row, script } => {
+                changed(row, script, Code::DriftHeader, "has other directives at its top than what was applied to")
+                    .hint(format!("what was run is the same: {}", repair("--accept", row)))
+            }
+            Self::Missing { row } => {
+                let error = Error::new(
+                    Code::DriftMissing,
+                    format!("{} was applied to {} and has no file", label(&row.version, &row.name), row.store),
+                )
+                .data("nothing was changed")
+                .hint(format!(
+                    "bring the file back (git checkout); or, if it is gone for good, {}",
+                    repair("--forget", row)
+                ));
+                match row.text.as_deref() {
+                    Some(text) => {
+                        error.why(format!("what was applied:\n{}", cut(text.lines().map(|line| format!("-{line}")))))
                     }
-                    (None, _) => error,
+                    None => error,
                 }
             }
-            Self::Missing { row } => Error::new(
-                Code::DriftMissing,
-                format!("{} was applied to {} and has no file", label(&row.version, &row.name), row.store),
-            )
-            .data("nothing was changed")
-            .hint("bring the file back (git checkout), or roll it back with the version of the project that has it"),
-            Self::Renamed { row, name } => Error::new(
-                Code::DriftRenamed,
-                format!(
-                    "version {} was applied to {} as `{}` and is now named `{name}`",
-                    row.version, row.store, row.name
-                ),
-            )
-            .data("nothing was changed")
-            .hint(format!("name the file {} again", label(&row.version, &row.name))),
+            Self::Renamed { row, label: now, is_moved } => {
+                let was = label(&row.version, &row.name);
+                let error = Error::new(
+                    Code::DriftRenamed,
+                    format!("{was} was applied to {}, and its file is now named {now}", row.store),
+                )
+                .why(format!("the name differs (- applied, + file):\n-{was}\n+{now}"))
+                .data("nothing was changed");
+                if *is_moved {
+                    error.hint(format!("name the file {was} again"))
+                } else {
+                    error.hint(format!("name the file {was} again; or {}", repair("--accept", row)))
+                }
+            }
             Self::OutOfOrder { step, newest } => Error::new(
                 Code::DriftOrder,
                 format!("{} is older than {newest}, the newest version applied to {}", step.label(), step.store),
             )
             .at(Place::file(&step.up.path))
             .data("nothing was changed")
+            .why(format!("the order differs (- applied, + file):\n-{newest}\n+{}", step.version))
             .hint(if is_high_water(step) {
                 "give it a new version: this history remembers the newest one alone, and would never run it"
             } else {
@@ -234,23 +294,52 @@ fn first_difference(row: &Row, script: &Script) -> Place {
     }
 }
 
+/// The error of a file that is not what was applied.
+fn changed(row: &Row, script: &Script, code: Code, what: &str) -> Error {
+    let error = Error::new(code, format!("`{}` {what} {}", script.path, row.store))
+        .at(first_difference(row, script))
+        .data("nothing was changed");
+    match (difference(row, script), &script.foreign) {
+        (Some(diff), _) => error.why(diff),
+        (None, Some(foreign)) if !foreign.checksum.is_empty() && row.checksum != foreign.checksum => {
+            error.why(foreign_checksums(&row.checksum, &foreign.checksum))
+        }
+        (None, _) => error,
+    }
+}
+
+/// The command that settles a row.
+fn repair(flag: &str, row: &Row) -> String {
+    format!("lyrox db repair {flag} {} --only {}", row.version, row.store)
+}
+
+/// Whether a line can stand in a file's header: empty, or a comment.
+fn is_header(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || ["--", "//", "#"].iter().any(|mark| line.starts_with(mark))
+}
+
 fn difference(row: &Row, script: &Script) -> Option<String> {
     let old = row.text.as_deref()?;
     let diff = similar::TextDiff::from_lines(old, &script.text);
-    let mut lines: Vec<String> = diff
+    let mut lines = diff
         .iter_all_changes()
         .filter(|change| change.tag() != similar::ChangeTag::Equal)
         .map(|change| format!("{}{}", change.tag(), change.value().trim_end()))
-        .collect();
-    if lines.is_empty() {
-        return None;
-    }
+        .peekable();
+    lines.peek()?;
+    Some(format!("the text differs (- applied, + file):\n{}", cut(lines)))
+}
+
+/// The first lines, and how many more there are.
+fn cut(lines: impl Iterator<Item = String>) -> String {
+    let mut lines: Vec<String> = lines.collect();
     if lines.len() > 12 {
         let more = lines.len() - 12;
         lines.truncate(12);
         lines.push(format!("... and {more} lines more"));
     }
-    Some(format!("the text differs (- applied, + file):\n{}", lines.join("\n")))
+    lines.join("\n")
 }
 
 /// Plans the way from what the ledgers say to the goal.
@@ -268,12 +357,15 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
             let part =
                 by_version.get(&row.version).and_then(|file| file.parts.get(&row.store).map(|part| (file, part)));
             match part {
-                None => drift.push(Drift::Missing { row: row.clone() }),
+                None => drift.push(match moved(files, rows, row) {
+                    Some(label) => Drift::Renamed { row: row.clone(), label, is_moved: true },
+                    None => Drift::Missing { row: row.clone() },
+                }),
                 Some((file, _)) if file.name != row.name => {
-                    drift.push(Drift::Renamed { row: row.clone(), name: file.name.clone() });
+                    drift.push(Drift::Renamed { row: row.clone(), label: file.label(), is_moved: false });
                 }
                 Some((_, part)) if row.state == State::Applied && part.up.checksum != row.checksum => {
-                    drift.push(Drift::Edited { row: row.clone(), script: part.up.clone() });
+                    drift.push(Drift::Edited { row: row.clone(), script: part.up.clone() }.refined());
                 }
                 Some(_) => {}
             }
@@ -287,19 +379,26 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
     if drift.is_empty() { Ok(plan) } else { Err(drift) }
 }
 
+/// The file that has the text of a row without a file, and no row of its own.
+fn moved(files: &[Migration], rows: &[Row], row: &Row) -> Option<String> {
+    let is_free = |file: &&Migration| !rows.iter().any(|other| other.version == file.version);
+    let has_text = |file: &&Migration| file.parts.get(&row.store).is_some_and(|part| part.up.checksum == row.checksum);
+    files.iter().filter(is_free).find(has_text).map(Migration::label)
+}
+
 /// The order in which migrations apply: that of the files, which each format reads in its own.
-struct Timeline<'a> {
+pub(super) struct Timeline<'a> {
     files: &'a [Migration],
     places: BTreeMap<&'a Version, usize>,
 }
 
 impl<'a> Timeline<'a> {
-    fn new(files: &'a [Migration]) -> Self {
+    pub(super) fn new(files: &'a [Migration]) -> Self {
         Self { files, places: files.iter().enumerate().map(|(at, file)| (&file.version, at)).collect() }
     }
 
     /// The place of a version; one without a file lies between two places, by the order of versions.
-    fn place(&self, version: &Version) -> usize {
+    pub(super) fn place(&self, version: &Version) -> usize {
         match self.places.get(version) {
             Some(at) => 2 * at + 1,
             None => 2 * self.files.iter().filter(|file| file.version < *version).count(),
@@ -307,7 +406,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// The newest applied version.
-    fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
+    pub(super) fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
         let applied = rows.iter().filter(|row| row.state == State::Applied);
         applied.map(|row| (self.place(&row.version), &row.version)).max_by_key(|(place, _)| *place)
     }

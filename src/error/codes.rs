@@ -114,7 +114,7 @@ codes! {
     DatabaseMissing, "LYX-DATABASE-MISSING", Connect, "the database does not exist",
         "Create it or mend the path of the URL. `lyrox setup` creates it on local servers.";
     Pooler, "LYX-POOLER", Connect, "a transaction pooler is in the way",
-        "Migrations, seeds and resets need a direct connection. Set `direct_url`.";
+        "Migrations, seeds and resets need a direct connection. Set `direct_url`; `lyrox db migrate --allow-pooler` runs files that fit in one transaction.";
     ServerBinary, "LYX-SERVER-BINARY", Connect, "a server program was not found",
         "Install the server, name its path under `[local]`, or let lyrox fetch it (not with `--offline`).";
     ServerDownload, "LYX-SERVER-DOWNLOAD", Connect, "a server program could not be fetched",
@@ -130,17 +130,21 @@ codes! {
 
     // locks
     LockHeld, "LYX-LOCK-HELD", Lock, "another run holds the lock",
-        "Another lyrox works on the same project. The message says which; the lock dies with that process.";
+        "Another lyrox works on the same project. The message says which; the lock dies with that process. `lyrox db unlock` shows every lock.";
     LockLost, "LYX-LOCK-LOST", Lock, "the lock was lost during the run",
         "The session or lease that held the lock is gone. What was done is in the ledger; run the command again.";
 
     // state
     DriftEdited, "LYX-DRIFT-EDITED", State, "an applied migration was edited",
-        "Its text differs from what was applied. Undo the edit and write a new migration.";
+        "Its text differs from what was applied. Undo the edit and write a new migration; `lyrox db repair --accept VERSION` records that the file as it is now counts as applied.";
+    DriftShortened, "LYX-DRIFT-SHORTENED", State, "a migration was cut below what is in effect",
+        "The file ends before what was applied does, or holds fewer statements than the journal says are in effect: a save that failed, a bad merge. Bring the whole file back.";
+    DriftHeader, "LYX-DRIFT-HEADER", State, "the directives of an applied migration were changed",
+        "Only the comment lines at its top differ; what was run is the same. `lyrox db repair --accept VERSION` records it.";
     DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
-        "The file was deleted or belongs to another branch. Bring it back.";
+        "The file was deleted or belongs to another branch. Bring it back; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
     DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
-        "The version was applied under another name. Give it its name back.";
+        "It was applied under another name or version. Give it its name back; `lyrox db repair --accept VERSION` records a new name.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
     HistoryBroken, "LYX-HISTORY-BROKEN", State, "another tool's history has a migration that is not finished",
@@ -152,9 +156,11 @@ codes! {
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",
-        "The connection was lost at the moment of the answer. The message says how to find out.";
+        "The connection was lost at the moment of the answer. The message says how to find out; `lyrox db repair --done VERSION` or `--not-done VERSION` settles it.";
     MarkDiffers, "LYX-MARK-DIFFERS", State, "the store belongs to another environment",
         "Each store remembers its environment. Use `-e` with that name, or change it with `lyrox env mark NAME --confirm NAME`.";
+    Baseline, "LYX-BASELINE", State, "the ledger does not allow a baseline",
+        "A baseline is for a store that holds the schema and has no ledger yet. Rows that are newer, unfinished or of another text are in its way.";
     LedgerBehind, "LYX-LEDGER-BEHIND", State, "a store lacks migrations that were applied to it",
         "It was emptied, evicted or restored from an older backup.";
     LedgerNewer, "LYX-LEDGER-NEWER", State, "the ledger was written by a newer lyrox",

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Row};
+use crate::engine::ledger::{Amendment, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
@@ -77,6 +77,17 @@ pub enum LockAnswer {
     Held(String),
 }
 
+/// Who holds a store's lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// In words: application or user, process, since when.
+    pub who: String,
+    /// It has certainly ended: a process of this machine that is gone, a lease that ran out.
+    pub has_ended: bool,
+    /// How the store tells this holder from any other.
+    pub token: String,
+}
+
 /// Something that a reset would remove, or keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
@@ -108,6 +119,17 @@ pub trait Store {
     /// Gives the lock back. Never releases a lock that has become another's.
     async fn unlock(&mut self) -> Result<()>;
 
+    /// Who holds the lock now. Changes nothing.
+    async fn lock_holder(&mut self) -> Result<Option<Holder>>;
+
+    /// Takes the lock away from exactly this holder: ends the session or the lease that it is. One that has
+    /// not ended needs a permit. Answers whether it was still that holder's.
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool>;
+
+    /// Corrects the row of a step as a person decided, with an event; answers the row. `step.up` is the file as
+    /// it is now; its text is empty where there is none.
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row>;
+
     /// Reads ledger, mark and state. A store without a ledger answers an empty one.
     async fn ledger(&mut self) -> Result<Ledger>;
 
@@ -128,8 +150,14 @@ pub trait Store {
     /// Each finished step is told as an item.
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
 
-    /// Writes copies of other stores' rows. Stores other than PostgreSQL do nothing.
+    /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
+
+    /// From now on, what these rows made is the project's as well: another tool's history says that they are applied, and
+    /// the ledger does not say so yet.
+    fn assume(&mut self, rows: &[Row]) {
+        let _ = rows;
+    }
 
     /// Writes own rows that follow from another tool's history. Stores that keep none in step are never asked.
     async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
@@ -214,6 +242,15 @@ impl Store for AnyStore {
     async fn unlock(&mut self) -> Result<()> {
         forward!(self, store => store.unlock().await)
     }
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        forward!(self, store => store.lock_holder().await)
+    }
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        forward!(self, store => store.end_lock(holder, permit).await)
+    }
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        forward!(self, store => store.amend(step, amendment, options).await)
+    }
     async fn ledger(&mut self) -> Result<Ledger> {
         forward!(self, store => store.ledger().await)
     }
@@ -231,6 +268,9 @@ impl Store for AnyStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        forward!(self, store => store.assume(rows));
     }
     async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.take_over(rows).await)

@@ -22,6 +22,8 @@ pub const MIGRATIONS: &str = "lyrox_migrations";
 pub const EVENTS: &str = "lyrox_events";
 /// The collection of mark, layout, snapshot and the resetting state.
 pub const META: &str = "lyrox_meta";
+/// The collection of other stores' rows, where the project has no PostgreSQL to keep them.
+pub const COPIES: &str = "lyrox_copies";
 /// The collection of the lock.
 pub const LOCK: &str = "lyrox_lock";
 
@@ -78,6 +80,9 @@ impl Books {
             doc! { "$unionWith": { "coll": MIGRATIONS, "pipeline": [
                 { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
             ] } },
+            doc! { "$unionWith": { "coll": COPIES, "pipeline": [
+                { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
+            ] } },
             // Only `kept` and `text` want these, and they may be long.
             doc! { "$project": { "snapshot": 0, "text": 0 } },
         ];
@@ -103,6 +108,7 @@ impl Books {
                 Some(Bson::Document(id)) if id.contains_key("snapshot") => {
                     ledger.snapshot_head = document.get_str("head").ok().map(str::to_owned);
                 }
+                Some(Bson::Document(id)) if id.contains_key("store") => ledger.copies.push(copy(id, document)?),
                 _ => ledger.rows.push(row(document)?),
             }
         }
@@ -110,6 +116,25 @@ impl Books {
         ledger.is_empty = ledger.rows.is_empty()
             && self.database.list_collection_names().await?.iter().all(|name| catalog::is_own(name));
         Ok(ledger)
+    }
+
+    /// Writes copies of other stores' rows: what they are held against when such a store was emptied.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn keep_copies(&self, rows: &[Row]) -> mongodb::error::Result<()> {
+        for row in rows {
+            let mut id = self.id(&row.version);
+            id.insert("store", row.store.name());
+            let fields = doc! {
+                "name": &row.name, "checksum": &row.checksum, "state": row.state.word(),
+                "steps_done": i64::from(row.steps_done), "steps_total": i64::from(row.steps_total),
+                "started_at": &row.started_at, "finished_at": row.finished_at.as_deref(),
+                "actor": &row.actor, "lyrox": &row.lyrox, "error_code": row.error_code.as_deref(),
+            };
+            self.collection(COPIES).replace_one(doc! { "_id": id }, fields).upsert(true).await?;
+        }
+        Ok(())
     }
 
     /// The text that was applied under a version.
@@ -217,17 +242,20 @@ impl Books {
 
     /// The fields of a row that come from its migration; its state and times are added by the caller.
     pub fn fields(&self, step: &Step, total: usize) -> Document {
-        let text = packed::pack(&step.up.text)
-            .map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }));
         doc! {
             "name": literal(&step.name),
             "checksum": step.up.checksum.as_str(),
-            "text": text,
+            "text": packed_text(&step.up.text),
             "steps_total": i32::try_from(total).unwrap_or(i32::MAX),
             "actor": literal(&actor()),
             "lyrox": env!("CARGO_PKG_VERSION"),
         }
     }
+}
+
+/// A migration's text as a row keeps it; null where it is too long.
+pub fn packed_text(text: &str) -> Bson {
+    packed::pack(text).map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }))
 }
 
 /// A text as it is: in a pipeline a leading `$` would name a field.
@@ -265,6 +293,29 @@ pub fn row(document: &Document) -> Result<Row> {
         finished_at: time("finished_at"),
         actor: text("actor")?,
         lyrox: text("lyrox")?,
+        error_code: document.get_str("error_code").ok().map(str::to_owned),
+        version: Version::new(version),
+    })
+}
+
+/// Reads the copy of another store's row.
+fn copy(id: &Document, document: &Document) -> Result<Row> {
+    let version = id.get_str("version").unwrap_or_default().to_owned();
+    let what = format!("the copy of version {version}");
+    let word = |field: &str| document.get_str(field).map(str::to_owned).map_err(|_| damaged(&what, field));
+    let count = |field: &str| document.get_i64(field).ok().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Ok(Row {
+        store: id.get_str("store").ok().and_then(|store| store.parse().ok()).ok_or_else(|| damaged(&what, "store"))?,
+        name: word("name")?,
+        checksum: word("checksum")?,
+        text: None,
+        state: State::parse(&word("state")?).ok_or_else(|| damaged(&what, "state"))?,
+        steps_done: count("steps_done"),
+        steps_total: count("steps_total"),
+        started_at: word("started_at")?,
+        finished_at: document.get_str("finished_at").ok().map(str::to_owned),
+        actor: word("actor")?,
+        lyrox: word("lyrox")?,
         error_code: document.get_str("error_code").ok().map(str::to_owned),
         version: Version::new(version),
     })

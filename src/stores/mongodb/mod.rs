@@ -1,5 +1,6 @@
 //! MongoDB as a store: a database, its collections, and lyrox's own collections `lyrox_*` in it.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -19,12 +20,12 @@ mod wipe;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
 
@@ -99,6 +100,24 @@ impl Store for MongodbStore {
         }
     }
 
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        lock::holder_of(&self.books.collection(ledger::LOCK)).await.map_err(self.failed("look at the lock"))
+    }
+
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if !holder.has_ended && permit.is_none() {
+            return Err(Error::bug("a lease is ended without a permit"));
+        }
+        let collection = self.books.collection(ledger::LOCK);
+        let ended = lock::end(&self.connected.client, &collection, &holder.token).await;
+        ended.map_err(self.failed("end the lock"))
+    }
+
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        self.held()?;
+        amend::amend(&self.books, step, amendment, options).await.map_err(self.troubled("write the ledger"))
+    }
+
     async fn ledger(&mut self) -> Result<Ledger> {
         self.books.read().await.map_err(self.troubled("read the ledger"))
     }
@@ -117,6 +136,7 @@ impl Store for MongodbStore {
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
             let commands = script::read(&step.script, &options.variables)?;
+            told::refuse_shortened(step, commands.len())?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
             // The number stands for the file as a whole: only then do all its commands share it.
@@ -173,8 +193,8 @@ impl Store for MongodbStore {
         applied
     }
 
-    async fn copy_rows(&mut self, _rows: &[Row]) -> Result<()> {
-        Ok(())
+    async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
+        self.books.keep_copies(rows).await.map_err(self.failed("write the ledger"))
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot> {

@@ -1,10 +1,10 @@
 //! Runs the steps of a batch in order: transactions here, journaled files in their own room. What is
 //! shared for speed is taken apart again where it fails, so that a file stands or falls by itself.
 
-use super::PostgresStore;
 use super::failure::stays;
 use super::script::{Mode, Prepared, chunk, prepare_all};
 use super::transaction::Undone;
+use super::{Path, PostgresStore};
 use crate::config::file::Transaction;
 use crate::engine::event::Events;
 use crate::engine::plan::{Action, Step};
@@ -29,7 +29,9 @@ impl PostgresStore {
             if events.is_cancelled() {
                 break;
             }
-            let count = chunk(rest, options);
+            // Behind a pooler another run may take the lock between two files: each stands by itself.
+            let shares = self.path != Path::Pooled || options.transaction == Transaction::All;
+            let count = if shares { chunk(rest, options) } else { 1 };
             let (group, later) = rest.split_at(count.max(1));
             let result = if first.mode == Mode::Journal {
                 match self.run_journal(first, &names(&applied), events).await {
@@ -99,6 +101,9 @@ impl PostgresStore {
 
     /// Leaves the session as it was found: a file's settings are its own.
     async fn restore(&mut self) {
+        if self.path == Path::Pooled {
+            return;
+        }
         let sql = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ALL; {}", self.settings.sql(&self.facts));
         // A connection that is lost is noticed by whoever uses it next.
         let _ = super::run(&mut self.connection, sql).await;

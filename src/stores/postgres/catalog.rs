@@ -40,11 +40,13 @@ impl PostgresStore {
         let own = self.settings.schema.name().to_owned();
         let sql = format!(
             "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname NOT IN ('lyrox', 'information_schema', {own}) \
-             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM lyrox.migrations m WHERE m.project = {project} \
-             AND m.store = 'postgres' AND m.state <> 'reverted' AND m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
+             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM (SELECT r.text FROM lyrox.migrations r WHERE r.project = {project} \
+             AND r.store = 'postgres' AND r.state <> 'reverted'{assumed}) m WHERE m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
              || pg_catalog.regexp_replace(n.nspname, '([]^$.*+?(){{}}|\\\\[-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
             own = literal(&own),
             project = literal(&self.project),
+            assumed =
+                self.assumed.iter().map(|text| format!(" UNION ALL SELECT {}", literal(text))).collect::<String>(),
         );
         let mut schemas = vec![own];
         match run(&mut self.connection, sql).await {

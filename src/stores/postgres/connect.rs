@@ -43,23 +43,32 @@ impl Settings {
 
     /// One `SELECT` that brings a session to these settings, ended by `;`. Its row means nothing.
     pub fn sql(&self, facts: &Facts) -> String {
+        self.select(facts, false)
+    }
+
+    /// The same for the transaction that is open, and for nothing after it.
+    pub fn sql_local(&self, facts: &Facts) -> String {
+        self.select(facts, true)
+    }
+
+    fn select(&self, facts: &Facts, is_local: bool) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
         let mut sql = format!(
-            "SELECT pg_catalog.set_config('search_path', {}, false), \
-             pg_catalog.set_config('lock_timeout', '{}', false), \
-             pg_catalog.set_config('statement_timeout', '{}', false), \
-             pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false)",
+            "SELECT pg_catalog.set_config('search_path', {}, {is_local}), \
+             pg_catalog.set_config('lock_timeout', '{}', {is_local}), \
+             pg_catalog.set_config('statement_timeout', '{}', {is_local}), \
+             pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', {is_local})",
             literal(&format!("{}, extensions", self.schema)),
             self.lock_timeout,
             self.statement_timeout
         );
         // An idle session must keep the lock that it holds.
         if facts.version >= 140_000 {
-            sql.push_str(", pg_catalog.set_config('idle_session_timeout', '0', false)");
+            sql.push_str(&format!(", pg_catalog.set_config('idle_session_timeout', '0', {is_local})"));
         }
         // A server that looks after its client ends a killed runner's statement within half a second.
         if facts.watches_client {
-            sql.push_str(", pg_catalog.set_config('client_connection_check_interval', '500ms', false)");
+            sql.push_str(&format!(", pg_catalog.set_config('client_connection_check_interval', '500ms', {is_local})"));
         }
         sql.push(';');
         sql
@@ -93,6 +102,8 @@ pub fn options(url: &SecretUrl, host: &Host, ca_file: Option<&Path>, application
         .username(&user)
         .password(url.password().map_or("", |password| password.expose()))
         .database(url.database().unwrap_or(&user))
+        // The server's own default serves, and poolers refuse a start that asks for it.
+        .extra_float_digits(None)
         .application_name(&application_name(application))
         .ssl_mode(match url.tls() {
             TlsMode::Off => PgSslMode::Disable,
@@ -173,7 +184,16 @@ async fn connect_host(
 /// # Errors
 /// As [`connect`].
 pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
-    let settings = Settings::of(config)?;
+    let (mut connection, facts) = open_plain(config, target).await?;
+    set_up(&target.direct, &mut connection, &Settings::of(config)?, &facts).await?;
+    Ok((connection, facts))
+}
+
+/// The same without the session's settings: behind a pooler they would stay with a connection that others use.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn open_plain(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
     let endpoint = &target.direct;
     let mut last = None;
     let mut standby = None;
@@ -181,7 +201,7 @@ pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Fac
         let one = Endpoint { url: with_host(&endpoint.url, host), origin: endpoint.origin.clone() };
         let opened = async {
             let mut connection = connect(&one, target.ca_file.as_deref(), &config.settings.project.name).await?;
-            let facts = begin_session(&one, &mut connection, &settings).await?;
+            let facts = read_facts(&one, &mut connection).await?;
             Ok((connection, facts))
         };
         match opened.await {
@@ -203,8 +223,8 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
-/// Reads what the server says of itself, then sets the session up: two round trips.
-async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
+/// Reads what the server says of itself.
+async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection) -> Result<Facts> {
     let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(FACTS).fetch_all(&mut *connection))
         .await
         .map_err(|_| timeout_error(endpoint))?
@@ -224,11 +244,22 @@ async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, setti
             .why("lyrox works with version 12 and later")
             .data("nothing was changed"));
     }
-    sqlx::raw_sql(AssertSqlSafe(settings.sql(&facts)))
-        .execute(&mut *connection)
-        .await
-        .map_err(|error| session_error(endpoint, &error))?;
     Ok(facts)
+}
+
+/// Brings a session to its settings.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn set_up(
+    endpoint: &Endpoint,
+    connection: &mut PgConnection,
+    settings: &Settings,
+    facts: &Facts,
+) -> Result<()> {
+    let sql = settings.sql(facts);
+    let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+    sent.map(drop).map_err(|error| session_error(endpoint, &error))
 }
 
 /// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.

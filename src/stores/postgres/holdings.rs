@@ -126,7 +126,8 @@ impl PostgresStore {
         }
         let snapshot = self.read_snapshot().await?;
         let rows = self.read_ledger().await?.rows;
-        let is_stale = snapshot.as_ref().is_none_or(|snapshot| snapshot.head != head(&rows));
+        let is_stale =
+            snapshot.as_ref().is_none_or(|snapshot| snapshot.head != head(&rows)) || !self.assumed.is_empty();
         let spoken = if is_stale || !before.is_empty() { self.spoken_names().await? } else { BTreeSet::new() };
         for object in objects {
             let key = object.key();
@@ -167,7 +168,7 @@ impl PostgresStore {
             Err(error) => return Err(unreadable(&error)),
         };
         let mut names = BTreeSet::new();
-        for script in rows.iter().filter_map(|row| text(row, 0)) {
+        for script in rows.iter().filter_map(|row| text(row, 0)).chain(self.assumed.iter().cloned()) {
             let mut lexer = Lexer::new(&script, 0);
             while let Ok(Some((token, range))) = lexer.token() {
                 let name = match token {

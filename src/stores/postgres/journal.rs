@@ -17,7 +17,7 @@ use crate::engine::event::Events;
 use crate::engine::ledger::State;
 use crate::engine::plan::Action;
 use crate::error::{Code, Error, Result};
-use crate::stores::Done;
+use crate::stores::{Done, told};
 
 /// What an earlier run left in the journal.
 #[derive(Debug, Default)]
@@ -115,25 +115,15 @@ impl PostgresStore {
                 )?;
                 Ok(false)
             }
-            Found::Unknown(why) => Err(self.ask(file, past.done, &why)),
+            Found::Unknown(why) => Err(Self::ask(file, past.done, &why)),
         }
     }
 
     /// The error that asks a person to look.
-    fn ask(&self, file: &Prepared<'_>, at: usize, why: &str) -> Error {
-        let column = if file.step.action == Action::Revert { "down_done" } else { "steps_done" };
-        Error::new(
-            Code::InDoubt,
-            format!("it is not known whether statement {} of {} took effect", at + 1, file.step.label()),
-        )
-        .why(format!("{why}\n{}", line(file.statement(at))))
-        .at(file.place_of(at))
-        .data(format!("steps 1 to {at} of {} are in effect", file.total()))
-        .hint(format!(
-            "look for its effect, then lyrox query postgres --write \"UPDATE lyrox.migrations SET step_open = NULL WHERE version = '{}'\"; if it took effect, add `{column} = {}`",
-            file.step.version,
-            at + 1
-        ))
+    fn ask(file: &Prepared<'_>, at: usize, why: &str) -> Error {
+        told::in_doubt(file.step, at, format!("{why}\n{}", line(file.statement(at))))
+            .at(file.place_of(at))
+            .data(format!("steps 1 to {at} of {} are in effect", file.total()))
     }
 
     /// Writes the row as started and brings the session to the file's settings.
@@ -193,7 +183,11 @@ impl PostgresStore {
             let Err(stop) = sent else { return Ok(()) };
             if is_lost(&stop.error) {
                 // Whatever comes next needs a session; the journal knows where to go on.
-                let _ = self.reconnect().await;
+                let again = self.reconnect().await;
+                // What ran in a transaction is in effect exactly if its entry is there.
+                if !is_bare && again.is_ok() && self.past(file).await.is_ok_and(|past| past.done == at + 1) {
+                    return self.begin_journal(file, at + 1).await;
+                }
                 let data = format!(
                     "steps 1 to {at} of {} are in effect; the next run finds out about step {} and goes on{stays}",
                     file.total(),

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
@@ -18,7 +18,7 @@ use crate::project::migration::Version;
 pub const LYROX: &str = env!("CARGO_PKG_VERSION");
 
 /// Texts up to this size are kept, in bytes; the server compresses them.
-const LARGEST_TEXT: usize = 1024 * 1024;
+pub(super) const LARGEST_TEXT: usize = 1024 * 1024;
 
 const TABLES: [&str; 5] = ["layout", "migrations", "events", "environment", "snapshots"];
 
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS lyrox.snapshots (
 CREATE TABLE IF NOT EXISTS lyrox.layout (one boolean PRIMARY KEY DEFAULT true CHECK (one), version int NOT NULL);";
 
 /// The columns of a row as [`read_row`] wants them; `m` is the row.
-const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
+pub(super) const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     CASE WHEN m.state IN ('started', 'failed') THEN m.text END, m.state, m.steps_done, m.steps_total, \
     pg_catalog.to_char(m.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
     pg_catalog.to_char(m.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
@@ -79,7 +79,7 @@ pub struct Entry<'a> {
 }
 
 impl PostgresStore {
-    fn scope(&self) -> String {
+    pub(super) fn scope(&self) -> String {
         format!("project = {} AND tenant = ''", literal(&self.project))
     }
 
@@ -176,8 +176,10 @@ impl PostgresStore {
         }
         // What is there before lyrox is not the project's.
         let foreign = self.foreign_list().await?;
+        // Where the session holds no lock, the transaction does.
+        let begin = if self.path == Path::Pooled { "" } else { "BEGIN; " };
         let sql = format!(
-            "BEGIN; {bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
+            "{begin}{bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
              INSERT INTO lyrox.environment (project, name, is_protected, foreign_objects) \
              VALUES ({project}, {name}, {protected}, {foreign}) \
              ON CONFLICT DO NOTHING; {event} COMMIT",
@@ -190,7 +192,11 @@ impl PostgresStore {
             event = self.event("prepared", None, None, None),
         );
         let mut tries = 0;
-        while let Err(error) = run(&mut self.connection, sql.clone()).await {
+        loop {
+            if self.path == Path::Pooled {
+                self.begin_locked("").await?;
+            }
+            let Err(error) = run(&mut self.connection, sql.clone()).await else { break };
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             tries += 1;
             // Another project of the same database may make the same schema at the same moment.

@@ -1,5 +1,6 @@
 //! PostgreSQL: the rooms below, and the store that they make together.
 
+mod amend;
 mod apply;
 mod block;
 mod catalog;
@@ -17,9 +18,11 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+mod pooled;
 pub mod pooler;
 pub mod query;
 mod script;
+mod settle;
 pub mod smoke;
 pub mod splitter;
 mod transaction;
@@ -35,12 +38,12 @@ use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
 pub struct PostgresStore {
@@ -61,12 +64,30 @@ pub struct PostgresStore {
     history: Option<Arc<dyn foreign::History>>,
     /// That history as it was found; none where the table is missing.
     found: Option<foreign::Found>,
-    /// No transaction pooler is in the way: found by trying.
-    is_direct: bool,
+    /// The texts of migrations that this history says are applied, and the ledger does not yet.
+    assumed: Vec<String>,
+    /// What is between this session and the server: found by trying, before the lock is taken.
+    path: Path,
+    /// The session has its settings.
+    is_set_up: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
+}
+
+/// How long a lost session is waited for: it may still be at work on what it was sent last.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is between a session and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Not looked at yet.
+    Unknown,
+    /// Nothing that hands out sessions.
+    Direct,
+    /// A pooler that hands out sessions per transaction: nothing outlives a transaction.
+    Pooled,
 }
 
 impl PostgresStore {
@@ -77,7 +98,9 @@ impl PostgresStore {
     pub async fn open(config: &Config, target: &Target) -> Result<Self> {
         let settings = Settings::of(config)?;
         let history = foreign::history(config)?;
-        let (connection, facts) = connect::open(config, target).await?;
+        let is_set_up = !pooler::may_be_pooled(&target.direct);
+        let (connection, facts) =
+            if is_set_up { connect::open(config, target).await? } else { connect::open_plain(config, target).await? };
         Ok(Self {
             connection,
             facts,
@@ -88,7 +111,9 @@ impl PostgresStore {
             is_locked: false,
             history,
             found: None,
-            is_direct: false,
+            assumed: Vec::new(),
+            path: Path::Unknown,
+            is_set_up,
             is_prepared: false,
             made_extensions: Vec::new(),
         })
@@ -100,10 +125,31 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::open`]; `LYX-LOCK-LOST` where the lock is not free within ten seconds.
     async fn reconnect(&mut self) -> Result<()> {
-        let was_locked = std::mem::take(&mut self.is_locked);
+        let was_locked = self.reopen().await?;
+        if was_locked { self.retake_lock().await } else { Ok(()) }
+    }
+
+    /// Connects anew after the connection was lost. Answers whether the lock was held.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    async fn reopen(&mut self) -> Result<bool> {
+        if self.path == Path::Pooled {
+            (self.connection, self.facts) = connect::open_plain(&self.config, &self.target).await?;
+            return Ok(false);
+        }
         (self.connection, self.facts) = connect::open(&self.config, &self.target).await?;
-        let until = Instant::now() + Duration::from_secs(10);
-        while was_locked && !self.is_locked {
+        self.is_set_up = true;
+        Ok(std::mem::take(&mut self.is_locked))
+    }
+
+    /// Takes the lock that the lost session held.
+    ///
+    /// # Errors
+    /// `LYX-LOCK-LOST` where it is not free within ten seconds.
+    async fn retake_lock(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !self.is_locked {
             if let LockAnswer::Held(holder) = self.take_lock().await? {
                 if Instant::now() > until {
                     return Err(Error::new(Code::LockLost, "the lock was lost with the connection")
@@ -112,6 +158,19 @@ impl PostgresStore {
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+        Ok(())
+    }
+}
+
+impl PostgresStore {
+    /// Brings the session to its settings, where that was put off until it is known whose session it is.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    async fn set_up(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_set_up, true) {
+            connect::set_up(&self.target.direct, &mut self.connection, &self.settings, &self.facts).await?;
         }
         Ok(())
     }
@@ -127,6 +186,15 @@ impl Store for PostgresStore {
     async fn unlock(&mut self) -> Result<()> {
         self.release_lock().await
     }
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        self.read_holder().await
+    }
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        self.end_session(holder, permit).await
+    }
+    async fn amend(&mut self, step: &Step, amendment: Amendment, _options: &ApplyOptions) -> Result<Row> {
+        self.amend_row(step, amendment).await
+    }
     async fn ledger(&mut self) -> Result<Ledger> {
         self.read_ledger().await
     }
@@ -139,6 +207,9 @@ impl Store for PostgresStore {
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
+        if self.path == Path::Pooled {
+            pooled::refuse_journaled(steps, options)?;
+        }
         script::preview(steps, options)
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
@@ -146,6 +217,10 @@ impl Store for PostgresStore {
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
+    }
+    fn assume(&mut self, rows: &[Row]) {
+        self.assumed =
+            rows.iter().filter(|row| row.state == State::Applied).filter_map(|row| row.text.clone()).collect();
     }
     async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
         self.write_taken(rows).await
@@ -166,6 +241,7 @@ impl Store for PostgresStore {
         self.write_mark(mark).await
     }
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
+        self.set_up().await?;
         self.list_holdings().await
     }
     async fn begin_reset(&mut self, _permit: &Permit) -> Result<()> {

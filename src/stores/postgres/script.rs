@@ -9,7 +9,7 @@ use crate::config::Variables;
 use crate::config::file::Transaction;
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Place, Result};
-use crate::stores::{ApplyOptions, Preview};
+use crate::stores::{ApplyOptions, Preview, told};
 
 /// At most so many files share a transaction.
 const LARGEST_CHUNK: usize = 64;
@@ -297,6 +297,9 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
 /// As [`prepare_all`].
 pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
     let prepared = prepare_all(steps, options)?;
+    for file in &prepared {
+        told::refuse_shortened(file.step, file.statements.len())?;
+    }
     let mut previews = Vec::with_capacity(prepared.len());
     let mut number = 0;
     let mut rest = prepared.as_slice();

@@ -8,14 +8,14 @@ use rand::RngExt as _;
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
 use super::ledger::{Entry, began, elapsed, read_row};
-use super::message::{Batch, Role, Stop, Where};
+use super::message::{Batch, Role, Where};
 use super::script::Prepared;
 use super::splitter::Kind;
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
 use crate::engine::ledger::State;
 use crate::engine::plan::Action;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::stores::Done;
 
 /// How often a transaction is tried that waited too long for a lock or was in a deadlock.
@@ -44,6 +44,11 @@ impl PostgresStore {
     ) -> Result<Vec<Done>, Box<Undone>> {
         let mut tries = 1;
         loop {
+            if self.path == Path::Pooled
+                && let Some(done) = self.begin_files(files).await?
+            {
+                return Ok(done);
+            }
             let batch = self.transaction(files);
             let stop = match batch.send(&mut self.connection, files).await {
                 Ok(rows) => return done(&rows),
@@ -87,7 +92,10 @@ impl PostgresStore {
     /// The messages of a transaction over files.
     fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
         let mut batch = Batch::default();
-        batch.own(0, Role::Before, "BEGIN");
+        let is_pooled = self.path == Path::Pooled;
+        if !is_pooled {
+            batch.own(0, Role::Before, "BEGIN");
+        }
         if let Some(lock) = self.history_table_lock() {
             batch.own(0, Role::Before, lock);
         }
@@ -107,6 +115,10 @@ impl PostgresStore {
             }
             batch.own(at, Role::Ledger, self.upsert(entry(file)));
         }
+        if is_pooled {
+            // What a file set for its session would stay with a connection that others use.
+            batch.own(files.len() - 1, Role::Before, "RESET ALL");
+        }
         batch.own(files.len() - 1, Role::Commit, "COMMIT");
         batch
     }
@@ -118,43 +130,14 @@ impl PostgresStore {
         settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
         settings.statement_timeout =
             header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
-        batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
-        batch.own(at, Role::Before, "RESET ALL");
-        batch.own(at, Role::Before, settings.sql(&self.facts));
+        if self.path == Path::Pooled {
+            batch.own(at, Role::Before, settings.sql_local(&self.facts));
+        } else {
+            batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+            batch.own(at, Role::Before, "RESET ALL");
+            batch.own(at, Role::Before, settings.sql(&self.facts));
+        }
         batch.own(at, Role::Before, began());
-    }
-
-    /// The connection was lost: finds out on a new one whether the transaction took effect.
-    async fn settle(&mut self, files: &[Prepared<'_>], stop: &Stop, stays: &str) -> Result<Vec<Done>, Box<Undone>> {
-        let lost = |error: Error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None });
-        let rolled_back = |stop: &Stop| {
-            let data = format!("rolled back by the server; nothing of this transaction was applied{stays}");
-            lost(failure::error(stop, files, data).hint("run lyrox db migrate again once the server is reachable"))
-        };
-        let again = self.reconnect().await;
-        if let Err(error) = again {
-            return Err(if stop.commit_was_sent {
-                lost(in_doubt(files, &words(&stop.error), &error))
-            } else {
-                rolled_back(stop)
-            });
-        }
-        match self.rows_of(files).await {
-            Err(error) => Err(lost(in_doubt(files, &words(&stop.error), &error))),
-            Ok(Some(done)) => Ok(done),
-            Ok(None) => Err(rolled_back(stop)),
-        }
-    }
-
-    /// The rows of files where all of them are as the transaction would have left them.
-    async fn rows_of(&mut self, files: &[Prepared<'_>]) -> Result<Option<Vec<Done>>> {
-        let ledger = self.read_ledger().await?;
-        let found = files.iter().map(|file| {
-            let row = ledger.rows.iter().find(|row| row.version == file.step.version)?;
-            let is_done = row.state == entry(file).state && row.checksum == file.step.up.checksum;
-            is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })
-        });
-        Ok(found.collect())
     }
 }
 
@@ -181,15 +164,6 @@ fn done(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Done>, Box<Undone>> {
         .map(|row| Ok(Done { row: read_row(row)?, elapsed: elapsed(row) }))
         .collect::<Result<Vec<_>>>()
         .map_err(|error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None }))
-}
-
-fn in_doubt(files: &[Prepared<'_>], words: &str, error: &Error) -> Error {
-    let first = files[0].step.label();
-    let what = if files.len() == 1 { first } else { format!("{first} and the {} after it", files.len() - 1) };
-    Error::new(Code::InDoubt, format!("it is not known whether {what} was applied"))
-        .why(format!("{words}, while the answer to COMMIT was awaited; then: {}", error.what()))
-        .data("either all of it was applied or nothing: text and ledger row are one transaction")
-        .hint("lyrox db status, once the server can be reached, says which")
 }
 
 /// Waits a little longer each time, never exactly as long as another runner.

@@ -299,13 +299,7 @@ fn place_in_file(step: &Step, command: &Command, refusal: &Refusal) -> Option<Pl
 }
 
 fn unclear(step: &Step, commands: &[Command], at: usize, why: String) -> Error {
-    let what = format!("it is not known whether step {} of {} took effect", at + 1, step.label());
-    let error = Error::new(Code::InDoubt, what).why(why).data(told::data(step.action, at, commands.len(), false)).hint(
-        format!(
-            "look at the data, write as step {} what is still to be done, then run it again: it goes on there",
-            at + 1
-        ),
-    );
+    let error = told::in_doubt(step, at, why).data(told::data(step.action, at, commands.len(), false));
     match commands.get(at) {
         Some(command) => error.at(command.place(&step.script)),
         None => error,

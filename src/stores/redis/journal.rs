@@ -115,7 +115,7 @@ impl<'a> Journal<'a> {
     fn chain(&self, done: usize) -> String {
         let mut chain = String::new();
         for command in &self.commands[..done] {
-            chain = sha256(format!("{chain}{}", command.hash).as_bytes())[..16].to_owned();
+            chain = link(&chain, &command.hash);
         }
         chain
     }
@@ -160,7 +160,7 @@ impl<'a> Journal<'a> {
         }
         let mut chain = self.chain(self.done);
         for command in &self.commands[self.done..until] {
-            chain = sha256(format!("{chain}{}", command.hash).as_bytes())[..16].to_owned();
+            chain = link(&chain, &command.hash);
             run.arg(&chain).arg(command.words.len());
             for word in &command.words {
                 run.arg(word.as_slice());
@@ -259,6 +259,11 @@ impl<'a> Journal<'a> {
         let doing = self.doing.as_ref().map_or_else(|| "null".to_owned(), |hash| format!("\"{hash}\""));
         format!("{{\"way\":\"{way}\",\"doing\":{doing},")
     }
+}
+
+/// The chain of commands with one more.
+pub fn link(chain: &str, hash: &str) -> String {
+    sha256(format!("{chain}{hash}").as_bytes())[..16].to_owned()
 }
 
 fn lease() -> u64 {

@@ -1,5 +1,6 @@
 //! Redis as a store: the keys below the project's prefix, and lyrox's own keys `<prefix>lyrox:*`.
 
+mod amend;
 mod apply;
 mod catalog;
 pub mod check;
@@ -25,12 +26,12 @@ use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Mark, Row};
+use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Done, Holding, LockAnswer, Preview, Store, StoreKind, told};
+use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use keys::Keys;
 use ledger::{Books, Trouble};
 
@@ -120,6 +121,25 @@ impl Store for RedisStore {
         }
     }
 
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        lock::holder_of(&mut self.books).await.map_err(Self::failed(&self.endpoint, "look at the lock"))
+    }
+
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if !holder.has_ended && permit.is_none() {
+            return Err(Error::bug("a lease is ended without a permit"));
+        }
+        lock::end(&mut self.books, &holder.token).await.map_err(Self::failed(&self.endpoint, "end the lock"))
+    }
+
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        let Some(lock) = &self.lock else {
+            return Err(Error::bug("Redis is written to without its lock"));
+        };
+        let amended = amend::amend(&mut self.books, lock, step, amendment, options).await;
+        amended.map_err(Self::troubled(&self.endpoint, "write the ledger"))
+    }
+
     async fn ledger(&mut self) -> Result<Ledger> {
         self.books.read().await.map_err(Self::troubled(&self.endpoint, "read the ledger"))
     }
@@ -135,6 +155,7 @@ impl Store for RedisStore {
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         let read = |step: &Step| {
             let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
+            told::refuse_shortened(step, commands.len())?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
             Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
         };

@@ -1,13 +1,17 @@
 //! Reading and keeping another tool's history: what every one of them has in common.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Found, History, ToolLock};
 use crate::engine::adopt::Records;
+use crate::engine::ledger::Amendment;
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Result};
+use crate::project::migration::{Foreign, Script};
 use crate::stores::postgres::error::{server_error, sqlstate};
 use crate::stores::postgres::ident::literal;
+use crate::stores::postgres::ledger::LYROX;
 use crate::stores::postgres::splitter::split;
 use crate::stores::postgres::{PostgresStore, run};
 
@@ -89,6 +93,38 @@ impl PostgresStore {
         let found = self.found.clone().unwrap_or_default();
         let sql = self.history.as_ref().and_then(|history| history.started(&found, step));
         sql.map(|sql| statements(&sql)).unwrap_or_default()
+    }
+
+    /// What comes before a correction of a row: the history says the same from then on. A row that lyrox never wrote is
+    /// made first, so that the correction has something to correct.
+    pub(in crate::stores::postgres) fn history_amended(&self, step: &Step, amendment: Amendment) -> String {
+        let Some(history) = &self.history else { return String::new() };
+        let found = self.found.clone().unwrap_or_default();
+        let sql = match amendment {
+            Amendment::Done | Amendment::NotDone => return String::new(),
+            Amendment::Accept => history.accepted(&found, step),
+            Amendment::Forget if step.up.foreign.is_some() => history.reverted(&found, step),
+            // The file is gone: the version is the key.
+            Amendment::Forget => {
+                let foreign = Foreign { key: step.version.as_str().to_owned(), ..Foreign::default() };
+                let up = Arc::new(Script { foreign: Some(foreign), ..(*step.up).clone() });
+                history.reverted(&found, &Step { up, ..step.clone() })
+            }
+        };
+        let values = [
+            literal(&self.project),
+            literal(step.version.as_str()),
+            literal(&step.name),
+            literal(&step.up.checksum),
+            literal(history.tool()),
+            literal(LYROX),
+        ];
+        let [project, version, name, checksum, tool, lyrox] = values;
+        format!(
+            "INSERT INTO lyrox.migrations (project, store, version, name, checksum, state, steps_done, steps_total, started_at, \
+             finished_at, actor, lyrox) VALUES ({project}, 'postgres', {version}, {name}, {checksum}, 'applied', 0, 0, \
+             pg_catalog.now(), pg_catalog.now(), {tool}, {lyrox}) ON CONFLICT DO NOTHING; {sql} "
+        )
     }
 
     /// The lock that the tool takes in a migration's transaction, as a statement.

@@ -162,6 +162,12 @@ pub trait History: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Takes a changed file as the one that was applied: its checksum goes into the step's row; statements ended by `;`.
+    /// Nothing for tools that keep no checksum.
+    fn accepted(&self, _found: &Found, _step: &Step) -> String {
+        String::new()
+    }
+
     /// The tool's own lock in this database and schema.
     fn lock(&self, database: &str) -> ToolLock;
 }

@@ -94,6 +94,17 @@ impl History for Sqlx {
         format!("DELETE FROM {} WHERE version = {};", self.table, foreign(step).key)
     }
 
+    fn accepted(&self, _found: &Found, step: &Step) -> String {
+        let foreign = foreign(step);
+        format!(
+            "UPDATE {} SET checksum = pg_catalog.decode('{}', 'hex'), description = {} WHERE version = {};",
+            self.table,
+            foreign.checksum,
+            literal(&foreign.name),
+            foreign.key
+        )
+    }
+
     fn lock(&self, database: &str) -> ToolLock {
         let key = 0x3d32_ad9e * i64::from(crc32fast::hash(database.as_bytes()));
         ToolLock::Advisory(key)
