@@ -139,6 +139,11 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// It comes at or before a version of the tool; repeatable migrations come behind them all.
+    fn is_up_to(&self, version: &Version) -> bool {
+        !self.file.version.as_str().starts_with("R__") && Version::new(self.foreign.key.as_str()) <= *version
+    }
+
     fn is_unfinished(&self) -> bool {
         self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed))
     }
@@ -165,11 +170,15 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
         .collect();
     mark(&mut known, store, records, &mut adopted);
 
+    // On an empty history the newest baseline stands for all before it; on another one baselines never run.
     let is_new = records.rows.is_empty() && applied == 0;
-    let newest_baseline = known.iter().rposition(|one| one.foreign.is_baseline).filter(|_| is_new);
-    for (at, one) in known.iter().enumerate() {
-        // On an empty history the newest baseline stands for all before it; on another one baselines never run.
-        let is_covered = newest_baseline.map_or(one.foreign.is_baseline, |newest| at < newest);
+    let newest_baseline = known.iter().rev().find(|one| one.foreign.is_baseline).filter(|_| is_new);
+    let newest_baseline = newest_baseline.map(|one| one.foreign.key.clone());
+    for one in &known {
+        let is_covered = match &newest_baseline {
+            Some(newest) => one.foreign.key != *newest && one.is_up_to(&Version::new(newest.as_str())),
+            None => one.foreign.is_baseline,
+        };
         if is_covered && one.recorded.is_none() {
             adopted.rows.push(taken_over(one, &covered(one), store, records));
             continue;
@@ -252,10 +261,8 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
             // Nothing is said of the texts of what a baseline stands for.
             (RecordedState::Baseline, _) => {
                 let version = Version::new(recorded.key.as_str());
-                for one in known.iter_mut().filter(|one| !one.file.version.as_str().starts_with("R__")) {
-                    if Version::new(one.foreign.key.as_str()) <= version {
-                        one.recorded.get_or_insert(recorded);
-                    }
+                for one in known.iter_mut().filter(|one| one.is_up_to(&version)) {
+                    one.recorded.get_or_insert(recorded);
                 }
             }
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {

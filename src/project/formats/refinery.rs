@@ -79,23 +79,11 @@ pub fn read(folder: Folder<'_>) -> Result<Vec<Migration>> {
             number: is_wide.then_some(WIDE),
             ..Foreign::default()
         };
-        let header = Header {
-            no_transaction: has_no_transaction(&text),
-            allow_out_of_order: !parsed.is_versioned,
-            ..Header::default()
-        };
+        let header = Header { allow_out_of_order: !parsed.is_versioned, ..Header::default() };
         let up = script(&shown(folder, &file), &text, header, Some(foreign))?;
         migrations.push(migration(parsed.version, parsed.name, up, None));
     }
     Ok(migrations)
-}
-
-/// refinery's wish to run bare: a comment line `refinery:noTransaction`.
-fn has_no_transaction(text: &str) -> bool {
-    text.lines().any(|line| {
-        let comment = line.trim().strip_prefix("--").map(|rest| rest.trim_matches(['-', ' ', '+', '\t']));
-        comment.is_some_and(|words| words.eq_ignore_ascii_case("refinery:noTransaction"))
-    })
 }
 
 /// SipHash-1-3 over name, version and text; the version with as many bits as its type has.
@@ -180,7 +168,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("a file");
         write("V10__c.sql", "SELECT 1;\n");
         write("more/deep/U2__b.sql", "\u{feff}SELECT 1;\r\n");
-        write("more/V3__x.sql", "-- refinery:noTransaction\nVACUUM;\n");
+        write("more/V3__x.sql", "-- lyrox: no-transaction\nVACUUM;\n");
         write("mod.rs", "");
         let settings = Migrations::default();
         let folder = Folder { root: root.path(), dir: "migrations", settings: &settings };

@@ -153,7 +153,8 @@ pub fn read(folder: Folder<'_>) -> Result<Vec<Migration>> {
     assemble(found)
 }
 
-/// Puts the scripts together: baselines behind the version they stand for, repeatables at the end.
+/// Puts the scripts together: baselines in front, where one that is not needed keeps nothing from its place, and
+/// repeatables at the end.
 fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<Migration>> {
     let (undo, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|((kind, _), _)| *kind == Kind::Undo);
     let mut undo: BTreeMap<String, _> = undo.into_iter().map(|((_, key), script)| (key, script)).collect();
@@ -172,8 +173,12 @@ fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<
             .hint("bring back its V file, or delete it"));
     }
     migrations.sort_by(|a, b| {
-        let is_last = |migration: &Migration| migration.version.as_str().starts_with("R__");
-        is_last(a).cmp(&is_last(b)).then_with(|| a.version.cmp(&b.version))
+        let group = |migration: &Migration| match migration.version.as_str() {
+            version if version.starts_with("R__") => 2,
+            version if version.ends_with('B') => 0,
+            _ => 1,
+        };
+        group(a).cmp(&group(b)).then_with(|| a.version.cmp(&b.version))
     });
     Ok(migrations)
 }
