@@ -58,7 +58,9 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
     let migrations = &settings.migrations;
     let folder = Folder { root, dir: &migrations.dir, settings: migrations };
     let files = match migrations.format {
-        Format::Lyrox => return migration::read_all(root, &migrations.dir),
+        // A project whose files are all golang-migrate's for MongoDB has no folder of its own.
+        Format::Lyrox if !root.join(folder.dir).exists() && has_mongodb_folder(settings) => Vec::new(),
+        Format::Lyrox => migration::read_all(root, &migrations.dir)?,
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
         Format::Dbmate => dbmate::read(folder)?,
@@ -68,7 +70,12 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Refinery => refinery::read(folder)?,
         other => return Err(Error::bug(format!("no reader for {}", other.name()))),
     };
-    merge::parts(folder, files)
+    let files = if migrations.format == Format::Lyrox { files } else { merge::parts(folder, files)? };
+    merge::mongodb(root, settings, files)
+}
+
+fn has_mongodb_folder(settings: &Settings) -> bool {
+    settings.mongodb.as_ref().is_some_and(|section| section.format != Format::Lyrox && section.migrations_dir.is_some())
 }
 
 /// The files of a new migration as the tool itself names them: path relative to the project's root, text.

@@ -4,6 +4,7 @@
 mod dbmate;
 mod flyway;
 mod golang_migrate;
+mod golang_migrate_mongodb;
 mod goose;
 mod refinery;
 
