@@ -43,6 +43,10 @@ pub enum RecordedState {
     Applied,
     /// This one and every one before it in the tool's order: a high-water mark.
     AppliedUpTo,
+    /// Everything up to this version is taken as applied, whether or not there is a file of it: a baseline.
+    Baseline,
+    /// Applied by means that lyrox does not have (Flyway's Java migrations): no file need be there.
+    Elsewhere,
     /// Begun and not finished, or failed: the tool itself would refuse to go on. What to say and the way on
     /// in that tool's own words.
     Broken {
@@ -135,6 +139,11 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// It comes at or before a version of the tool; repeatable migrations come behind them all.
+    fn is_up_to(&self, version: &Version) -> bool {
+        !self.file.version.as_str().starts_with("R__") && Version::new(self.foreign.key.as_str()) <= *version
+    }
+
     fn is_unfinished(&self) -> bool {
         self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed))
     }
@@ -163,7 +172,19 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
 
     let is_broken = |recorded: &Recorded| matches!(recorded.state, RecordedState::Broken { .. });
     let is_in_doubt = records.rows.iter().any(is_broken) && known.iter().any(|one| one.foreign.is_high_water);
+    // On an empty history the newest baseline stands for all before it; on another one baselines never run.
+    let is_new = records.rows.is_empty() && applied == 0;
+    let newest_baseline = known.iter().rev().find(|one| one.foreign.is_baseline).filter(|_| is_new);
+    let newest_baseline = newest_baseline.map(|one| one.foreign.key.clone());
     for one in &known {
+        let is_covered = match &newest_baseline {
+            Some(newest) => one.foreign.key != *newest && one.is_up_to(&Version::new(newest.as_str())),
+            None => one.foreign.is_baseline,
+        };
+        if is_covered && one.recorded.is_none() {
+            adopted.rows.push(taken_over(one, &covered(one), store, records));
+            continue;
+        }
         let Some(recorded) = one.recorded else {
             match one.own {
                 // A mark that is in doubt says nothing of those before it.
@@ -240,6 +261,15 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
         match (&recorded.state, place) {
             (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
             (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
+            (RecordedState::Elsewhere, Some(at)) => known[at].recorded = Some(recorded),
+            (RecordedState::Elsewhere, None) => {}
+            // Nothing is said of the texts of what a baseline stands for.
+            (RecordedState::Baseline, _) => {
+                let version = Version::new(recorded.key.as_str());
+                for one in known.iter_mut().filter(|one| one.is_up_to(&version)) {
+                    one.recorded.get_or_insert(recorded);
+                }
+            }
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
                 // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
                 let row = missing(recorded, store, records);
@@ -286,6 +316,11 @@ fn up_to<'a>(known: &mut [Known<'a>], recorded: &'a Recorded, drift: &mut Vec<Dr
             _ => one.recorded = Some(recorded),
         }
     }
+}
+
+/// What the history would say of a migration that a baseline stands for, or of a baseline that is not needed.
+fn covered(one: &Known<'_>) -> Recorded {
+    Recorded { key: one.foreign.key.clone(), checksum: None, name: None, state: RecordedState::Baseline, at: None }
 }
 
 /// The row of a migration that the other tool applied.
