@@ -128,7 +128,10 @@ pub struct Script {
 pub struct Foreign {
     /// What its history names the migration by: sqlx's version, Prisma's folder, drizzle's hash or name, ...
     pub key: String,
-    /// The key of the migration before it in the tool's order; for tools that keep a high-water mark.
+    /// Other keys by which older versions of the tool name it.
+    pub aliases: Vec<String>,
+    /// The key of the migration before it in the tool's order, for tools that keep a high-water mark; graphile-migrate's
+    /// hash of it.
     pub previous: Option<String>,
     /// The description or script name as that tool writes it; empty where it writes none.
     pub name: String,

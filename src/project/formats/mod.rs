@@ -4,17 +4,24 @@
 //! How to add a format: a variant of [`Format`], a file here with `read`, `new_files` and `detect`, its arms in
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
+pub mod choose;
 pub mod cut;
 pub mod dbmate;
 pub mod detect;
+pub mod drizzle;
 pub mod fill;
 pub mod flyway;
 pub mod golang_migrate;
 pub mod goose;
+pub mod graphile;
+mod labels;
 mod merge;
+pub mod node_pg_migrate;
 pub mod plain;
+pub mod prisma;
 pub mod refinery;
 pub mod sqlx;
+pub mod supabase;
 
 use std::ops::Range;
 use std::path::Path;
@@ -47,6 +54,12 @@ pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
     golang_migrate::detect,
     goose::detect,
     refinery::detect,
+    prisma::detect,
+    drizzle::detect,
+    supabase::detect,
+    node_pg_migrate::detect,
+    graphile::detect,
+    detect::own,
     plain::detect,
 ];
 
@@ -68,7 +81,11 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::GolangMigrate => golang_migrate::read(folder)?,
         Format::Goose => goose::read(folder)?,
         Format::Refinery => refinery::read(folder)?,
-        other => return Err(Error::bug(format!("no reader for {}", other.name()))),
+        Format::Prisma => prisma::read(folder)?,
+        Format::Drizzle => drizzle::read(folder)?,
+        Format::Supabase => supabase::read(folder)?,
+        Format::NodePgMigrate => node_pg_migrate::read(folder)?,
+        Format::Graphile => graphile::read(folder)?,
     };
     let files = if migrations.format == Format::Lyrox { files } else { merge::parts(folder, files)? };
     merge::mongodb(root, settings, files)
@@ -91,7 +108,12 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
         Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
         Format::Goose => goose::new_files(folder, name, now),
         Format::Refinery => refinery::new_files(folder, name, now),
-        other => Err(Error::bug(format!("no new files for {}", other.name()))),
+        Format::Prisma => prisma::new_files(folder, name, now),
+        Format::Drizzle => drizzle::new_files(folder, name, now),
+        Format::Supabase => supabase::new_files(folder, name, now),
+        Format::NodePgMigrate => node_pg_migrate::new_files(folder, name, now),
+        Format::Graphile => graphile::new_files(folder),
+        Format::Lyrox => Err(Error::bug("lyrox names its own files")),
     }
 }
 

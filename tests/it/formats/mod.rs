@@ -7,6 +7,9 @@ mod golang_migrate;
 mod golang_migrate_mongodb;
 mod goose;
 mod refinery;
+mod init;
+mod plain;
+mod sqlx;
 
 use super::support::Project;
 
@@ -31,15 +34,15 @@ pub fn rows(project: &Project, query: &str, wanted: &[&[&str]]) {
 
 /// Does something while another session holds an advisory lock of the project's database.
 pub fn held(project: &Project, key: i64, work: impl FnOnce()) {
-    use sqlx::Connection as _;
+    use ::sqlx::Connection as _;
     let mut connection = crate::support::block_on(async {
-        let mut connection = sqlx::PgConnection::connect(&project.postgres).await.expect("a connection");
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut connection).await.expect("a lock");
+        let mut connection = ::sqlx::PgConnection::connect(&project.postgres).await.expect("a connection");
+        ::sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut connection).await.expect("a lock");
         connection
     });
     work();
     crate::support::block_on(async {
-        sqlx::query("SELECT 1").execute(&mut connection).await.expect("a session");
+        ::sqlx::query("SELECT 1").execute(&mut connection).await.expect("a session");
         connection.close().await.expect("an end");
     });
 }

@@ -7,11 +7,17 @@
 
 mod access;
 mod dbmate;
+mod drizzle;
 mod flyway;
 mod golang_migrate;
 mod goose;
+mod graphile;
+mod node_pg_migrate;
+mod prisma;
 mod refinery;
+mod seen;
 mod sqlx;
+mod supabase;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +45,11 @@ pub fn history(config: &Config) -> Result<Option<Arc<dyn History>>> {
         Format::GolangMigrate => Arc::new(golang_migrate::GolangMigrate::new(config)?),
         Format::Goose => Arc::new(goose::Goose::new(config)?),
         Format::Refinery => Arc::new(refinery::Refinery::new(config)?),
-        other => return Err(Error::bug(format!("no history for {}", other.name()))),
+        Format::Prisma => Arc::new(prisma::Prisma::new(config)?),
+        Format::Drizzle => Arc::new(drizzle::Drizzle::new(config)?),
+        Format::Supabase => Arc::new(supabase::Supabase::new(config)?),
+        Format::NodePgMigrate => Arc::new(node_pg_migrate::NodePgMigrate::new(config)?),
+        Format::Graphile => Arc::new(graphile::Graphile::new(config)?),
     };
     Ok(Some(history))
 }
