@@ -170,12 +170,12 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
         .collect();
     mark(&mut known, store, records, &mut adopted);
 
+    let is_broken = |recorded: &Recorded| matches!(recorded.state, RecordedState::Broken { .. });
+    let is_in_doubt = records.rows.iter().any(is_broken) && known.iter().any(|one| one.foreign.is_high_water);
     // On an empty history the newest baseline stands for all before it; on another one baselines never run.
     let is_new = records.rows.is_empty() && applied == 0;
     let newest_baseline = known.iter().rev().find(|one| one.foreign.is_baseline).filter(|_| is_new);
     let newest_baseline = newest_baseline.map(|one| one.foreign.key.clone());
-    let is_broken = |recorded: &Recorded| matches!(recorded.state, RecordedState::Broken { .. });
-    let is_in_doubt = records.rows.iter().any(is_broken) && known.iter().any(|one| one.foreign.is_high_water);
     for one in &known {
         let is_covered = match &newest_baseline {
             Some(newest) => one.foreign.key != *newest && one.is_up_to(&Version::new(newest.as_str())),

@@ -49,17 +49,17 @@ pub struct Folder<'a> {
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
 pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
     sqlx::detect,
-    dbmate::detect,
-    flyway::detect,
-    golang_migrate::detect,
-    goose::detect,
-    refinery::detect,
     prisma::detect,
     drizzle::detect,
     supabase::detect,
     node_pg_migrate::detect,
     graphile::detect,
     detect::own,
+    dbmate::detect,
+    flyway::detect,
+    golang_migrate::detect,
+    goose::detect,
+    refinery::detect,
     plain::detect,
 ];
 
@@ -76,16 +76,16 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Lyrox => migration::read_all(root, &migrations.dir)?,
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
-        Format::Dbmate => dbmate::read(folder)?,
-        Format::Flyway => flyway::read(folder)?,
-        Format::GolangMigrate => golang_migrate::read(folder)?,
-        Format::Goose => goose::read(folder)?,
-        Format::Refinery => refinery::read(folder)?,
         Format::Prisma => prisma::read(folder)?,
         Format::Drizzle => drizzle::read(folder)?,
         Format::Supabase => supabase::read(folder)?,
         Format::NodePgMigrate => node_pg_migrate::read(folder)?,
         Format::Graphile => graphile::read(folder)?,
+        Format::Dbmate => dbmate::read(folder)?,
+        Format::Flyway => flyway::read(folder)?,
+        Format::GolangMigrate => golang_migrate::read(folder)?,
+        Format::Goose => goose::read(folder)?,
+        Format::Refinery => refinery::read(folder)?,
     };
     let files = if migrations.format == Format::Lyrox { files } else { merge::parts(folder, files)? };
     merge::mongodb(root, settings, files)
@@ -103,17 +103,17 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     match folder.settings.format {
         Format::Plain => plain::new_files(folder, name),
         Format::Sqlx => sqlx::new_files(folder, name, now),
-        Format::Dbmate => dbmate::new_files(folder, name, now),
-        Format::Flyway => flyway::new_files(folder, name, now),
-        Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
-        Format::Goose => goose::new_files(folder, name, now),
-        Format::Refinery => refinery::new_files(folder, name, now),
         Format::Prisma => prisma::new_files(folder, name, now),
         Format::Drizzle => drizzle::new_files(folder, name, now),
         Format::Supabase => supabase::new_files(folder, name, now),
         Format::NodePgMigrate => node_pg_migrate::new_files(folder, name, now),
         Format::Graphile => graphile::new_files(folder),
-        Format::Lyrox => Err(Error::bug("lyrox names its own files")),
+        Format::Dbmate => dbmate::new_files(folder, name, now),
+        Format::Flyway => flyway::new_files(folder, name, now),
+        Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
+        Format::Goose => goose::new_files(folder, name, now),
+        Format::Refinery => refinery::new_files(folder, name, now),
+        Format::Lyrox => Err(Error::bug("lyrox's own files are named by the command")),
     }
 }
 

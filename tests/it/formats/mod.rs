@@ -6,9 +6,9 @@ mod flyway;
 mod golang_migrate;
 mod golang_migrate_mongodb;
 mod goose;
-mod refinery;
 mod init;
 mod plain;
+mod refinery;
 mod sqlx;
 
 use super::support::Project;

@@ -40,16 +40,16 @@ pub fn history(config: &Config) -> Result<Option<Arc<dyn History>>> {
     let history: Arc<dyn History> = match config.settings.migrations.format {
         Format::Lyrox | Format::Plain => return Ok(None),
         Format::Sqlx => Arc::new(self::sqlx::Sqlx::new(config)?),
-        Format::Dbmate => Arc::new(dbmate::Dbmate::new(config)?),
-        Format::Flyway => Arc::new(flyway::Flyway::new(config)?),
-        Format::GolangMigrate => Arc::new(golang_migrate::GolangMigrate::new(config)?),
-        Format::Goose => Arc::new(goose::Goose::new(config)?),
-        Format::Refinery => Arc::new(refinery::Refinery::new(config)?),
         Format::Prisma => Arc::new(prisma::Prisma::new(config)?),
         Format::Drizzle => Arc::new(drizzle::Drizzle::new(config)?),
         Format::Supabase => Arc::new(supabase::Supabase::new(config)?),
         Format::NodePgMigrate => Arc::new(node_pg_migrate::NodePgMigrate::new(config)?),
         Format::Graphile => Arc::new(graphile::Graphile::new(config)?),
+        Format::Dbmate => Arc::new(dbmate::Dbmate::new(config)?),
+        Format::Flyway => Arc::new(flyway::Flyway::new(config)?),
+        Format::GolangMigrate => Arc::new(golang_migrate::GolangMigrate::new(config)?),
+        Format::Goose => Arc::new(goose::Goose::new(config)?),
+        Format::Refinery => Arc::new(refinery::Refinery::new(config)?),
     };
     Ok(Some(history))
 }
