@@ -270,7 +270,15 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
                     one.recorded.get_or_insert(recorded);
                 }
             }
-            (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
+            (state @ (RecordedState::Applied | RecordedState::AppliedUpTo), None) => {
+                let version = Version::new(recorded.key.as_str());
+                let is_number = recorded.key.bytes().all(|byte| byte.is_ascii_digit());
+                // The missing file is what has to be told, not that those before it are older.
+                if is_number && *state == RecordedState::AppliedUpTo {
+                    for one in known.iter_mut().filter(|one| one.is_up_to(&version)) {
+                        one.recorded.get_or_insert(recorded);
+                    }
+                }
                 // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
                 let row = missing(recorded, store, records);
                 if !rows.iter().any(|other| other.version == row.version) {

@@ -4,10 +4,12 @@
 //! `LYROX_INTEROP_TOOLS` names the folders (`:` between them) whose `bin/` and `node_modules/` hold the tools;
 //! `target/interop` where it is not set.
 
+mod dbmate;
 mod drizzle;
 mod graphile;
 mod node_pg_migrate;
 mod prisma;
+mod refinery;
 mod sqlx;
 mod supabase;
 
