@@ -8,6 +8,7 @@ pub mod down;
 pub mod env;
 pub mod explain;
 pub mod init;
+mod init_from;
 pub mod logs;
 pub mod man;
 pub mod migrate;

@@ -5,6 +5,7 @@ pub mod baseline;
 pub mod check;
 pub mod event;
 pub mod guard;
+pub mod histories;
 pub mod ledger;
 pub mod lock;
 pub mod migrate;

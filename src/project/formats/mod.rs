@@ -4,6 +4,7 @@
 //! How to add a format: a variant of [`Format`], a file here with `read`, `new_files` and `detect`, its arms in
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
+pub mod choose;
 pub mod detect;
 pub mod drizzle;
 pub mod graphile;
@@ -45,6 +46,7 @@ pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
     supabase::detect,
     node_pg_migrate::detect,
     graphile::detect,
+    detect::own,
     plain::detect,
 ];
 
@@ -67,6 +69,19 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         other => return Err(Error::bug(format!("no reader for {}", other.name()))),
     };
     merge::parts(folder, files)
+}
+
+/// What a person should know of a folder that was read: files of the tool that are no migrations yet.
+pub fn notes(root: &Path, settings: &Settings) -> Vec<String> {
+    let migrations = &settings.migrations;
+    if migrations.format != Format::Graphile {
+        return Vec::new();
+    }
+    let folder = Folder { root, dir: &migrations.dir, settings: migrations };
+    let told = |file: String| {
+        format!("`{file}` is not committed and left alone: npx graphile-migrate commit makes it a migration")
+    };
+    graphile::current(folder).map(told).into_iter().collect()
 }
 
 /// The files of a new migration as the tool itself names them: path relative to the project's root, text.

@@ -1,8 +1,14 @@
 //! Other tools' folders with a history written by hand, as those tools write it: what lyrox makes of it, and what it
 //! writes there. One file a tool; the tools themselves are met in `interop`.
 
+mod drizzle;
+mod graphile;
+mod init;
+mod node_pg_migrate;
 mod plain;
+mod prisma;
 mod sqlx;
+mod supabase;
 
 use super::support::Project;
 

@@ -10,6 +10,7 @@ mod drizzle;
 mod graphile;
 mod node_pg_migrate;
 mod prisma;
+mod seen;
 mod sqlx;
 mod supabase;
 
