@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::Period;
+use crate::engine::event::Events as _;
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
 use crate::engine::plan::Goal;
@@ -78,7 +79,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     let config = app.config()?;
-    formats::read_all(&config.root, &config.settings)
+    let files = formats::read_all(&config.root, &config.settings)?;
+    for note in formats::notes(&config.root, &config.settings) {
+        app.note(note);
+    }
+    Ok(files)
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.

@@ -96,8 +96,15 @@ fn next_version(config: &Config, dir: &str) -> String {
 /// Writes a new file, with the folders it needs; never over another.
 fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -> Result<()> {
     let path = config.root.join(file);
+    // drizzle lists its files in one of them: that is replaced as a whole.
+    let is_list = file.ends_with(formats::drizzle::JOURNAL) && path.exists();
     let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
         use std::io::Write as _;
+        if is_list {
+            let beside = path.with_extension("json.new");
+            std::fs::write(&beside, text)?;
+            return std::fs::rename(&beside, &path);
+        }
         let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
         out.write_all(text.as_bytes())
     });
@@ -106,7 +113,8 @@ fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -
             .why(error.to_string())
             .data("nothing was changed")
     })?;
-    app.item(Item::pass(file.to_owned(), file).store(store).change(Change::Created));
+    let change = if is_list { Change::Updated } else { Change::Created };
+    app.item(Item::pass(file.to_owned(), file).store(store).change(change));
     Ok(())
 }
 

@@ -95,6 +95,19 @@ fn has_mongodb_folder(settings: &Settings) -> bool {
     settings.mongodb.as_ref().is_some_and(|section| section.format != Format::Lyrox && section.migrations_dir.is_some())
 }
 
+/// What a person should know of a folder that was read: files of the tool that are no migrations yet.
+pub fn notes(root: &Path, settings: &Settings) -> Vec<String> {
+    let migrations = &settings.migrations;
+    if migrations.format != Format::Graphile {
+        return Vec::new();
+    }
+    let folder = Folder { root, dir: &migrations.dir, settings: migrations };
+    let told = |file: String| {
+        format!("`{file}` is not committed and left alone: npx graphile-migrate commit makes it a migration")
+    };
+    graphile::current(folder).map(told).into_iter().collect()
+}
+
 /// The files of a new migration as the tool itself names them: path relative to the project's root, text.
 ///
 /// # Errors

@@ -2,14 +2,19 @@
 //! writes there. One file a tool; the tools themselves are met in `interop`.
 
 mod dbmate;
+mod drizzle;
 mod flyway;
 mod golang_migrate;
 mod golang_migrate_mongodb;
 mod goose;
+mod graphile;
 mod init;
+mod node_pg_migrate;
 mod plain;
+mod prisma;
 mod refinery;
 mod sqlx;
+mod supabase;
 
 use super::support::Project;
 
