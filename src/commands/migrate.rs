@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::Period;
+use crate::engine::event::Events as _;
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
 use crate::engine::plan::{Action, Goal};
@@ -80,6 +81,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     let config = app.config()?;
     let files = formats::read_all(&config.root, &config.settings)?;
+    for note in formats::notes(&config.root, &config.settings) {
+        app.note(note);
+    }
     repeatables::check(&files)?;
     Ok(files)
 }

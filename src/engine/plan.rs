@@ -619,9 +619,14 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// The newest applied version.
+    /// The newest applied version that has a file; one without is told as such.
     pub(super) fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
-        let applied = rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
+        let has_file = |row: &&Row| self.places.contains_key(&row.version);
+        let applied = rows
+            .iter()
+            .filter(|row| row.state == State::Applied)
+            .filter(|row| !row.version.is_repeatable())
+            .filter(has_file);
         applied.map(|row| (self.place(&row.version), &row.version)).max_by_key(|(place, _)| *place)
     }
 }
