@@ -41,23 +41,23 @@ impl Default for Args {
 /// What kept it from starting; a migration that fails is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db migrate", Layout::Lines);
-    let files = files(app)?;
+    let targets = app.targets()?;
+    let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    let (stores, files) = work.open_reading(reader(app)?).await?;
     let goal = match (&args.to, args.steps) {
         (Some(version), _) => Goal::To(known(&files, version)?),
         (None, Some(count)) => Goal::Steps(count as usize),
         (None, None) => Goal::Latest,
     };
-    let targets = app.targets()?;
-    let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
     if args.dry_run {
-        let dry = migrate::dry_run(work, &files, &goal).await?;
+        let dry = migrate::dry_run(work, stores, &files, &goal).await?;
         let mut report = app.finish();
         report.data = Some(data(&dry));
         report.text = Some(text(&dry));
         report.summary = Some("a dry run: nothing was changed".into());
         return Ok(report);
     }
-    let outcome = migrate::migrate(work, &files, &goal).await?;
+    let outcome = migrate::migrate_open(work, stores, &files, &goal).await?;
     let mut report = app.finish();
     if report.ok && outcome.done == 0 {
         report.summary = Some(format!("up to date in {}", crate::ui::seconds(report.elapsed_ms)));
@@ -70,8 +70,17 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// As [`migration::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
+    reader(app)?()
+}
+
+/// What reads the project's migrations, to be done while something else is waited for.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub fn reader(app: &App) -> Result<impl FnOnce() -> Result<Vec<Migration>> + Send + 'static> {
     let config = app.config()?;
-    migration::read_all(&config.root, &config.settings.migrations.dir)
+    let (root, dir) = (config.root.clone(), config.settings.migrations.dir.clone());
+    Ok(move || migration::read_all(&root, &dir))
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.
@@ -102,6 +111,7 @@ fn data(dry: &DryRun) -> serde_json::Value {
             "file": step.script.path,
             "transaction": preview.transaction,
             "resume_from": step.resume_from,
+            "count": preview.count,
             "statements": preview.statements,
         })
     });
@@ -114,9 +124,12 @@ fn text(dry: &DryRun) -> String {
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
         text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
-        for (index, statement) in preview.statements.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
+        for (index, statement) in preview.statements.iter().enumerate() {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));
+        }
+        if preview.count > preview.statements.len() {
+            text.push_str(&format!("  ...  and {} more\n", preview.count - preview.statements.len()));
         }
     }
     text

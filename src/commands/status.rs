@@ -1,5 +1,7 @@
 //! `lyrox db status`
 
+use std::collections::HashMap;
+
 use crate::app::App;
 use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
@@ -28,11 +30,10 @@ pub struct Args {
 /// A store that cannot be read.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db status", Layout::Status);
-    let files = super::migrate::files(app)?;
     let targets = app.targets()?;
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
-    let mut stores = work.open().await?;
+    let (mut stores, files) = work.open_reading(super::migrate::reader(app)?).await?;
     let ledgers = migrate::ledgers(&mut stores).await?;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
@@ -43,6 +44,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.event(Event::Heading(format!("{} ({})", config.settings.project.name, config.environment)));
     let mut lines = Vec::new();
     for (store, rows) in &rows {
+        let known: HashMap<_, _> = rows.iter().map(|row| (&row.version, row)).collect();
         for row in rows.iter().filter(|row| row.state == State::Applied) {
             let subject = (*store, label(&row.version, &row.name));
             if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
@@ -57,7 +59,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             lines.push((row.version.clone(), *store, item.detail(detail)));
         }
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
-            let row = rows.iter().find(|row| row.version == file.version);
+            let row = known.get(&file.version).copied();
             let subject = (*store, file.label());
             if row.is_some_and(|row| row.state == State::Applied)
                 || drift.iter().any(|drift| drift.subject() == subject)

@@ -1,10 +1,11 @@
 //! Migrating: lock, read the ledgers, plan, check every file, apply in one order across the stores,
 //! grant, keep snapshots. Forward and back are the same road.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{Either, join_all, select, try_join_all};
 
 use super::event::{Event, Events};
 use super::guard::{self, Permit};
@@ -44,6 +45,29 @@ impl Work<'_> {
     pub async fn open(&self) -> Result<Vec<AnyStore>> {
         let opened = join_all(self.targets.stores.iter().map(|target| AnyStore::open(self.config, target))).await;
         opened.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.data_if_none("nothing was changed"))
+    }
+
+    /// Connects to every store while `read` reads the files, which takes about as long.
+    ///
+    /// # Errors
+    /// What is wrong with a file, before what is wrong with a server.
+    pub async fn open_reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<(Vec<AnyStore>, T)> {
+        let reading = async { tokio::task::spawn_blocking(read).await.map_err(|error| Error::bug(error.to_string()))? };
+        let mut opening = pin!(self.open());
+        let mut reading = pin!(reading);
+        match select(&mut opening, &mut reading).await {
+            Either::Left((opened, reading)) => {
+                let read = reading.await?;
+                Ok((opened?, read))
+            }
+            Either::Right((read, opening)) => {
+                let read = read?;
+                Ok((opening.await?, read))
+            }
+        }
     }
 
     /// How steps are to be run against a store with this ledger.
@@ -88,14 +112,54 @@ pub fn rows(ledgers: &[(StoreKind, Ledger)]) -> BTreeMap<StoreKind, Vec<Row>> {
 /// # Errors
 /// What kept the run from starting: nothing was changed. A migration that fails is an item, not an error.
 pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Outcome> {
-    let mut stores = work.open().await?;
-    let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores).await?;
-        run(work, stores, files, ledgers, goal, None).await
-    })
-    .await;
+    migrate_open(work, work.open().await?, files, goal).await
+}
+
+/// The same over stores that are already open.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_open(
+    work: Work<'_>,
+    mut stores: Vec<AnyStore>,
+    files: &[Migration],
+    goal: &Goal,
+) -> Result<Outcome> {
+    let result = if is_settled(work, &mut stores, files, goal).await? {
+        Ok(Outcome::default())
+    } else {
+        with_lock(&mut stores, work.wait, work.events, async |stores| {
+            let ledgers = current(work, stores).await?;
+            run(work, stores, files, ledgers, goal, None).await
+        })
+        .await
+    };
     close(stores).await;
     result
+}
+
+/// Looks, without a lock and without changing anything, whether there is nothing to do: then nobody has to
+/// wait for another run. Whatever is not as it should be is left to the run under the lock.
+async fn is_settled(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration], goal: &Goal) -> Result<bool> {
+    let ledgers = ledgers(stores).await?;
+    let is_whole = |ledger: &Ledger| {
+        ledger.mark.is_some() && !ledger.is_resetting && ledger.snapshot_head == Some(head(&ledger.rows))
+    };
+    if !ledgers.iter().all(|(_, ledger)| is_whole(ledger)) {
+        return Ok(false);
+    }
+    guard::refuse_other_mark(work.config, &marks(&ledgers))?;
+    refuse_lost_rows(&ledgers)?;
+    let Ok(plan) = plan(files, &rows(&ledgers), goal) else { return Ok(false) };
+    if !plan.steps.is_empty() || !missing_copies(&ledgers).is_empty() {
+        return Ok(false);
+    }
+    let granted = try_join_all(stores.iter_mut().map(Store::is_granted)).await?;
+    let is_settled = granted.into_iter().all(|is_granted| is_granted);
+    if is_settled {
+        work.events.event(Event::Heading(heading(work.config, &plan, goal)));
+    }
+    Ok(is_settled)
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
@@ -256,13 +320,10 @@ fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
     };
     let others = ledgers.iter().filter(|(store, _)| *store != StoreKind::Postgres);
     let rows = others.flat_map(|(_, ledger)| &ledger.rows);
+    let copies: HashMap<_, _> = postgres.copies.iter().map(|copy| ((copy.store, &copy.version), copy)).collect();
     let is_copied = |row: &&Row| {
-        postgres.copies.iter().any(|copy| {
-            copy.store == row.store
-                && copy.version == row.version
-                && copy.checksum == row.checksum
-                && copy.state == row.state
-        })
+        let copy = copies.get(&(row.store, &row.version));
+        copy.is_some_and(|copy| copy.checksum == row.checksum && copy.state == row.state)
     };
     rows.filter(|row| !is_copied(row)).cloned().collect()
 }
@@ -310,8 +371,7 @@ pub struct DryRun {
 ///
 /// # Errors
 /// As [`migrate`], for what kept it from planning.
-pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
-    let mut stores = work.open().await?;
+pub async fn dry_run(work: Work<'_>, mut stores: Vec<AnyStore>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
     let ledgers = ledgers(&mut stores).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
@@ -327,7 +387,7 @@ pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result
     let previews = preview(&stores, &plan, &options)?;
     close(stores).await;
     for (step, preview) in plan.steps.iter().zip(&previews) {
-        let count = preview.statements.len() as u64;
+        let count = preview.count as u64;
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
         let detail = format!("{count} {}, {boundary}", step.store.step_word(count));

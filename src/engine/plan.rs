@@ -1,6 +1,6 @@
 //! The planner: what is pending is a function of files, ledgers and goal. Pure; nobody else computes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::ledger::{Row, State};
@@ -253,16 +253,33 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
     if drift.is_empty() { Ok(plan) } else { Err(drift) }
 }
 
+/// The rows of one store, to be asked for each file.
+struct Known<'a> {
+    rows: HashMap<&'a Version, &'a Row>,
+    newest: Option<&'a Version>,
+}
+
+impl<'a> Known<'a> {
+    fn of(rows: &'a [Row]) -> Self {
+        let applied = rows.iter().filter(|row| row.state == State::Applied);
+        Self {
+            rows: rows.iter().map(|row| (&row.version, row)).collect(),
+            newest: applied.map(|row| &row.version).max(),
+        }
+    }
+}
+
 fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal, drift: &mut Vec<Drift>) -> Plan {
     let mut plan = Plan::default();
     let mut versions = BTreeSet::new();
+    let known: BTreeMap<StoreKind, Known<'_>> = ledgers.iter().map(|(store, rows)| (*store, Known::of(rows))).collect();
     for file in files {
         if matches!(goal, Goal::To(version) if file.version > *version) {
             break;
         }
-        for (store, rows) in ledgers {
+        for (store, known) in &known {
             let Some(part) = file.parts.get(store) else { continue };
-            let row = rows.iter().find(|row| row.version == file.version);
+            let row = known.rows.get(&file.version);
             if row.is_some_and(|row| row.state == State::Applied) {
                 continue;
             }
@@ -281,8 +298,7 @@ fn forward(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: &
                 up: part.up.clone(),
                 resume_from,
             };
-            let newest = rows.iter().filter(|row| row.state == State::Applied).map(|row| &row.version).max();
-            if let Some(newest) = newest.filter(|newest| **newest > file.version)
+            if let Some(newest) = known.newest.filter(|newest| **newest > file.version)
                 && !part.up.header.allow_out_of_order
             {
                 drift.push(Drift::OutOfOrder { step, newest: newest.clone() });

@@ -48,8 +48,30 @@ impl Settings {
 
     /// What a `SELECT` has to hold to bring a session to these settings.
     pub fn columns(&self, facts: &Facts) -> String {
+        let mut sql = self.common();
+        if facts.version >= 140_000 {
+            sql.push_str(", ");
+            sql.push_str(IDLE);
+        }
+        if facts.watches_client {
+            sql.push_str(", ");
+            sql.push_str(WATCH);
+        }
+        sql
+    }
+
+    /// The same for a server of which nothing is known yet.
+    fn first_columns(&self) -> String {
+        let version = "pg_catalog.current_setting('server_version_num')::int";
+        format!(
+            "{}, CASE WHEN {version} >= 140000 THEN {IDLE} END, CASE WHEN {WATCHES_CLIENT} THEN {WATCH} END",
+            self.common()
+        )
+    }
+
+    fn common(&self) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
-        let mut sql = format!(
+        format!(
             "pg_catalog.set_config('search_path', {}, false), \
              pg_catalog.set_config('lock_timeout', '{}', false), \
              pg_catalog.set_config('statement_timeout', '{}', false), \
@@ -57,18 +79,15 @@ impl Settings {
             literal(&format!("{}, extensions", self.schema)),
             self.lock_timeout,
             self.statement_timeout
-        );
-        // An idle session must keep the lock that it holds.
-        if facts.version >= 140_000 {
-            sql.push_str(", pg_catalog.set_config('idle_session_timeout', '0', false)");
-        }
-        // A server that looks after its client ends a killed runner's statement within half a second.
-        if facts.watches_client {
-            sql.push_str(", pg_catalog.set_config('client_connection_check_interval', '500ms', false)");
-        }
-        sql
+        )
     }
 }
+
+/// An idle session must keep the lock that it holds. Servers have it from version 14 on.
+const IDLE: &str = "pg_catalog.set_config('idle_session_timeout', '0', false)";
+
+/// A server that looks after its client ends a killed runner's statement within half a second.
+const WATCH: &str = "pg_catalog.set_config('client_connection_check_interval', '500ms', false)";
 
 /// What the server said of itself at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,13 +226,14 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
-/// Reads what the server says of itself, then sets the session up: two round trips.
+/// Reads what the server says of itself and sets the session up, in one round trip.
 async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
-    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(FACTS).fetch_all(&mut *connection))
+    let sql = format!("{FACTS}, {WATCHES_CLIENT}; SELECT {}", settings.first_columns());
+    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
         .map_err(|_| timeout_error(endpoint))?
         .map_err(|error| session_error(endpoint, &error))?;
-    let row = rows.last().ok_or_else(|| Error::bug("the server answered no facts"))?;
+    let row = rows.first().ok_or_else(|| Error::bug("the server answered no facts"))?;
     let fact = |at| text(row, at).ok_or_else(|| Error::bug("the server left a fact out"));
     let facts = Facts {
         version: fact(0)?.parse().unwrap_or(0),
@@ -228,17 +248,15 @@ async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, setti
             .why("lyrox works with version 12 and later")
             .data("nothing was changed"));
     }
-    sqlx::raw_sql(AssertSqlSafe(settings.sql(&facts)))
-        .execute(&mut *connection)
-        .await
-        .map_err(|error| session_error(endpoint, &error))?;
     Ok(facts)
 }
 
-/// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
+/// The columns of [`Facts`] but the last.
 const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_backend_pid(), \
-    pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
-    pg_catalog.current_setting('server_version_num')::int >= \
+    pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery()";
+
+/// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
+const WATCHES_CLIENT: &str = "pg_catalog.current_setting('server_version_num')::int >= \
     CASE WHEN pg_catalog.version() ~ 'linux' THEN 140000 WHEN pg_catalog.version() ~ 'apple|bsd' THEN 150000 ELSE 2000000 END";
 
 fn session_error(endpoint: &Endpoint, error: &sqlx::Error) -> Error {

@@ -148,6 +148,9 @@ impl Store for PostgresStore {
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
         self.read_snapshot().await
     }
+    async fn is_granted(&mut self) -> Result<bool> {
+        self.has_grants().await
+    }
     async fn grant(&mut self, events: &dyn Events) -> Result<()> {
         self.mend_grants(events).await
     }

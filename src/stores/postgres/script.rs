@@ -16,7 +16,7 @@ const LARGEST_CHUNK: usize = 64;
 /// some three thousand new tables with an index each.
 const LARGEST_RELATIONS: u32 = 2_000;
 
-/// So many statements of a file are shown; the lines of the others stay empty.
+/// So many statements of a file are shown.
 const SHOWN: usize = 1_000;
 
 /// How a step is run.
@@ -261,13 +261,10 @@ pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
             number
         });
         let (group, later) = rest.split_at(count.max(1));
-        previews.extend(group.iter().map(|file| {
-            Preview {
-                transaction,
-                statements: (0..file.statements.len())
-                    .map(|at| if at < SHOWN { line(file.statement(at)) } else { String::new() })
-                    .collect(),
-            }
+        previews.extend(group.iter().map(|file| Preview {
+            transaction,
+            count: file.statements.len(),
+            statements: (0..file.statements.len().min(SHOWN)).map(|at| line(file.statement(at))).collect(),
         }));
         rest = later;
     }

@@ -136,7 +136,8 @@ impl Store for RedisStore {
         let read = |step: &Step| {
             let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
-            Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
+            let statements: Vec<String> = pending.map(|command| command.shown).collect();
+            Ok(Preview { transaction: None, count: statements.len(), statements })
         };
         steps.iter().map(read).collect()
     }

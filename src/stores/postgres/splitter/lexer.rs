@@ -145,15 +145,14 @@ impl<'a> Lexer<'a> {
     /// Up to the closing quote; a doubled quote stands for itself.
     fn quoted(&mut self, start: usize, quote_at: usize, quote: u8, what: &'static str) -> Result<(), Open> {
         self.at = quote_at + 1;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            self.at += 1;
-            if byte == quote {
-                if self.peek(0) != quote {
-                    return Ok(());
-                }
-                self.at += 1;
+        while let Some(found) = self.bytes[self.at.min(self.bytes.len())..].iter().position(|byte| *byte == quote) {
+            self.at += found + 1;
+            if self.peek(0) != quote {
+                return Ok(());
             }
+            self.at += 1;
         }
+        self.at = self.bytes.len();
         Err(Open { what, at: start })
     }
 
