@@ -8,6 +8,7 @@ use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::{self, Migration, Version};
 use crate::report::{Layout, Report};
+use crate::stores::trips;
 
 /// Flags of `db migrate`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +63,18 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     if report.ok && outcome.done == 0 {
         report.summary = Some(format!("up to date in {}", crate::ui::seconds(report.elapsed_ms)));
     }
+    tell_trips(app, &mut report);
     Ok(report)
+}
+
+/// With `-v` the closing line says how often the servers were waited for.
+pub fn tell_trips(app: &App, report: &mut Report) {
+    if app.ui.verbosity() > 0
+        && let Some(trips) = trips::words()
+    {
+        let summary = report.summary.take().unwrap_or_else(|| crate::ui::summary(report));
+        report.summary = Some(format!("{summary}, {trips}"));
+    }
 }
 
 /// The project's migrations.

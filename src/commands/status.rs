@@ -105,5 +105,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         summary.push_str(&format!(", {} in disagreement", drift.len()));
     }
     report.summary = Some(summary);
+    super::migrate::tell_trips(app, &mut report);
     Ok(report)
 }

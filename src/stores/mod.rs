@@ -17,6 +17,7 @@ pub mod redis;
 pub mod smoke;
 pub mod stages;
 pub mod told;
+pub mod trips;
 
 use std::time::Duration;
 

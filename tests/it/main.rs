@@ -22,4 +22,5 @@ mod setup;
 mod smoke;
 mod store_run;
 mod support;
+mod trips;
 mod url;

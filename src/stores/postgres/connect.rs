@@ -11,6 +11,8 @@ use super::error::{connect_error, is_lost, sqlstate, timeout_error};
 use super::ident::{Ident, literal};
 use crate::config::{Config, Endpoint, Target};
 use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::stores::trips;
 use crate::url::{Host, SecretUrl, TlsMode};
 
 /// How long name, TCP, TLS and login of one host may take together.
@@ -229,6 +231,7 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
 /// Reads what the server says of itself and sets the session up, in one round trip.
 async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
     let sql = format!("{FACTS}, {WATCHES_CLIENT}; SELECT {}", settings.first_columns());
+    trips::count(StoreKind::Postgres);
     let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
         .map_err(|_| timeout_error(endpoint))?

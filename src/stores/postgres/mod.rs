@@ -37,7 +37,7 @@ use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
-use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::stores::{Applied, ApplyOptions, Holding, LockAnswer, Preview, Store, StoreKind, trips};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
 pub struct PostgresStore {
@@ -177,5 +177,6 @@ impl Store for PostgresStore {
 /// Sends statements as one simple-query message: one round trip, no prepared statement, no transaction
 /// but the message's own. Answers the rows of all of them.
 async fn run(connection: &mut PgConnection, sql: String) -> Result<Vec<PgRow>, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await
 }

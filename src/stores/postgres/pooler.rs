@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::connect::{connect, text};
 use crate::config::Endpoint;
+use crate::kind::StoreKind;
+use crate::stores::trips;
 
 /// The number of helpers of each rung. Pools that hand out the connection used last show with one; those
 /// that hand them round in turn may be just as large as the rung is high, so that the height has to change.
@@ -73,6 +75,7 @@ async fn rung(session: &mut PgConnection, helpers: &mut [PgConnection]) -> Optio
 
 /// The first value of a statement's answer.
 async fn ask(connection: &mut PgConnection, sql: &str) -> Result<Option<String>, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?;
     Ok(rows.first().and_then(|row| text(row, 0)))
 }
