@@ -44,21 +44,21 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db migrate", Layout::Lines);
     let targets = app.targets()?;
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
-    let (stores, files) = work.open_reading(reader(app)?).await?;
+    let (opened, files) = work.open_reading(reader(app)?).await?;
     let goal = match (&args.to, args.steps) {
         (Some(version), _) => Goal::To(known(&files, version)?),
         (None, Some(count)) => Goal::Steps(count as usize),
         (None, None) => Goal::Latest,
     };
     if args.dry_run {
-        let dry = migrate::dry_run(work, stores, &files, &goal).await?;
+        let dry = migrate::dry_run(work, opened, &files, &goal).await?;
         let mut report = app.finish();
         report.data = Some(data(&dry));
         report.text = Some(text(&dry));
         report.summary = Some("a dry run: nothing was changed".into());
         return Ok(report);
     }
-    let outcome = migrate::migrate_open(work, stores, &files, &goal).await?;
+    let outcome = migrate::migrate_open(work, opened, &files, &goal).await?;
     let mut report = app.finish();
     if report.ok && outcome.done == 0 {
         report.summary = Some(format!("up to date in {}", crate::ui::seconds(report.elapsed_ms)));

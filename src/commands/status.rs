@@ -33,8 +33,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let targets = app.targets()?;
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
-    let (mut stores, files) = work.open_reading(super::migrate::reader(app)?).await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
+    let (opened, files) = work.open_reading(super::migrate::reader(app)?).await?;
+    let migrate::Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
     let drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();

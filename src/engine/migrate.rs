@@ -47,17 +47,22 @@ impl Work<'_> {
         opened.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.data_if_none("nothing was changed"))
     }
 
-    /// Connects to every store while `read` reads the files, which takes about as long.
+    /// Connects to every store and reads its ledger, without a lock, while `read` reads the files, which takes
+    /// about as long.
     ///
     /// # Errors
     /// What is wrong with a file, before what is wrong with a server.
     pub async fn open_reading<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<(Vec<AnyStore>, T)> {
+    ) -> Result<(Opened, T)> {
+        let opening = async {
+            let mut stores = self.open().await?;
+            let ledgers = ledgers(&mut stores).await?;
+            Ok(Opened { stores, ledgers })
+        };
         let reading = async { tokio::task::spawn_blocking(read).await.map_err(|error| Error::bug(error.to_string()))? };
-        let mut opening = pin!(self.open());
-        let mut reading = pin!(reading);
+        let (mut opening, mut reading) = (pin!(opening), pin!(reading));
         match select(&mut opening, &mut reading).await {
             Either::Left((opened, reading)) => {
                 let read = reading.await?;
@@ -78,6 +83,14 @@ impl Work<'_> {
             variables: self.config.variables.clone(),
         }
     }
+}
+
+/// The stores of a run, and their ledgers as they were before any lock was taken.
+pub struct Opened {
+    /// The stores, in order.
+    pub stores: Vec<AnyStore>,
+    /// The ledger of each.
+    pub ledgers: Vec<(StoreKind, Ledger)>,
 }
 
 /// What a run came to.
@@ -112,20 +125,18 @@ pub fn rows(ledgers: &[(StoreKind, Ledger)]) -> BTreeMap<StoreKind, Vec<Row>> {
 /// # Errors
 /// What kept the run from starting: nothing was changed. A migration that fails is an item, not an error.
 pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Outcome> {
-    migrate_open(work, work.open().await?, files, goal).await
+    let mut stores = work.open().await?;
+    let ledgers = ledgers(&mut stores).await?;
+    migrate_open(work, Opened { stores, ledgers }, files, goal).await
 }
 
 /// The same over stores that are already open.
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn migrate_open(
-    work: Work<'_>,
-    mut stores: Vec<AnyStore>,
-    files: &[Migration],
-    goal: &Goal,
-) -> Result<Outcome> {
-    let result = if is_settled(work, &mut stores, files, goal).await? {
+pub async fn migrate_open(work: Work<'_>, opened: Opened, files: &[Migration], goal: &Goal) -> Result<Outcome> {
+    let Opened { mut stores, ledgers } = opened;
+    let result = if is_settled(work, &mut stores, &ledgers, files, goal).await? {
         Ok(Outcome::default())
     } else {
         with_lock(&mut stores, work.wait, work.events, async |stores| {
@@ -140,18 +151,23 @@ pub async fn migrate_open(
 
 /// Looks, without a lock and without changing anything, whether there is nothing to do: then nobody has to
 /// wait for another run. Whatever is not as it should be is left to the run under the lock.
-async fn is_settled(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration], goal: &Goal) -> Result<bool> {
-    let ledgers = ledgers(stores).await?;
+async fn is_settled(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    ledgers: &[(StoreKind, Ledger)],
+    files: &[Migration],
+    goal: &Goal,
+) -> Result<bool> {
     let is_whole = |ledger: &Ledger| {
         ledger.mark.is_some() && !ledger.is_resetting && ledger.snapshot_head == Some(head(&ledger.rows))
     };
     if !ledgers.iter().all(|(_, ledger)| is_whole(ledger)) {
         return Ok(false);
     }
-    guard::refuse_other_mark(work.config, &marks(&ledgers))?;
-    refuse_lost_rows(&ledgers)?;
-    let Ok(plan) = plan(files, &rows(&ledgers), goal) else { return Ok(false) };
-    if !plan.steps.is_empty() || !missing_copies(&ledgers).is_empty() {
+    guard::refuse_other_mark(work.config, &marks(ledgers))?;
+    refuse_lost_rows(ledgers)?;
+    let Ok(plan) = plan(files, &rows(ledgers), goal) else { return Ok(false) };
+    if !plan.steps.is_empty() || !missing_copies(ledgers).is_empty() {
         return Ok(false);
     }
     let granted = try_join_all(stores.iter_mut().map(Store::is_granted)).await?;
@@ -371,8 +387,8 @@ pub struct DryRun {
 ///
 /// # Errors
 /// As [`migrate`], for what kept it from planning.
-pub async fn dry_run(work: Work<'_>, mut stores: Vec<AnyStore>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
-    let ledgers = ledgers(&mut stores).await?;
+pub async fn dry_run(work: Work<'_>, opened: Opened, files: &[Migration], goal: &Goal) -> Result<DryRun> {
+    let Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
     let plan = match plan(files, &rows(&ledgers), goal) {

@@ -121,7 +121,7 @@ fn a_terminated_run_ends_with_143_and_gives_its_locks_back() {
 #[test]
 fn a_run_killed_in_shared_transactions_leaves_a_ledger_that_is_true() {
     let mut halves = 0;
-    for (round, delay) in [60, 110, 160, 210, 300, 420].into_iter().enumerate() {
+    for (round, delay) in [60, 150, 300, 0, 0, 0].into_iter().enumerate() {
         let project = Project::new("crash_chunk", "");
         project.write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n", project.name));
         for number in 1..=200 {
@@ -131,7 +131,15 @@ fn a_run_killed_in_shared_transactions_leaves_a_ledger_that_is_true() {
         }
         let mut child =
             project.command(&["db", "migrate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("lyrox");
-        std::thread::sleep(Duration::from_millis(delay));
+        if delay > 0 {
+            std::thread::sleep(Duration::from_millis(delay));
+        } else {
+            // The first transaction is in effect: a later one is running.
+            while project.sql_value("SELECT coalesce((SELECT true FROM pg_class WHERE relname = 't64'), false)") != "t"
+            {
+                assert!(child.try_wait().expect("a state").is_none(), "it ended too soon");
+            }
+        }
         let _ = child.kill();
         child.wait().expect("an end");
         let note = format!("round {round}, killed after {delay} ms");
@@ -166,5 +174,5 @@ fn a_run_killed_in_shared_transactions_leaves_a_ledger_that_is_true() {
         assert_eq!(project.sql_value(tables).split_whitespace().count(), 200, "{note}");
         assert_eq!(project.sql_value("SELECT count(*) FROM t200"), "1", "{note}");
     }
-    eprintln!("{halves} of 6 kills hit between the first transaction and the last");
+    assert!(halves > 0, "no kill hit between the first transaction and the last");
 }

@@ -17,7 +17,7 @@ impl PostgresStore {
     /// Applies the steps; see [`Store::apply`](crate::stores::Store::apply).
     pub(super) async fn run_steps(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         let mut applied = Applied::default();
-        let files = match prepare_all(steps, options) {
+        let files = match prepare_all(steps, options, &self.known) {
             Ok(files) => files,
             Err(error) => {
                 applied.failure = Some((0, error));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
+use super::direct::Line;
 use super::error::{connect_error, is_lost, sqlstate, timeout_error};
 use super::ident::{Ident, literal};
 use crate::config::{Config, Endpoint, Target};
@@ -106,6 +107,8 @@ pub struct Facts {
     pub is_standby: bool,
     /// It can notice a vanished client while a statement runs.
     pub watches_client: bool,
+    /// Both ends of the connection as the server sees them.
+    pub line: Option<Line>,
 }
 
 /// Options for one host of the URL. Everything is set, so that no `PG*` variable and no password file
@@ -244,7 +247,8 @@ async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, setti
         database: fact(2)?,
         user: fact(3)?,
         is_standby: fact(4)? == "t",
-        watches_client: fact(5)? == "t",
+        line: Line::new((text(row, 5), text(row, 6)), (text(row, 7), text(row, 8))),
+        watches_client: fact(9)? == "t",
     };
     if facts.version < 120_000 {
         return Err(Error::new(Code::Protocol, format!("PostgreSQL {} is too old", facts.version / 10_000))
@@ -256,7 +260,9 @@ async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, setti
 
 /// The columns of [`Facts`] but the last.
 const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_backend_pid(), \
-    pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery()";
+    pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
+    pg_catalog.host(pg_catalog.inet_client_addr()), pg_catalog.inet_client_port(), \
+    pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()";
 
 /// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
 const WATCHES_CLIENT: &str = "pg_catalog.current_setting('server_version_num')::int >= \

@@ -64,6 +64,11 @@ impl PostgresStore {
         if endpoint.origin == Origin::Local || provider(&endpoint.url).pooling != Pooling::Unknown {
             return Ok(());
         }
+        // The server names both ends of the connection. Where they are those of a socket of this process, nothing
+        // stands between, and looking for a pooler would only cost three connections and many round trips.
+        if self.facts.line.is_some_and(|line| line.is_own()) {
+            return Ok(());
+        }
         let name = concat!("lyrox ", env!("CARGO_PKG_VERSION"), " probe");
         match is_transaction_pooled(&mut self.connection, endpoint, ca_file, name).await {
             Some(true) => Err(pooler("another session was served by the same connection to the server")),

@@ -4,6 +4,7 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod direct;
 pub mod error;
 mod failure;
 mod grant;
@@ -62,6 +63,8 @@ pub struct PostgresStore {
     is_prepared: bool,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
+    /// Texts that were split before.
+    known: script::Known,
 }
 
 impl PostgresStore {
@@ -84,6 +87,7 @@ impl PostgresStore {
             is_direct: false,
             is_prepared: false,
             made_extensions: Vec::new(),
+            known: script::Known::default(),
         })
     }
 
@@ -131,7 +135,7 @@ impl Store for PostgresStore {
         self.make_extensions().await
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
-        script::preview(steps, options)
+        script::preview(steps, options, &self.known)
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await

@@ -2,6 +2,8 @@
 //! be run; and which steps share a transaction. Pure: nothing here is sent.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
 use crate::config::Variables;
@@ -38,7 +40,7 @@ pub struct Prepared<'a> {
     /// What runs.
     pub text: Cow<'a, str>,
     /// The statements of the text.
-    pub statements: Vec<Statement>,
+    pub statements: Arc<Vec<Statement>>,
     /// How it is run.
     pub mode: Mode,
     fillings: Vec<Filling>,
@@ -102,15 +104,37 @@ impl Prepared<'_> {
     }
 }
 
+/// The statements of texts that were split before, by their checksum: what is checked before a run is split
+/// once.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<HashMap<String, Arc<Vec<Statement>>>>);
+
+impl Known {
+    fn statements(&self, prepared: &Prepared<'_>) -> Result<Arc<Vec<Statement>>, Problem> {
+        // What was filled in is not in the checksum.
+        let script = &prepared.step.script;
+        if script.header.vars {
+            return split(&prepared.text).map(Arc::new);
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(&script.checksum) {
+            return Ok(found.clone());
+        }
+        let statements = Arc::new(split(&prepared.text)?);
+        known.insert(script.checksum.clone(), statements.clone());
+        Ok(statements)
+    }
+}
+
 /// Makes every step ready.
 ///
 /// # Errors
 /// `LYX-FILE-SYNTAX`, `LYX-FILE-EMPTY` or `LYX-CONFIG-VALUE` with the place; nothing was sent.
-pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<Prepared<'a>>> {
+pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions, known: &Known) -> Result<Vec<Prepared<'a>>> {
     let prepared = steps
         .iter()
         .enumerate()
-        .map(|(index, step)| prepare(index, step, &options.variables))
+        .map(|(index, step)| prepare(index, step, &options.variables, known))
         .collect::<Result<Vec<_>>>()?;
     if options.transaction == Transaction::All
         && let Some(file) = prepared.iter().find(|file| file.mode == Mode::Journal)
@@ -125,17 +149,17 @@ pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<
     Ok(prepared)
 }
 
-fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Prepared<'a>> {
+fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables, known: &Known) -> Result<Prepared<'a>> {
     let (text, fillings) = if step.script.header.vars && step.action != Action::Record {
         fill(step, variables)?
     } else {
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
     };
-    let mut prepared = Prepared { index, step, text, statements: Vec::new(), mode: Mode::Transaction, fillings };
+    let mut prepared = Prepared { index, step, text, statements: Arc::default(), mode: Mode::Transaction, fillings };
     if step.action == Action::Record {
         return Ok(prepared);
     }
-    prepared.statements = split(&prepared.text).map_err(|problem| unreadable(&prepared, problem))?;
+    prepared.statements = known.statements(&prepared).map_err(|problem| unreadable(&prepared, problem))?;
     if prepared.statements.is_empty() {
         let path = &step.script.path;
         return Err(Error::new(Code::FileEmpty, format!("`{path}` holds no statement"))
@@ -249,8 +273,8 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
 ///
 /// # Errors
 /// As [`prepare_all`].
-pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
-    let prepared = prepare_all(steps, options)?;
+pub fn preview(steps: &[Step], options: &ApplyOptions, known: &Known) -> Result<Vec<Preview>> {
+    let prepared = prepare_all(steps, options, known)?;
     let mut previews = Vec::with_capacity(prepared.len());
     let mut number = 0;
     let mut rest = prepared.as_slice();

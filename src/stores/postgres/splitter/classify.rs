@@ -66,29 +66,32 @@ impl Word {
 /// Enough to reach `CONCURRENTLY` and `STDIN` in every form of the grammar.
 const LONGEST: usize = 32;
 
-/// The first words of statements that are, or may be, something else than plain.
-const TELLING: [&str; 20] = [
-    "alter",
-    "abort",
-    "begin",
-    "call",
-    "cluster",
-    "commit",
-    "copy",
-    "create",
-    "discard",
-    "do",
-    "drop",
-    "end",
-    "prepare",
-    "reindex",
-    "release",
-    "rollback",
-    "savepoint",
-    "set",
-    "start",
-    "vacuum",
-];
+/// Whether a statement with this first word is, or may be, something else than plain.
+fn is_telling(word: &str) -> bool {
+    matches!(
+        word,
+        "alter"
+            | "abort"
+            | "begin"
+            | "call"
+            | "cluster"
+            | "commit"
+            | "copy"
+            | "create"
+            | "discard"
+            | "do"
+            | "drop"
+            | "end"
+            | "prepare"
+            | "reindex"
+            | "release"
+            | "rollback"
+            | "savepoint"
+            | "set"
+            | "start"
+            | "vacuum"
+    )
+}
 
 impl Head {
     /// Forgets the last statement.
@@ -104,7 +107,7 @@ impl Head {
             return;
         }
         let word = Word::new(word);
-        self.is_plain = self.words.is_empty() && !TELLING.contains(&word.as_str());
+        self.is_plain = self.words.is_empty() && !is_telling(word.as_str());
         self.words.push(word);
     }
 
