@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::config;
 use crate::error::Result;
-use crate::project::{migration, seed, smoke};
+use crate::project::{formats, seed, smoke};
 use crate::report::{Item, Layout, Report, plural};
 use crate::ui;
 
@@ -77,7 +77,7 @@ fn check(app: &App) -> Result<Report> {
             Err(error) => Item::fail(id, title, &error),
         });
     };
-    let files = migration::read_all(&config.root, &settings.migrations.dir);
+    let files = formats::read_all(&config.root, settings);
     told("config.migrations", "migrations", files.map(|files| plural(files.len(), "version")));
     told("config.seeds", "seeds", seed::count(config));
     told("config.smoke", "smoke tests", smoke::count(config));

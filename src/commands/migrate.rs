@@ -4,9 +4,11 @@ use crate::app::App;
 use crate::config::Period;
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
-use crate::engine::plan::Goal;
+use crate::engine::plan::{Action, Goal};
+use crate::engine::repeatables;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{self, Migration, Version};
+use crate::project::formats;
+use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
 use crate::stores::trips;
 
@@ -25,6 +27,9 @@ pub struct Args {
     /// Show store, file, statements and transactions; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Work through a transaction pooler: files that fit in one transaction each
+    #[arg(long)]
+    pub allow_pooler: bool,
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
@@ -32,7 +37,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { to: None, steps: None, dry_run: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+        Self { to: None, steps: None, dry_run: false, allow_pooler: false, lock_wait: Period::seconds(WAIT.as_secs()) }
     }
 }
 
@@ -42,7 +47,10 @@ impl Default for Args {
 /// What kept it from starting; a migration that fails is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db migrate", Layout::Lines);
-    let targets = app.targets()?;
+    let mut targets = app.targets()?;
+    for target in &mut targets.stores {
+        target.allows_pooler = args.allow_pooler;
+    }
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
     let (opened, files) = work.open_reading(reader(app)?).await?;
     let goal = match (&args.to, args.steps) {
@@ -51,7 +59,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         (None, None) => Goal::Latest,
     };
     if args.dry_run {
-        let dry = migrate::dry_run(work, opened, &files, &goal).await?;
+        let dry = migrate::dry_run_open(work, opened, &files, &goal).await?;
         let mut report = app.finish();
         report.data = Some(data(&dry));
         report.text = Some(text(&dry));
@@ -80,7 +88,7 @@ pub fn tell_trips(app: &App, report: &mut Report) {
 /// The project's migrations.
 ///
 /// # Errors
-/// As [`migration::read_all`].
+/// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
     reader(app)?()
 }
@@ -91,8 +99,13 @@ pub fn files(app: &App) -> Result<Vec<Migration>> {
 /// A configuration that cannot be read.
 pub fn reader(app: &App) -> Result<impl FnOnce() -> Result<Vec<Migration>> + Send + 'static> {
     let config = app.config()?;
-    let (root, dir) = (config.root.clone(), config.settings.migrations.dir.clone());
-    Ok(move || migration::read_all(&root, &dir))
+    let settings = config.settings.clone();
+    let root = config.root.clone();
+    Ok(move || {
+        let files = formats::read_all(&root, &settings)?;
+        repeatables::check(&files)?;
+        Ok(files)
+    })
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.
@@ -114,7 +127,7 @@ pub fn known(files: &[Migration], typed: &str) -> Result<Version> {
     }
 }
 
-fn data(dry: &DryRun) -> serde_json::Value {
+pub(super) fn data(dry: &DryRun) -> serde_json::Value {
     let steps = dry.steps.iter().map(|(step, preview)| {
         serde_json::json!({
             "store": step.store,
@@ -124,18 +137,31 @@ fn data(dry: &DryRun) -> serde_json::Value {
             "transaction": preview.transaction,
             "resume_from": step.resume_from,
             "count": preview.count,
+            "action": action(step.action),
+            "irreversible": step.will_be_irreversible(),
             "statements": preview.statements,
         })
     });
     serde_json::json!({ "steps": steps.collect::<Vec<_>>() })
 }
 
-fn text(dry: &DryRun) -> String {
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::Apply => "apply",
+        Action::Revert => "revert",
+        Action::Record => "record",
+        Action::Forget => "forget",
+        Action::Hook(moment) => moment.word(),
+    }
+}
+
+pub(super) fn text(dry: &DryRun) -> String {
     let mut text = String::new();
-    for (step, preview) in &dry.steps {
+    for (step, preview) in dry.steps.iter().filter(|(step, _)| !step.is_ledger_only()) {
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
-        text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
+        let remark = if step.will_be_irreversible() { "  irreversible" } else { "" };
+        text.push_str(&format!("\n{}  {}  {boundary}{remark}\n", step.script.path, step.store));
         for (index, statement) in preview.statements.iter().enumerate() {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));

@@ -1,24 +1,31 @@
 //! One file per command: its flags, and `run`, which translates, calls the engine and returns a report.
 
+pub mod baseline;
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod diff;
 pub mod down;
+pub mod dump;
 pub mod env;
 pub mod explain;
 pub mod init;
+pub mod lint;
 pub mod logs;
 pub mod man;
 pub mod migrate;
 pub mod new;
 pub mod ps;
 pub mod query;
+pub mod rehearse;
 pub mod repair;
 pub mod reset;
 pub mod rollback;
 pub mod seed;
 pub mod setup;
 pub mod smoke_test;
+pub mod squash;
 pub mod status;
+pub mod unlock;
 pub mod up;
 pub mod url;

@@ -57,7 +57,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         guard::permit(config, &targets, &[], &consent, "reset").map_err(|error| error.data("nothing was sent"))?;
     }
     let work = Work { config, targets: &targets, events: app, wait: args.lock_wait.duration() };
-    let preview = reset::preview(work, args.include_foreign).await?;
+    let preview = reset::preview(work, &files, args.include_foreign).await?;
     if args.dry_run {
         guard::refuse_protected(config, &preview.marks, "reset")?;
         list(app, &preview, args.include_foreign);

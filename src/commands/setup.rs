@@ -158,7 +158,7 @@ fn refuse_where_seeds_are_refused(app: &App) -> Result<()> {
 /// Before anything is changed: a store that remembers to be protected, or to be of another environment.
 async fn refuse_marked(app: &App, targets: &Targets) -> Result<()> {
     let mut stores = work(app, targets)?.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
+    let ledgers = migrate::states(&mut stores).await?;
     migrate::close(stores).await;
     let config = app.config()?;
     guard::permit_seeds(config, targets, &migrate::marks(&ledgers), &config.settings.seeds.set)

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use crate::app::App;
 use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
-use crate::engine::ledger::State;
+use crate::engine::ledger::{Row, State};
 use crate::engine::migrate::{self, Work};
-use crate::engine::plan::{Drift, Goal, plan};
+use crate::engine::plan::{Drift, Goal};
+use crate::engine::repeatables;
 use crate::error::{Code, Result};
 use crate::exit::Exit;
 use crate::project::migration::label;
@@ -37,21 +38,26 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let migrate::Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
-    let drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();
+    let drift = migrate::planned(&files, &ledgers, &Goal::Latest).err().unwrap_or_default();
     let drift = migrate::with_texts(&mut stores, drift).await;
     migrate::close(stores).await;
 
     app.event(Event::Heading(format!("{} ({})", config.settings.project.name, config.environment)));
+    let again = repeatables::pending(&files, &rows);
+    let runs_again = |row: &Row| again.iter().any(|step| step.store == row.store && step.version == row.version);
     let mut lines = Vec::new();
     for (store, rows) in &rows {
         let known: HashMap<_, _> = rows.iter().map(|row| (&row.version, row)).collect();
-        for row in rows.iter().filter(|row| row.state == State::Applied) {
+        let has_file =
+            |row: &&Row| !row.version.is_repeatable() || files.iter().any(|file| file.version == row.version);
+        for row in rows.iter().filter(|row| row.state == State::Applied && !runs_again(row)).filter(has_file) {
             let subject = (*store, label(&row.version, &row.name));
             if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
                 continue;
             }
             let when = row.finished_at.as_deref().unwrap_or(&row.started_at);
-            let when = when.get(..16).unwrap_or(when).replace('T', " ");
+            let when =
+                if when.is_empty() { "applied".into() } else { when.get(..16).unwrap_or(when).replace('T', " ") };
             let item = Item::pass(format!("{store}.{}", row.version), &subject.1).store(*store);
             // A line of a terminal has no room for who it was.
             let is_short = app.ui.is_human() && app.ui.verbosity() == 0;
@@ -61,25 +67,47 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
             let row = known.get(&file.version).copied();
             let subject = (*store, file.label());
-            if row.is_some_and(|row| row.state == State::Applied)
+            if row.is_some_and(|row| row.state == State::Applied && !runs_again(row))
                 || drift.iter().any(|drift| drift.subject() == subject)
             {
                 continue;
             }
             let detail = match row {
+                Some(row) if file.version.is_repeatable() => match row.state {
+                    State::Applied => "changed".to_owned(),
+                    State::Reverted => "runs again after a rollback".to_owned(),
+                    State::Started | State::Failed => "did not end; runs again".to_owned(),
+                },
                 Some(row) if row.state == State::Reverted => "was rolled back".to_owned(),
                 Some(row) => format!("stopped after step {} of {}", row.steps_done, row.steps_total),
                 None => String::new(),
             };
-            let item =
-                Item::pass(format!("{store}.{}", file.version), file.label()).store(*store).change(Change::Planned);
+            let id = format!("{store}.{}", file.version);
+            let item = match row.filter(|row| row.state != State::Reverted) {
+                Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
+                    "lyrox db migrate {}; lyrox db repair --forget {} --only {store} begins anew",
+                    match row.steps_done + 1 {
+                        next if next > row.steps_total => "writes that it is done".to_owned(),
+                        next => format!("goes on at step {next}"),
+                    },
+                    row.version
+                )),
+                None => Item::pass(id, file.label()),
+            };
+            let item = item.store(*store).change(Change::Planned);
             lines.push((file.version.clone(), *store, if detail.is_empty() { item } else { item.detail(detail) }));
         }
     }
-    lines.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    // In the order of the timeline; what has no file is drift.
+    lines.sort_by_key(|(version, store, _)| (files.iter().position(|file| file.version == *version), *store));
+    let mut orphans = Vec::new();
+    for row in repeatables::orphans(&files, &rows) {
+        let item = Item::skip(format!("{}.{}", row.store, row.version), row.version.as_str()).store(row.store);
+        orphans.push(item.detail("its file is gone; what it made is still there"));
+    }
     let pending = lines.iter().filter(|(_, _, item)| item.change == Some(Change::Planned)).count();
     let applied = lines.len() - pending;
-    for (.., item) in lines {
+    for item in lines.into_iter().map(|(.., item)| item).chain(orphans) {
         app.item(item);
     }
     for drift in &drift {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub smoke: Smoke,
     /// How tenants are told apart; absent: the project has none.
     pub tenancy: Option<Tenancy>,
+    /// Which rules `lyrox db lint` judges by.
+    pub lint: Lint,
     /// What `lyrox check` should find.
     pub check: Check,
     /// Local servers.
@@ -95,6 +97,8 @@ pub struct Mongodb {
     pub url: String,
     /// The database; falls back to the path of the URL.
     pub database: Option<String>,
+    /// How the MongoDB files are laid out: `lyrox` or `golang-migrate`.
+    pub format: Format,
     /// A PEM file with the authority that signed the server's certificate.
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
@@ -103,7 +107,7 @@ pub struct Mongodb {
 
 impl Default for Mongodb {
     fn default() -> Self {
-        Self { url: "${MONGODB_URI}".into(), database: None, ca_file: None, optional: false }
+        Self { url: "${MONGODB_URI}".into(), database: None, format: Format::Lyrox, ca_file: None, optional: false }
     }
 }
 
@@ -190,13 +194,99 @@ impl KeyType {
 pub struct Migrations {
     /// The folder, relative to the project's root.
     pub dir: String,
+    /// How the PostgreSQL files are laid out: lyrox's own way or another tool's.
+    pub format: Format,
+    /// With another tool's format: the folder with lyrox files for the other stores, merged by version.
+    pub parts_dir: Option<String>,
+    /// With another tool's format: its history table, `table` or `schema.table`, where it is not the tool's default.
+    pub history: Option<String>,
+    /// Flyway: what stands for `${NAME}` in its files.
+    pub placeholders: BTreeMap<String, String>,
     /// How many files share a PostgreSQL transaction.
     pub transaction: Transaction,
 }
 
 impl Default for Migrations {
     fn default() -> Self {
-        Self { dir: "migrations".into(), transaction: Transaction::Auto }
+        Self {
+            dir: "migrations".into(),
+            format: Format::Lyrox,
+            parts_dir: None,
+            history: None,
+            placeholders: BTreeMap::new(),
+            transaction: Transaction::Auto,
+        }
+    }
+}
+
+/// How migration files are laid out: by whose rules they are named, cut, ordered and remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// lyrox's own.
+    #[default]
+    Lyrox,
+    /// Numbered SQL files of no tool: `001-name.sql`.
+    Plain,
+    /// sqlx-cli.
+    Sqlx,
+    /// Prisma Migrate 2 to 7.
+    Prisma,
+    /// drizzle-kit, 0.x and 1.0.
+    Drizzle,
+    /// dbmate.
+    Dbmate,
+    /// golang-migrate.
+    GolangMigrate,
+    /// goose, SQL files.
+    Goose,
+    /// Flyway: V, R and B files.
+    Flyway,
+    /// The Supabase CLI.
+    Supabase,
+    /// refinery, SQL files.
+    Refinery,
+    /// node-pg-migrate, SQL files.
+    NodePgMigrate,
+    /// graphile-migrate, committed files.
+    Graphile,
+}
+
+impl Format {
+    /// Every format, in the order in which documentation lists them.
+    pub const ALL: [Self; 13] = [
+        Self::Lyrox,
+        Self::Plain,
+        Self::Sqlx,
+        Self::Prisma,
+        Self::Drizzle,
+        Self::Dbmate,
+        Self::GolangMigrate,
+        Self::Goose,
+        Self::Flyway,
+        Self::Supabase,
+        Self::Refinery,
+        Self::NodePgMigrate,
+        Self::Graphile,
+    ];
+
+    /// The word in `lyrox.toml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lyrox => "lyrox",
+            Self::Plain => "plain",
+            Self::Sqlx => "sqlx",
+            Self::Prisma => "prisma",
+            Self::Drizzle => "drizzle",
+            Self::Dbmate => "dbmate",
+            Self::GolangMigrate => "golang-migrate",
+            Self::Goose => "goose",
+            Self::Flyway => "flyway",
+            Self::Supabase => "supabase",
+            Self::Refinery => "refinery",
+            Self::NodePgMigrate => "node-pg-migrate",
+            Self::Graphile => "graphile",
+        }
     }
 }
 
@@ -285,6 +375,24 @@ pub enum TenancyModel {
     Schema,
     /// A database per tenant.
     Database,
+}
+
+/// `[lint]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lint {
+    /// Rules that are off.
+    pub ignore: Vec<String>,
+    /// Rules that are on although they are off by themselves.
+    pub enable: Vec<String>,
+    /// The oldest PostgreSQL that the files must be safe on.
+    pub pg_version: String,
+}
+
+impl Default for Lint {
+    fn default() -> Self {
+        Self { ignore: Vec::new(), enable: Vec::new(), pg_version: "15".into() }
+    }
 }
 
 /// `[check]`

@@ -30,6 +30,8 @@ pub struct Target {
     pub namespace: String,
     /// An additional certificate authority, absolute or relative to the working directory.
     pub ca_file: Option<PathBuf>,
+    /// A transaction pooler may be in the way: `--allow-pooler`.
+    pub allows_pooler: bool,
 }
 
 /// The stores of a run, in order.
@@ -113,12 +115,19 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
                 endpoint(config, kind, "postgres.direct_url", &section.direct_url, local.postgres_direct.as_deref())
             });
             let (app, direct) = match (app, given) {
-                (Ok(app), None) => (app.clone(), app),
+                (Ok(app), None) => (app.clone(), behind_pooler(app)),
                 (Ok(app), Some(Ok(direct))) => (app, direct),
                 (Err(_), Some(Ok(direct))) if !section.direct_url.is_empty() => (direct.clone(), direct),
                 (Err(error), _) | (_, Some(Err(error))) => return Err(error),
             };
-            Ok(Target { kind, app, direct, namespace: section.schema.clone(), ca_file: ca(&section.ca_file) })
+            Ok(Target {
+                kind,
+                app,
+                direct,
+                namespace: section.schema.clone(),
+                ca_file: ca(&section.ca_file),
+                allows_pooler: false,
+            })
         }
         StoreKind::Mongodb => {
             let section: &Mongodb = settings.mongodb.as_ref().ok_or_else(|| Error::bug("no mongodb section"))?;
@@ -129,13 +138,36 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
                     .why("neither `[mongodb] database` nor the path of the URL names one")
                     .hint("add `database = \"NAME\"` to [mongodb] in lyrox.toml")
             })?;
-            Ok(Target { kind, direct: app.clone(), app, namespace, ca_file: ca(&section.ca_file) })
+            Ok(Target {
+                kind,
+                direct: app.clone(),
+                app,
+                namespace,
+                ca_file: ca(&section.ca_file),
+                allows_pooler: false,
+            })
         }
         StoreKind::Redis => {
             let section: &Redis = settings.redis.as_ref().ok_or_else(|| Error::bug("no redis section"))?;
             let app = endpoint(config, kind, "redis.url", &section.url, local.redis.as_deref())?;
-            Ok(Target { kind, direct: app.clone(), app, namespace: config.key_prefix(), ca_file: ca(&section.ca_file) })
+            Ok(Target {
+                kind,
+                direct: app.clone(),
+                app,
+                namespace: config.key_prefix(),
+                ca_file: ca(&section.ca_file),
+                allows_pooler: false,
+            })
         }
+    }
+}
+
+/// The server behind a provider's transaction pooler, where the pooler's address tells it and no direct
+/// address is configured.
+fn behind_pooler(app: Endpoint) -> Endpoint {
+    match url::provider::direct(&app.url) {
+        Some(url) => Endpoint { url, origin: Origin::Derived(Box::new(app.origin)) },
+        None => app,
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Origin {
     Default,
     /// The running local server.
     Local,
+    /// Made from another value: a provider's direct address from its pooler's.
+    Derived(Box<Origin>),
 }
 
 impl Origin {
@@ -28,6 +30,7 @@ impl Origin {
     pub fn variable(&self) -> Option<&str> {
         match self {
             Self::Process(name) | Self::DotEnv(name, _) => Some(name),
+            Self::Derived(from) => from.variable(),
             _ => None,
         }
     }
@@ -42,6 +45,7 @@ impl fmt::Display for Origin {
             Self::File => out.write_str("lyrox.toml"),
             Self::Default => out.write_str("default"),
             Self::Local => out.write_str("local server"),
+            Self::Derived(from) => write!(out, "derived from {from}"),
         }
     }
 }

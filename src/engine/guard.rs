@@ -162,6 +162,21 @@ pub fn permit_rollback(
     })
 }
 
+/// Lets the lock of a run that may be alive be taken away: the exact name, as for a reset.
+///
+/// # Errors
+/// `LYX-CONSENT` where another name was given.
+pub fn permit_unlock(targets: &Targets, consent: &Consent) -> Result<Option<Permit>> {
+    let name = name_to_confirm(targets);
+    match &consent.confirm {
+        None => Ok(None),
+        Some(given) if *given == name => Ok(Some(Permit(()))),
+        Some(_) => Err(Error::new(Code::Consent, "taking a lock away needs the exact name, and another was given")
+            .data("nothing was changed")
+            .hint(format!("lyrox db unlock --confirm {name}"))),
+    }
+}
+
 /// Whether seeding needs `[env.NAME] seeds = "SET"`: protected, marked protected, or not on this machine.
 ///
 /// # Errors

@@ -24,11 +24,13 @@ pub struct Preview {
 ///
 /// # Errors
 /// A store that cannot be reached or read.
-pub async fn preview(work: Work<'_>, include_foreign: bool) -> Result<Preview> {
+pub async fn preview(work: Work<'_>, files: &[Migration], include_foreign: bool) -> Result<Preview> {
     let mut stores = work.open().await?;
-    let marks = marks(&ledgers(&mut stores).await?);
+    let ledgers = ledgers(&mut stores, files).await?;
+    let marks = marks(&ledgers);
     let mut holdings = Vec::new();
-    for store in &mut stores {
+    for (store, (_, ledger)) in stores.iter_mut().zip(&ledgers) {
+        store.assume(&ledger.rebuild);
         holdings.push((store.kind(), store.holdings(include_foreign).await?));
     }
     close(stores).await;
@@ -46,10 +48,17 @@ pub async fn reset(work: Work<'_>, files: &[Migration], permit: &Permit, include
         let mark = work.mark();
         for store in stores.iter_mut() {
             store.prepare(&mark).await?;
+        }
+        // What another tool applied is the project's: it goes as well.
+        let ledgers = ledgers(stores, files).await?;
+        for (store, (_, ledger)) in stores.iter_mut().zip(&ledgers) {
+            if !ledger.rebuild.is_empty() {
+                store.take_over(&ledger.rebuild).await?;
+            }
             store.begin_reset(permit).await?;
         }
         wipe(stores, permit, include_foreign, work.events).await?;
-        let ledgers = ledgers(stores).await?;
+        let ledgers = self::ledgers(stores, files).await?;
         migrate::run(work, stores, files, ledgers, &Goal::Latest, None).await
     })
     .await;

@@ -57,6 +57,8 @@ codes! {
         "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
     UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
         "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    Git, "LYX-GIT", Usage, "git cannot tell which files are new",
+        "`--base` asks git what changed since a revision: git must be installed, the project must be in a repository, and the revision must be there. A shallow clone of a CI job lacks it: fetch the whole history.";
     FileMissing, "LYX-FILE-MISSING", Usage, "a file or folder does not exist",
         "The path in the configuration or on the command line does not exist below the project's root.";
     FileKind, "LYX-FILE-KIND", Usage, "a path is not the kind of file that is needed",
@@ -69,6 +71,8 @@ codes! {
         "Migrations are named `VERSION_name.up.sql`, `.up.json` or `.up.redis`. A file that fits no form is refused, not skipped.";
     FileDuplicate, "LYX-FILE-DUPLICATE", Usage, "two files claim the same version",
         "One version may have one part per store and one name. Give one of them a new version.";
+    RepeatableCycle, "LYX-REPEATABLE-CYCLE", Usage, "repeatable migrations need each other",
+        "Each is to run after the other: by `lyrox: after NAME` or because one names what the other makes. Put both into one file, or take one of the references out.";
     FileSyntax, "LYX-FILE-SYNTAX", Usage, "a file cannot be parsed",
         "A quote, comment or bracket is not closed, or the text is not what the file's ending promises. Nothing was sent to any server.";
     SeedFile, "LYX-SEED-FILE", Usage, "a seed file cannot be used",
@@ -78,7 +82,7 @@ codes! {
     SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
         "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
-        "Rollback needs the `.down` file of each migration that it undoes. Write it, or write a new migration that undoes the change.";
+        "Rollback needs a way back for each migration that it undoes: its `.down` file, or the one that the ledger kept when it was applied. Write it, or write a new migration that undoes the change.";
 
     // consent
     Consent, "LYX-CONSENT", Consent, "consent is missing",
@@ -114,7 +118,7 @@ codes! {
     DatabaseMissing, "LYX-DATABASE-MISSING", Connect, "the database does not exist",
         "Create it or mend the path of the URL. `lyrox setup` creates it on local servers.";
     Pooler, "LYX-POOLER", Connect, "a transaction pooler is in the way",
-        "Migrations, seeds and resets need a direct connection. Set `direct_url`.";
+        "Migrations, seeds and resets need a direct connection. Set `direct_url`; `lyrox db migrate --allow-pooler` runs files that fit in one transaction.";
     ServerBinary, "LYX-SERVER-BINARY", Connect, "a server program was not found",
         "Install the server, name its path under `[local]`, or let lyrox fetch it (not with `--offline`).";
     ServerDownload, "LYX-SERVER-DOWNLOAD", Connect, "a server program could not be fetched",
@@ -130,25 +134,39 @@ codes! {
 
     // locks
     LockHeld, "LYX-LOCK-HELD", Lock, "another run holds the lock",
-        "Another lyrox works on the same project. The message says which; the lock dies with that process.";
+        "Another lyrox works on the same project. The message says which; the lock dies with that process. `lyrox db unlock` shows every lock.";
     LockLost, "LYX-LOCK-LOST", Lock, "the lock was lost during the run",
         "The session or lease that held the lock is gone. What was done is in the ledger; run the command again.";
 
     // state
     DriftEdited, "LYX-DRIFT-EDITED", State, "an applied migration was edited",
-        "Its text differs from what was applied. Undo the edit and write a new migration.";
+        "Its text differs from what was applied. Undo the edit and write a new migration; `lyrox db repair --accept VERSION` records that the file as it is now counts as applied.";
+    DriftShortened, "LYX-DRIFT-SHORTENED", State, "a migration was cut below what is in effect",
+        "The file ends before what was applied does, or holds fewer statements than the journal says are in effect: a save that failed, a bad merge. Bring the whole file back.";
+    DriftHeader, "LYX-DRIFT-HEADER", State, "the directives of an applied migration were changed",
+        "Only the comment lines at its top differ; what was run is the same. `lyrox db repair --accept VERSION` records it.";
     DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
-        "The file was deleted or belongs to another branch. Bring it back.";
+        "The file was deleted or belongs to another branch. Bring it back, or undo it with the way back that the ledger keeps: `lyrox db rollback --version VERSION`; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
     DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
-        "The version was applied under another name. Give it its name back.";
+        "It was applied under another name or version. Give it its name back; `lyrox db repair --accept VERSION` records a new name.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    DriftSquash, "LYX-DRIFT-SQUASH", State, "a squashed migration does not fit what is applied",
+        "It stands for versions of which this store has some, or had others. Apply all of them from the commit before the squash, then come back.";
+    HistoryBroken, "LYX-HISTORY-BROKEN", State, "another tool's history has a migration that is not finished",
+        "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
+    HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",
+        "lyrox's ledger says that migrations are applied, and the other tool's history, which lyrox keeps in step, is not there: it was dropped, or `format` was set after lyrox had migrated by itself. `lyrox db repair --record postgres` writes it from the ledger, if what the migrations made is there.";
+    SquashDiffers, "LYX-SQUASH-DIFFERS", Failed, "the squashed migration makes another schema",
+        "Both were replayed on scratch stores, and what they made differs in the objects that the message lists. No file was touched. Most often an older file behaves otherwise among the others: squash up to the version before it with `--to`.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",
-        "The connection was lost at the moment of the answer. The message says how to find out.";
+        "The connection was lost at the moment of the answer. The message says how to find out; `lyrox db repair --done VERSION` or `--not-done VERSION` settles it.";
     MarkDiffers, "LYX-MARK-DIFFERS", State, "the store belongs to another environment",
         "Each store remembers its environment. Use `-e` with that name, or change it with `lyrox env mark NAME --confirm NAME`.";
+    Baseline, "LYX-BASELINE", State, "the ledger does not allow a baseline",
+        "A baseline is for a store that holds the schema and has no ledger yet. Rows that are newer, unfinished or of another text are in its way.";
     LedgerBehind, "LYX-LEDGER-BEHIND", State, "a store lacks migrations that were applied to it",
         "It was emptied, evicted or restored from an older backup.";
     LedgerNewer, "LYX-LEDGER-NEWER", State, "the ledger was written by a newer lyrox",
@@ -157,12 +175,26 @@ codes! {
         "A table, column or row of the ledger is not as lyrox wrote it.";
     SchemaDrift, "LYX-SCHEMA-DRIFT", State, "the live schema differs from the snapshot",
         "Something was changed by hand. The message lists what.";
+    SnapshotMissing, "LYX-SNAPSHOT-MISSING", State, "a store has no snapshot to compare with",
+        "`lyrox db migrate` keeps one beside the ledger after each run. It is missing, or of another state of the migrations.";
+    ReplayDrift, "LYX-REPLAY-DRIFT", State, "the snapshot differs from a replay of the migrations",
+        "Something that the migrations do not make was in the store when the snapshot was taken, or a migration did otherwise then.";
+    DumpDrift, "LYX-DUMP-DRIFT", State, "the dump on disk is not of the live schema",
+        "`lyrox db dump --check` found files that `lyrox db dump` would write otherwise. Run it and commit what it writes.";
+    ScratchVersion, "LYX-SCRATCH-VERSION", State, "the scratch server is of another major version",
+        "Servers of different versions print the same schema differently. Install the live one's version, or name a server with `--scratch-url`.";
+    ScratchCluster, "LYX-SCRATCH-CLUSTER", State, "a migration would change a whole scratch server that others use",
+        "Roles, databases, tablespaces, server settings, libraries and users belong to the whole server. Nothing was run.";
+    ReplayFailed, "LYX-REPLAY-FAILED", Failed, "the migrations cannot be replayed on a scratch server",
+        "What one of them needs is on the live server and not on the scratch server, or the server refused it. The live stores were not touched.";
     ResetUnfinished, "LYX-RESET-UNFINISHED", State, "a reset was cut short",
         "Run `lyrox db reset` again, or `lyrox db migrate`: both finish it first.";
 
     // failures of the work itself
     MigrationFailed, "LYX-MIGRATION-FAILED", Failed, "a migration failed",
         "The message shows the statement, the server's words and what happened to the data.";
+    Lint, "LYX-LINT", Failed, "a migration breaks a rule of lint",
+        "The finding names the rule, the place and a safer way. Where the file is right after all: `lyrox: lint ignore RULE` in a comment above the statement, or `[lint] ignore` in lyrox.toml. `lyrox db lint --rules` lists the rules.";
     SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
         "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
     SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",

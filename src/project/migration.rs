@@ -11,9 +11,13 @@ use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 
-/// A version: digits, compared as a number and then as text, so that `2` comes before `10`.
+/// A version: digits, compared as a number and then as text, so that `2` comes before `10`. A repeatable migration
+/// has its name in its place, behind [`REPEATABLE`]; it comes after every number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(String);
+
+/// What stands before the name of a repeatable migration where others have their version.
+pub const REPEATABLE: &str = "R__";
 
 impl Version {
     /// Takes the text as it is in the file's name or the ledger.
@@ -21,14 +25,33 @@ impl Version {
         Self(text.into())
     }
 
+    /// What a repeatable migration has for a version.
+    pub fn repeatable(name: &str) -> Self {
+        Self(format!("{REPEATABLE}{name}"))
+    }
+
+    /// Whether it is a repeatable migration's.
+    pub fn is_repeatable(&self) -> bool {
+        self.0.starts_with(REPEATABLE)
+    }
+
     /// The text as it is in the file's name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same number without leading zeros; `0` for none.
+    pub fn as_number(&self) -> Self {
+        let digits = self.0.trim_start_matches('0');
+        Self(if digits.is_empty() && !self.0.is_empty() { "0".to_owned() } else { digits.to_owned() })
     }
 }
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.is_repeatable() || other.is_repeatable() {
+            return self.is_repeatable().cmp(&other.is_repeatable()).then_with(|| self.0.cmp(&other.0));
+        }
         let (a, b) = (self.0.trim_start_matches('0'), other.0.trim_start_matches('0'));
         a.len().cmp(&b.len()).then_with(|| a.cmp(b)).then_with(|| self.0.cmp(&other.0))
     }
@@ -79,7 +102,7 @@ pub struct Part {
 }
 
 /// One file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Script {
     /// Its path relative to the project's root, with `/`.
     pub path: String,
@@ -91,12 +114,66 @@ pub struct Script {
     pub header: Header,
     /// Redis: the texts of the files that it includes with `@file`, by the name as written.
     pub includes: BTreeMap<String, String>,
+    /// In another tool's folder: what that tool's history says of an up file.
+    pub foreign: Option<Foreign>,
+}
+
+/// What another tool writes into its history for a migration: computed from the file by that tool's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// What its history names the migration by: sqlx's version, Prisma's folder, drizzle's hash or name, ...
+    pub key: String,
+    /// The key of the migration before it in the tool's order; for tools that keep a high-water mark.
+    pub previous: Option<String>,
+    /// The description or script name as that tool writes it; empty where it writes none.
+    pub name: String,
+    /// The checksum as that tool writes it; empty where it writes none.
+    pub checksum: String,
+    /// Other checksums that it accepts for the same text: other line ends, older algorithms.
+    pub accepted: Vec<String>,
+    /// A number that goes with it: drizzle's `when`, in milliseconds.
+    pub number: Option<i64>,
+    /// The tool remembers a high-water mark: a migration below it never runs there.
+    pub is_high_water: bool,
 }
 
 impl Script {
     /// The place at a byte offset of the text.
     pub fn place(&self, offset: usize, width: usize) -> Place {
         Place::at_offset(&self.path, &self.text, offset, width)
+    }
+
+    /// A script from its parts, with its checksum.
+    pub fn of(path: String, text: String, header: Header, includes: BTreeMap<String, String>) -> Self {
+        let checksum = checksum(&text, &includes);
+        Self { path, text, checksum, header, includes, foreign: None }
+    }
+
+    /// The text with what it includes, as a ledger keeps a way back; none where it cannot be told apart again.
+    pub fn kept(&self) -> Option<String> {
+        let mut kept = self.text.clone();
+        for (name, included) in &self.includes {
+            if included.contains('\0') {
+                return None;
+            }
+            kept.push_str(&format!("\0{name}\0{included}"));
+        }
+        Some(kept)
+    }
+
+    /// The script again that [`Self::kept`] put away; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// A header that this lyrox does not know.
+    pub fn from_kept(path: String, kept: &str, store: StoreKind) -> Result<Self> {
+        let mut pieces = kept.split('\0').map(str::to_owned);
+        let text = pieces.next().unwrap_or_default();
+        let mut includes = BTreeMap::new();
+        while let (Some(name), Some(included)) = (pieces.next(), pieces.next()) {
+            includes.insert(name, included);
+        }
+        let header = read_header(&path, &text, store)?;
+        Ok(Self::of(path, text, header, includes))
     }
 }
 
@@ -115,6 +192,10 @@ pub struct Header {
     pub lint_ignore: Vec<String>,
     /// `${VAR}` is filled in before it runs.
     pub vars: bool,
+    /// Repeatable: the names of those that run before it.
+    pub after: Vec<String>,
+    /// Squashed: the versions that it stands for, with the checksum each was applied with.
+    pub replaces: Vec<(Version, String)>,
 }
 
 /// Which way a file goes.
@@ -129,6 +210,18 @@ enum Way {
 /// # Errors
 /// A folder that is missing, a file that fits no form, is empty, not UTF-8, or claims a taken version.
 pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
+    read(root, dir, false)
+}
+
+/// As [`read_all`]; with `skips_sql` the SQL files of the folder are another tool's and left alone.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_parts(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
+    read(root, dir, skips_sql)
+}
+
+fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
     let folder = root.join(dir);
     if !folder.is_dir() {
         let what = if folder.exists() { "is not a folder" } else { "does not exist" };
@@ -138,6 +231,9 @@ pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
     }
     let read_error =
         |error: std::io::Error| Error::new(Code::FileKind, format!("cannot read `{dir}`")).why(error.to_string());
+    if folder.join(super::squash::JOURNAL).exists() {
+        return Err(super::squash::cut_short(dir));
+    }
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
@@ -159,6 +255,9 @@ pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
     let mut downs = Vec::new();
     for (file, path, is_dir) in names {
         let shown = format!("{dir}/{file}");
+        if skips_sql && !file.ends_with(".json") && !file.ends_with(".redis") {
+            continue;
+        }
         if is_dir {
             // Folders hold what scripts include; a folder named like a migration is a mistake.
             if parse_name(&file).is_some() {
@@ -209,7 +308,9 @@ pub fn read_all(root: &Path, dir: &str) -> Result<Vec<Migration>> {
             }
         }
     }
-    Ok(found.into_values().collect())
+    let mut all: Vec<Migration> = found.into_values().collect();
+    all.extend(super::repeatable::read(root, dir)?);
+    Ok(all)
 }
 
 fn duplicate(shown: &str, version: &Version, other: &str) -> Error {
@@ -240,11 +341,15 @@ fn parse_name(file: &str) -> Option<FileName> {
 }
 
 /// Notes and scripts to include may lie beside migrations.
-fn has_free_ending(file: &str) -> bool {
+pub(super) fn has_free_ending(file: &str) -> bool {
     ["md", "txt", "lua"].iter().any(|ending| file.ends_with(&format!(".{ending}")))
 }
 
-fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
+/// Reads one script of the folder `dir`; `shown` is its name in messages.
+///
+/// # Errors
+/// A file that is empty, not UTF-8, holds a NUL, or a header that is not known.
+pub(super) fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
     let raw = text::read(path, shown)?;
     if raw.contains('\0') {
         return Err(
@@ -259,22 +364,30 @@ fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKin
     }
     let header = read_header(shown, &text, store)?;
     let includes = if store == StoreKind::Redis { read_includes(root, dir, shown, &text)? } else { BTreeMap::new() };
-    let checksum = if includes.is_empty() {
-        text::sha256(text.as_bytes())
-    } else {
-        let mut all = text.clone();
-        for (name, included) in &includes {
-            all.push('\0');
-            all.push_str(name);
-            all.push('\0');
-            all.push_str(included);
-        }
-        text::sha256(all.as_bytes())
-    };
-    Ok(Script { path: shown.to_owned(), text, checksum, header, includes })
+    let checksum = checksum(&text, &includes);
+    Ok(Script { path: shown.to_owned(), text, checksum, header, includes, foreign: None })
 }
 
-fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
+/// The checksum of a text and what it includes.
+fn checksum(text: &str, includes: &BTreeMap<String, String>) -> String {
+    if includes.is_empty() {
+        return text::sha256(text.as_bytes());
+    }
+    let mut all = text.to_owned();
+    for (name, included) in includes {
+        all.push('\0');
+        all.push_str(name);
+        all.push('\0');
+        all.push_str(included);
+    }
+    text::sha256(all.as_bytes())
+}
+
+/// Reads the `lyrox:` directives of a file's first comments.
+///
+/// # Errors
+/// A directive that is none.
+pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
     let comment = match store {
         StoreKind::Postgres => "--",
         StoreKind::Mongodb => "//",
@@ -297,7 +410,7 @@ fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
                 .why(why)
                 .at(Place::at_line(shown, text, index + 1))
                 .data("nothing was changed")
-                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars")
+                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars, after NAME")
         };
         let words: Vec<&str> = directive.split_whitespace().collect();
         match words.as_slice() {
@@ -309,6 +422,12 @@ fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> {
                 header.lint_ignore.extend(rules.iter().map(|rule| rule.trim_matches(',').to_owned()));
             }
             ["vars"] => header.vars = true,
+            ["after", names @ ..] if !names.is_empty() => {
+                header.after.extend(names.iter().map(|name| name.trim_matches(',').to_owned()));
+            }
+            ["replaces", version, checksum] => {
+                header.replaces.push((Version::new(*version), (*checksum).to_owned()));
+            }
             _ => return Err(wrong("it is not known".into())),
         }
     }

@@ -8,25 +8,32 @@ pub mod expand;
 pub mod lease;
 pub mod load;
 pub mod mongodb;
+pub mod names;
 pub mod packed;
 pub mod postgres;
 pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod scratch;
 pub mod smoke;
+pub mod squash;
 pub mod stages;
 pub mod told;
 pub mod trips;
+pub mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
-use crate::engine::event::Events;
+use crate::engine::dump::Dump;
+use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Ledger, Row};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Error, Result};
 pub use crate::kind::StoreKind;
 use crate::project::migration::Version;
@@ -58,6 +65,8 @@ pub struct ApplyOptions {
     pub transaction: crate::config::file::Transaction,
     /// Values for `${VAR}` in files that ask for it.
     pub variables: crate::config::Variables,
+    /// The id of the run, written to the rows of what it applies.
+    pub run: String,
 }
 
 /// What a dry run shows of one step: the transaction it belongs to and its statements.
@@ -78,6 +87,17 @@ pub enum LockAnswer {
     Obtained,
     /// Another holds it; the text says who: application, pid, since when.
     Held(String),
+}
+
+/// Who holds a store's lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// In words: application or user, process, since when.
+    pub who: String,
+    /// It has certainly ended: a process of this machine that is gone, a lease that ran out.
+    pub has_ended: bool,
+    /// How the store tells this holder from any other.
+    pub token: String,
 }
 
 /// Something that a reset would remove, or keep.
@@ -104,12 +124,29 @@ pub trait Store {
     /// The kind of store.
     fn kind(&self) -> StoreKind;
 
+    /// What the server says it is: `PostgreSQL 15.18`, `MongoDB 6.0.5`, `Valkey 9.1.2`.
+    async fn product(&mut self) -> Result<String>;
+
     /// Takes the project's lock if it is free; never waits inside the server. The session (or lease)
     /// that runs the steps is the one that holds it.
     async fn try_lock(&mut self) -> Result<LockAnswer>;
 
     /// Gives the lock back. Never releases a lock that has become another's.
     async fn unlock(&mut self) -> Result<()>;
+
+    /// Watches the server while the run is at work; none for a store whose every request has a limit of its own.
+    fn watch(&self) -> Option<watch::Watch>;
+
+    /// Who holds the lock now. Changes nothing.
+    async fn lock_holder(&mut self) -> Result<Option<Holder>>;
+
+    /// Takes the lock away from exactly this holder: ends the session or the lease that it is. One that has
+    /// not ended needs a permit. Answers whether it was still that holder's.
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool>;
+
+    /// Corrects the row of a step as a person decided, with an event; answers the row. `step.up` is the file as
+    /// it is now; its text is empty where there is none.
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row>;
 
     /// Reads ledger, mark and state. A store without a ledger answers an empty one.
     async fn ledger(&mut self) -> Result<Ledger>;
@@ -121,6 +158,9 @@ pub trait Store {
         Ok(None)
     }
 
+    /// The texts that the ledger keeps of versions; those it does not know are left out.
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>>;
+
     /// Makes the ledger and writes the mark where there is none. Only under the lock.
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
 
@@ -131,11 +171,53 @@ pub trait Store {
     /// Each finished step is told as an item.
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
 
-    /// Writes copies of other stores' rows. Stores other than PostgreSQL do nothing.
+    /// Tries the steps in order until one fails, and tells what each did. `live`: nothing is kept, and each statement
+    /// ends within this limit; else the store is a scratch one. A store that cannot look into its own work
+    /// runs the steps and tells the time.
+    ///
+    /// # Errors
+    /// What kept it from trying. A step that fails is in its trial.
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        let _ = (live, events);
+        let applied = self.apply(steps, options, &Silent).await;
+        let mut trials: Vec<Trial> =
+            applied.done.iter().map(|done| Trial { elapsed: done.elapsed, ..Trial::default() }).collect();
+        trials.extend(applied.failure.map(|(_, error)| Trial { failure: Some(error), ..Trial::default() }));
+        Ok(trials)
+    }
+
+    /// Adds to trials what this store, the live one, says of what they locked. Reads only.
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        let _ = trials;
+        Ok(())
+    }
+
+    /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
+
+    /// From now on, what these rows made is the project's as well: another tool's history says that they are applied, and
+    /// the ledger does not say so yet.
+    fn assume(&mut self, rows: &[Row]) {
+        let _ = rows;
+    }
+
+    /// Writes own rows that follow from another tool's history. Stores that keep none in step are never asked.
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        let _ = rows;
+        Err(Error::bug("this store keeps no other tool's history"))
+    }
 
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
+
+    /// Writes the live schema as a script that makes it anew, lyrox's own objects left out. Reads only.
+    async fn dump(&mut self) -> Result<Dump>;
 
     /// Keeps a snapshot beside the ledger.
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()>;
@@ -210,17 +292,35 @@ impl Store for AnyStore {
     fn kind(&self) -> StoreKind {
         forward!(self, store => store.kind())
     }
+    async fn product(&mut self) -> Result<String> {
+        forward!(self, store => store.product().await)
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         forward!(self, store => store.try_lock().await)
     }
     async fn unlock(&mut self) -> Result<()> {
         forward!(self, store => store.unlock().await)
     }
+    fn watch(&self) -> Option<watch::Watch> {
+        forward!(self, store => store.watch())
+    }
+    async fn lock_holder(&mut self) -> Result<Option<Holder>> {
+        forward!(self, store => store.lock_holder().await)
+    }
+    async fn end_lock(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        forward!(self, store => store.end_lock(holder, permit).await)
+    }
+    async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
+        forward!(self, store => store.amend(step, amendment, options).await)
+    }
     async fn ledger(&mut self) -> Result<Ledger> {
         forward!(self, store => store.ledger().await)
     }
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         forward!(self, store => store.applied_text(version).await)
+    }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        forward!(self, store => store.kept_texts(versions).await)
     }
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
         forward!(self, store => store.prepare(mark).await)
@@ -231,11 +331,32 @@ impl Store for AnyStore {
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         forward!(self, store => store.apply(steps, options, events).await)
     }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        forward!(self, store => store.rehearse(steps, options, live, events).await)
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        forward!(self, store => store.look_at(trials).await)
+    }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
     }
+    fn assume(&mut self, rows: &[Row]) {
+        forward!(self, store => store.assume(rows));
+    }
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        forward!(self, store => store.take_over(rows).await)
+    }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        forward!(self, store => store.dump().await)
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         forward!(self, store => store.keep_snapshot(snapshot).await)

@@ -90,3 +90,51 @@ pub fn provider(url: &SecretUrl) -> Provider {
     };
     Provider { name, pooling }
 }
+
+/// The same server and login without the transaction pooler, where the provider makes its address known by
+/// the pooler's: Neon's host without `-pooler`, Supabase's port 5432 (a session of its own) instead of 6543.
+pub fn direct(url: &SecretUrl) -> Option<SecretUrl> {
+    let Provider { name, pooling: Pooling::Transaction } = provider(url) else { return None };
+    let [host] = url.hosts() else { return None };
+    let mut host = host.clone();
+    match name {
+        "Neon" => {
+            let (first, rest) = host.name.split_once('.')?;
+            host.name = format!("{}.{rest}", first.strip_suffix("-pooler")?);
+        }
+        "Supabase" => host.port = Some(5432),
+        _ => return None,
+    }
+    let mut direct = SecretUrl { hosts: vec![host], ..url.clone() };
+    direct.options.retain(|(key, _)| !key.eq_ignore_ascii_case("pgbouncer"));
+    Some(direct)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_direct_address_is_derived_where_the_poolers_tells_it() {
+        for (pooled, expected) in [
+            (
+                "postgres://u:p%40ss@ep-cool-dew-1-pooler.eu-central-1.aws.neon.tech/db?sslmode=require",
+                Some("postgres://u:p%40ss@ep-cool-dew-1.eu-central-1.aws.neon.tech/db?sslmode=require"),
+            ),
+            (
+                "postgres://postgres.ref:x@aws-0-eu-west-1.pooler.supabase.com:6543/postgres?pgbouncer=true",
+                Some("postgres://postgres.ref:x@aws-0-eu-west-1.pooler.supabase.com:5432/postgres"),
+            ),
+            (
+                "postgres://postgres:x@db.abcdefghijklmnopqrst.supabase.co:6543/postgres",
+                Some("postgres://postgres:x@db.abcdefghijklmnopqrst.supabase.co:5432/postgres"),
+            ),
+            ("postgres://u:x@ep-cool-dew-1.eu-central-1.aws.neon.tech/db", None),
+            ("postgres://u:x@aws-0-eu-west-1.pooler.supabase.com:5432/postgres", None),
+            ("postgres://u:x@pooler.example.com:6543/db", None),
+        ] {
+            let url = crate::url::parse(StoreKind::Postgres, pooled).expect("a URL");
+            assert_eq!(direct(&url).map(|url| url.expose()).as_deref(), expected, "{pooled}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ use crate::config::Targets;
 use crate::config::file::TenancyModel;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration;
+use crate::project::formats;
 use crate::project::seed::Set;
 use crate::report::Item;
 use crate::stores::load::{Load as _, Terms};
@@ -71,7 +71,7 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
 
     let work = Work { targets: &targets, ..work };
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores).await?;
+    let ledgers = migrate::states(&mut stores).await?;
     guard::permit_seeds(work.config, &targets, &migrate::marks(&ledgers), &set.name)?;
     if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting && !options.is_resetting) {
         return Err(Error::new(Code::ResetUnfinished, format!("a reset of {kind} was cut short"))
@@ -156,7 +156,7 @@ async fn apply(
 fn has_migrations(work: Work<'_>, kind: StoreKind) -> bool {
     let config = work.config;
     // A folder that cannot be read is migrate's to report.
-    migration::read_all(&config.root, &config.settings.migrations.dir)
+    formats::read_all(&config.root, &config.settings)
         .is_ok_and(|files| files.iter().any(|file| file.parts.contains_key(&kind)))
 }
 

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use bson::DateTime;
+use bson::{DateTime, Document};
 use mongodb::Client;
 
 use super::error::{Refusal, work_error};
 use super::journal::{Journal, Unwritten};
-use super::ledger::{Books, MIGRATIONS};
+use super::ledger::{Books, EVENTS, MIGRATIONS};
 use super::lock::Held;
 use super::probe::{Found, means_done, probe};
 use super::run::{Stop, alone, together};
@@ -33,6 +33,8 @@ pub struct Runner<'a> {
     pub lock: &'a Held,
     /// The server takes transactions.
     pub has_transactions: bool,
+    /// The id of the run.
+    pub run: &'a str,
     /// Asked whether the user wants the run to end.
     pub events: &'a dyn Events,
 }
@@ -74,14 +76,37 @@ impl Runner<'_> {
         let id = bson::doc! { "_id": self.books.id(&step.version) };
         let before = self.books.collection(MIGRATIONS).find_one(id).await;
         let before = before.map_err(|error| self.work("read the ledger", &error))?;
-        let mut journal = Journal::take_up(self.books, step, commands, self.lock, before, now)?;
-        if step.action == Action::Record {
+        let mut journal = Journal::take_up(self.books, step, commands, self.lock, self.run, before, now)?;
+        if step.is_ledger_only() {
             journal.done = commands.len();
             let row = journal.finish(None).await.map_err(|unwritten| self.unwritten(&journal, commands, unwritten))?;
             return Ok((row, begun.elapsed()));
         }
         let row = self.run(&mut journal, commands).await?;
         Ok((row, begun.elapsed()))
+    }
+
+    /// Runs a hook: its commands one by one, without a row; an event says that it ran.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub async fn hook(&self, step: &Step, commands: &[Command]) -> Result<()> {
+        for (at, command) in commands.iter().enumerate() {
+            let data = told::data(step.action, at, commands.len(), false);
+            self.check_lock(data.clone()).await?;
+            match alone(self.client, self.lock, &self.books.database, command, at).await {
+                Ok(()) => {}
+                Err(Stop::Refused { refusal, .. }) => return Err(refused(step, commands, at, &refusal).data(data)),
+                Err(Stop::Gone(error) | Stop::InDoubt(error)) => {
+                    return Err(self.work("run a hook", &error).data(data).at(command.place(&step.script)));
+                }
+                Err(Stop::Overtaken) => return Err(lease::lost(StoreKind::Mongodb).data(data)),
+            }
+        }
+        let Action::Hook(moment) = step.action else { return Ok(()) };
+        let (filter, update) = self.books.event(moment.word(), step, Document::new());
+        let written = self.books.collection(EVENTS).update_one(filter, update).upsert(true).await;
+        written.map(drop).map_err(|error| self.work("write the event log", &error))
     }
 
     async fn run(&self, journal: &mut Journal<'_>, commands: &[Command]) -> Result<Row> {
@@ -140,6 +165,16 @@ impl Runner<'_> {
         match alone(self.client, self.lock, &self.books.database, command, at).await {
             Ok(()) => {}
             Err(Stop::Refused { refusal, .. }) if was_begun && means_done(command, refusal.code) => {}
+            // A repeatable says what is to be there, however often it runs.
+            Err(Stop::Refused { refusal, .. })
+                if journal.step().version.is_repeatable() && is_there(command, &refusal) =>
+            {
+                if let Some(change) = command.as_change()
+                    && let Err(stop) = alone(self.client, self.lock, &self.books.database, &change, at).await
+                {
+                    return Err(self.stopped(journal, commands, stop, false, was_begun).await);
+                }
+            }
             Err(stop) => return Err(self.stopped(journal, commands, stop, false, was_begun).await),
         }
         journal.done = at + 1;
@@ -170,6 +205,9 @@ impl Runner<'_> {
                 let is_partial = written > 0;
                 let code = refusal.code.to_string();
                 let journaled = journal.fail(&code, is_partial).await;
+                if journaled.is_err() && matches!(self.lock.check().await, Ok(None)) {
+                    return lease::lost(StoreKind::Mongodb).data(told::data(step.action, done, total, is_transaction));
+                }
                 if was_begun {
                     return unclear(step, commands, at, refusal.shown());
                 }
@@ -190,6 +228,10 @@ impl Runner<'_> {
             Stop::Gone(error) => {
                 let data = told::data(step.action, done, total, is_transaction);
                 self.work("run a migration", &error).data(data).hint("run it again")
+            }
+            // Whoever took the lock over has ended what this run had begun.
+            Stop::InDoubt(_) if matches!(self.lock.check().await, Ok(None)) => {
+                lease::lost(StoreKind::Mongodb).data(told::data(step.action, done, total, false))
             }
             Stop::InDoubt(error) => {
                 let cause = self.work("run a migration", &error);
@@ -223,6 +265,15 @@ impl Runner<'_> {
     }
 }
 
+/// Whether a refusal says that what a repeatable makes is there already, or what it drops is gone, so that it can be
+/// brought to what the command asks for.
+fn is_there(command: &Command, refusal: &Refusal) -> bool {
+    match command.name() {
+        "create" => refusal.code == 48 && command.can_change(),
+        name => means_done(command, refusal.code) && matches!(name, "drop" | "dropIndexes"),
+    }
+}
+
 fn refused(step: &Step, commands: &[Command], at: usize, refusal: &Refusal) -> Error {
     let command = &commands[at];
     let what = format!("step {} of {}, `{}`, failed", at + 1, commands.len(), command.name());
@@ -250,13 +301,7 @@ fn advice(step: &Step, command: &Command, code: i32) -> Option<String> {
 }
 
 fn unclear(step: &Step, commands: &[Command], at: usize, why: String) -> Error {
-    let what = format!("it is not known whether step {} of {} took effect", at + 1, step.label());
-    let error = Error::new(Code::InDoubt, what).why(why).data(told::data(step.action, at, commands.len(), false)).hint(
-        format!(
-            "look at the data, write as step {} what is still to be done, then run it again: it goes on there",
-            at + 1
-        ),
-    );
+    let error = told::in_doubt(step, at, why).data(told::data(step.action, at, commands.len(), false));
     match commands.get(at) {
         Some(command) => error.at(command.place(&step.script)),
         None => error,

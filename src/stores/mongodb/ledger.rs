@@ -8,7 +8,9 @@ use futures_util::TryStreamExt as _;
 use mongodb::{Collection, Database};
 
 use super::catalog;
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use std::collections::BTreeMap;
+
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -22,6 +24,8 @@ pub const MIGRATIONS: &str = "lyrox_migrations";
 pub const EVENTS: &str = "lyrox_events";
 /// The collection of mark, layout, snapshot and the resetting state.
 pub const META: &str = "lyrox_meta";
+/// The collection of other stores' rows, where the project has no PostgreSQL to keep them.
+pub const COPIES: &str = "lyrox_copies";
 /// The collection of the lock.
 pub const LOCK: &str = "lyrox_lock";
 
@@ -78,8 +82,11 @@ impl Books {
             doc! { "$unionWith": { "coll": MIGRATIONS, "pipeline": [
                 { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
             ] } },
+            doc! { "$unionWith": { "coll": COPIES, "pipeline": [
+                { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
+            ] } },
             // Only `kept` and `text` want these, and they may be long.
-            doc! { "$project": { "snapshot": 0, "text": 0 } },
+            doc! { "$project": { "snapshot": 0, "text": 0, "down_text": 0 } },
         ];
         let found: Vec<Document> = self.collection(META).aggregate(pipeline).await?.try_collect().await?;
         let mut ledger = Ledger::default();
@@ -103,6 +110,7 @@ impl Books {
                 Some(Bson::Document(id)) if id.contains_key("snapshot") => {
                     ledger.snapshot_head = document.get_str("head").ok().map(str::to_owned);
                 }
+                Some(Bson::Document(id)) if id.contains_key("store") => ledger.copies.push(copy(id, document)?),
                 _ => ledger.rows.push(row(document)?),
             }
         }
@@ -112,6 +120,26 @@ impl Books {
         Ok(ledger)
     }
 
+    /// Writes copies of other stores' rows: what they are held against when such a store was emptied.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn keep_copies(&self, rows: &[Row]) -> mongodb::error::Result<()> {
+        for row in rows {
+            let mut id = self.id(&row.version);
+            id.insert("store", row.store.name());
+            let fields = doc! {
+                "name": &row.name, "checksum": &row.checksum, "state": row.state.word(),
+                "steps_done": i64::from(row.steps_done), "steps_total": i64::from(row.steps_total),
+                "started_at": &row.started_at, "finished_at": row.finished_at.as_deref(),
+                "actor": &row.actor, "lyrox": &row.lyrox, "error_code": row.error_code.as_deref(),
+                "run": row.run.as_deref(),
+            };
+            self.collection(COPIES).replace_one(doc! { "_id": id }, fields).upsert(true).await?;
+        }
+        Ok(())
+    }
+
     /// The text that was applied under a version.
     ///
     /// # Errors
@@ -119,6 +147,23 @@ impl Books {
     pub async fn text(&self, version: &Version) -> mongodb::error::Result<Option<String>> {
         let row = self.collection(MIGRATIONS).find_one(doc! { "_id": self.id(version) }).await?;
         Ok(row.and_then(|row| packed::unpack(row.get_binary_generic("text").ok()?)))
+    }
+
+    /// The texts that are kept of versions.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn kept_texts(&self, versions: &[Version]) -> mongodb::error::Result<BTreeMap<Version, Kept>> {
+        let ids: Vec<Document> = versions.iter().map(|version| self.id(version)).collect();
+        let rows = self.collection(MIGRATIONS);
+        let found = rows.find(doc! { "_id": { "$in": ids } });
+        let rows: Vec<Document> = found.projection(doc! { "text": 1, "down_text": 1 }).await?.try_collect().await?;
+        let text = |row: &Document, field: &str| packed::unpack(row.get_binary_generic(field).ok()?);
+        let kept = |row: &Document| {
+            let version = row.get_document("_id").ok()?.get_str("version").ok()?.to_owned();
+            Some((Version::new(version), Kept { up: text(row, "text"), down: text(row, "down_text") }))
+        };
+        Ok(rows.iter().filter_map(kept).collect())
     }
 
     /// Makes the ledger's collections and writes the mark where there is none.
@@ -216,18 +261,25 @@ impl Books {
     }
 
     /// The fields of a row that come from its migration; its state and times are added by the caller.
-    pub fn fields(&self, step: &Step, total: usize) -> Document {
-        let text = packed::pack(&step.up.text)
-            .map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }));
+    pub fn fields(&self, step: &Step, total: usize, run: &str) -> Document {
+        let down = step.down.as_ref().and_then(|down| down.kept()).map_or(Bson::Null, |down| packed_text(&down));
         doc! {
             "name": literal(&step.name),
             "checksum": step.up.checksum.as_str(),
-            "text": text,
+            "text": packed_text(&step.up.text),
+            "has_down": down != Bson::Null,
+            "down_text": down,
+            "run": if run.is_empty() { Bson::Null } else { run.into() },
             "steps_total": i32::try_from(total).unwrap_or(i32::MAX),
             "actor": literal(&actor()),
             "lyrox": env!("CARGO_PKG_VERSION"),
         }
     }
+}
+
+/// A migration's text as a row keeps it; null where it is too long.
+pub fn packed_text(text: &str) -> Bson {
+    packed::pack(text).map_or(Bson::Null, |bytes| Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes }))
 }
 
 /// A text as it is: in a pipeline a leading `$` would name a field.
@@ -266,6 +318,39 @@ pub fn row(document: &Document) -> Result<Row> {
         actor: text("actor")?,
         lyrox: text("lyrox")?,
         error_code: document.get_str("error_code").ok().map(str::to_owned),
+        run: document.get_str("run").ok().map(str::to_owned),
+        has_down: document.get_bool("has_down").unwrap_or(false),
+        down_text: None,
+        undone: document.get_document("reverting").ok().map(|reverting| {
+            reverting.get_i32("steps_done").ok().and_then(|done| u32::try_from(done).ok()).unwrap_or(0)
+        }),
+        version: Version::new(version),
+    })
+}
+
+/// Reads the copy of another store's row.
+fn copy(id: &Document, document: &Document) -> Result<Row> {
+    let version = id.get_str("version").unwrap_or_default().to_owned();
+    let what = format!("the copy of version {version}");
+    let word = |field: &str| document.get_str(field).map(str::to_owned).map_err(|_| damaged(&what, field));
+    let count = |field: &str| document.get_i64(field).ok().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Ok(Row {
+        store: id.get_str("store").ok().and_then(|store| store.parse().ok()).ok_or_else(|| damaged(&what, "store"))?,
+        name: word("name")?,
+        checksum: word("checksum")?,
+        text: None,
+        state: State::parse(&word("state")?).ok_or_else(|| damaged(&what, "state"))?,
+        steps_done: count("steps_done"),
+        steps_total: count("steps_total"),
+        started_at: word("started_at")?,
+        finished_at: document.get_str("finished_at").ok().map(str::to_owned),
+        actor: word("actor")?,
+        lyrox: word("lyrox")?,
+        error_code: document.get_str("error_code").ok().map(str::to_owned),
+        run: document.get_str("run").ok().map(str::to_owned),
+        has_down: false,
+        down_text: None,
+        undone: None,
         version: Version::new(version),
     })
 }

@@ -507,6 +507,7 @@ fn as_migration(script: &Script) -> migration::Script {
         checksum: script.checksum.clone(),
         header: Header::default(),
         includes: std::collections::BTreeMap::new(),
+        foreign: None,
     }
 }
 

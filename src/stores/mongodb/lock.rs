@@ -7,8 +7,8 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::Mutex;
 
-use crate::stores::LockAnswer;
 use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
+use crate::stores::{Holder, LockAnswer};
 
 /// The one lock document.
 const ID: &str = "lock";
@@ -107,6 +107,52 @@ async fn take(
     ))
 }
 
+/// Who holds the lock, by the server's clock.
+///
+/// # Errors
+/// The driver's.
+pub async fn holder_of(collection: &Collection<Document>) -> Result<Option<Holder>> {
+    let now = doc! { "$set": { "is_over": { "$lte": ["$expires", "$$NOW"] },
+    "left": { "$dateDiff": { "startDate": "$$NOW", "endDate": "$expires", "unit": "second" } } } };
+    let held = doc! { "$match": { "_id": ID, "token": { "$type": "string" } } };
+    let mut found = collection.aggregate([held, now]).await?;
+    if !found.advance().await? {
+        return Ok(None);
+    }
+    let lock = found.deserialize_current()?;
+    let is_over = lock.get_bool("is_over").unwrap_or(true);
+    let is_gone = lock.get_str("process").is_ok_and(has_ended);
+    let mut who = lock.get_str("holder").unwrap_or("another run").to_owned();
+    let since = lock.get_datetime("since").ok().and_then(|since| since.try_to_rfc3339_string().ok());
+    who.extend(since.map(|since| format!(", since {since}")));
+    match (is_gone, is_over, lock.get_i64("left")) {
+        (true, ..) => who.push_str("; that process has ended"),
+        (_, true, _) => who.push_str("; its lease has run out"),
+        (.., Ok(left)) => who.push_str(&format!("; its lease ends in {left} s unless it is renewed")),
+        _ => {}
+    }
+    let token = lock.get_str("token").unwrap_or_default().to_owned();
+    Ok(Some(Holder { who, has_ended: is_gone || is_over, token }))
+}
+
+/// Ends exactly this holder's lease, and what its session left open in the server. Answers whether it was
+/// still that holder's.
+///
+/// # Errors
+/// The driver's.
+pub async fn end(client: &Client, collection: &Collection<Document>, token: &str) -> Result<bool> {
+    let was = collection.find_one_and_update(doc! { "_id": ID, "token": token }, freed()).await?;
+    if let Some(session) = was.as_ref().and_then(|lock| lock.get_document("session").ok()) {
+        let _ = client.database("admin").run_command(doc! { "killSessions": [session.clone()] }).await;
+    }
+    Ok(was.is_some())
+}
+
+/// The update that frees the lock: the document stays, so that the count of takings goes on.
+fn freed() -> Vec<Document> {
+    vec![doc! { "$unset": ["token", "holder", "process", "session", "overtaken", "since", "expires"] }]
+}
+
 /// Renews the lease and answers the server's time; nothing where it has become another's.
 async fn renew(collection: &Collection<Document>, token: &str) -> Result<Option<DateTime>> {
     let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
@@ -136,8 +182,6 @@ impl Held {
     pub async fn release(self) -> Result<()> {
         let Self { token, collection, heartbeat, .. } = self;
         drop(heartbeat);
-        // The document stays, so that the count of takings goes on.
-        let freed = vec![doc! { "$unset": ["token", "holder", "process", "session", "overtaken", "since", "expires"] }];
-        collection.update_one(doc! { "_id": ID, "token": token }, freed).await.map(|_| ())
+        collection.update_one(doc! { "_id": ID, "token": token }, freed()).await.map(|_| ())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::connect::text;
 use super::error::{catalog_error, sqlstate};
-use super::ident::{literal, literal_or_null};
+use super::ident::literal;
 use super::{PostgresStore, run};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
@@ -40,11 +40,13 @@ impl PostgresStore {
         let own = self.settings.schema.name().to_owned();
         let sql = format!(
             "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname NOT IN ('lyrox', 'information_schema', {own}) \
-             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM lyrox.migrations m WHERE m.project = {project} \
-             AND m.store = 'postgres' AND m.state <> 'reverted' AND m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
+             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM (SELECT r.text FROM lyrox.migrations r WHERE r.project = {project} \
+             AND r.store = 'postgres' AND r.state <> 'reverted'{assumed}) m WHERE m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
              || pg_catalog.regexp_replace(n.nspname, '([]^$.*+?(){{}}|\\\\[-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
             own = literal(&own),
             project = literal(&self.project),
+            assumed =
+                self.assumed.iter().map(|text| format!(" UNION ALL SELECT {}", literal(text))).collect::<String>(),
         );
         let mut schemas = vec![own];
         match run(&mut self.connection, sql).await {
@@ -54,39 +56,6 @@ impl PostgresStore {
             Err(error) => return Err(unreadable(&error)),
         }
         Ok(schemas)
-    }
-
-    /// Fills the placeholders of a query over the catalog.
-    pub(super) fn fill(&self, query: &str, schemas: &[String]) -> String {
-        let list: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
-        let schema = literal(self.settings.schema.name());
-        let role = self.config.settings.postgres.as_ref().and_then(|section| section.app_role.as_deref());
-        let mut sql = String::with_capacity(query.len() * 2);
-        let mut rest = query;
-        while let Some((before, after)) = rest.split_once('{') {
-            sql.push_str(before);
-            let (key, after) = after.split_once('}').unwrap_or((after, ""));
-            match key.split(':').collect::<Vec<_>>().as_slice() {
-                ["schemas"] => sql.push_str(&format!("ARRAY[{}]::name[]", list.join(", "))),
-                ["schema"] => sql.push_str(&schema),
-                ["role"] => sql.push_str(&literal_or_null(role)),
-                ["name", name] => sql.push_str(&format!(
-                    "CASE WHEN n.nspname = {schema} THEN {name}::text ELSE n.nspname || '.' || {name} END"
-                )),
-                ["own", class, alias] => sql.push_str(&format!(
-                    "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
-                     AND e.objid = {alias}.oid AND e.deptype = 'e')"
-                )),
-                _ => {
-                    sql.push('{');
-                    sql.push_str(key);
-                    sql.push('}');
-                }
-            }
-            rest = after;
-        }
-        sql.push_str(rest);
-        sql
     }
 }
 

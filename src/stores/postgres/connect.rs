@@ -46,39 +46,43 @@ impl Settings {
 
     /// One `SELECT` that brings a session to these settings, ended by `;`. Its row means nothing.
     pub fn sql(&self, facts: &Facts) -> String {
-        format!("SELECT {};", self.columns(facts))
+        format!("SELECT {};", self.columns(facts, false))
     }
 
-    /// What a `SELECT` has to hold to bring a session to these settings.
-    pub fn columns(&self, facts: &Facts) -> String {
-        let mut sql = self.common();
-        if facts.version >= 140_000 {
-            sql.push_str(", ");
-            sql.push_str(IDLE);
-        }
-        if facts.watches_client {
-            sql.push_str(", ");
-            sql.push_str(WATCH);
+    /// The same for the transaction that is open, and for nothing after it.
+    pub fn sql_local(&self, facts: &Facts) -> String {
+        format!("SELECT {};", self.columns(facts, true))
+    }
+
+    /// What a `SELECT` has to hold to bring a session, or the open transaction alone, to these settings.
+    pub fn columns(&self, facts: &Facts, is_local: bool) -> String {
+        let mut sql = self.common(is_local);
+        for (name, value, is_known) in
+            [(IDLE.0, IDLE.1, facts.version >= 140_000), (WATCH.0, WATCH.1, facts.watches_client)]
+        {
+            if is_known {
+                sql.push_str(&format!(", pg_catalog.set_config('{name}', '{value}', {is_local})"));
+            }
         }
         sql
     }
 
-    /// The same for a server of which nothing is known yet.
+    /// The same for a session with a server of which nothing is known yet.
     fn first_columns(&self) -> String {
-        let version = "pg_catalog.current_setting('server_version_num')::int";
-        format!(
-            "{}, CASE WHEN {version} >= 140000 THEN {IDLE} END, CASE WHEN {WATCHES_CLIENT} THEN {WATCH} END",
-            self.common()
-        )
+        let when = |condition: &str, (name, value): (&str, &str)| {
+            format!("CASE WHEN {condition} THEN pg_catalog.set_config('{name}', '{value}', false) END")
+        };
+        let is_14 = "pg_catalog.current_setting('server_version_num')::int >= 140000";
+        format!("{}, {}, {}", self.common(false), when(is_14, IDLE), when(WATCHES_CLIENT, WATCH))
     }
 
-    fn common(&self) -> String {
+    fn common(&self, is_local: bool) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
         format!(
-            "pg_catalog.set_config('search_path', {}, false), \
-             pg_catalog.set_config('lock_timeout', '{}', false), \
-             pg_catalog.set_config('statement_timeout', '{}', false), \
-             pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', false)",
+            "pg_catalog.set_config('search_path', {}, {is_local}), \
+             pg_catalog.set_config('lock_timeout', '{}', {is_local}), \
+             pg_catalog.set_config('statement_timeout', '{}', {is_local}), \
+             pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', {is_local})",
             literal(&format!("{}, extensions", self.schema)),
             self.lock_timeout,
             self.statement_timeout
@@ -87,10 +91,10 @@ impl Settings {
 }
 
 /// An idle session must keep the lock that it holds. Servers have it from version 14 on.
-const IDLE: &str = "pg_catalog.set_config('idle_session_timeout', '0', false)";
+const IDLE: (&str, &str) = ("idle_session_timeout", "0");
 
 /// A server that looks after its client ends a killed runner's statement within half a second.
-const WATCH: &str = "pg_catalog.set_config('client_connection_check_interval', '500ms', false)";
+const WATCH: (&str, &str) = ("client_connection_check_interval", "500ms");
 
 /// What the server said of itself at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +125,8 @@ pub fn options(url: &SecretUrl, host: &Host, ca_file: Option<&Path>, application
         .username(&user)
         .password(url.password().map_or("", |password| password.expose()))
         .database(url.database().unwrap_or(&user))
+        // The server's own default serves, and poolers refuse a start that asks for it.
+        .extra_float_digits(None)
         .application_name(&application_name(application))
         .ssl_mode(match url.tls() {
             TlsMode::Off => PgSslMode::Disable,
@@ -201,7 +207,18 @@ async fn connect_host(
 /// # Errors
 /// As [`connect`].
 pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
-    let settings = Settings::of(config)?;
+    open_with(config, target, Some(&Settings::of(config)?)).await
+}
+
+/// The same without the session's settings: behind a pooler they would stay with a connection that others use.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn open_plain(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
+    open_with(config, target, None).await
+}
+
+async fn open_with(config: &Config, target: &Target, settings: Option<&Settings>) -> Result<(PgConnection, Facts)> {
     let endpoint = &target.direct;
     let mut last = None;
     let mut standby = None;
@@ -209,7 +226,7 @@ pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Fac
         let one = Endpoint { url: with_host(&endpoint.url, host), origin: endpoint.origin.clone() };
         let opened = async {
             let mut connection = connect(&one, target.ca_file.as_deref(), &config.settings.project.name).await?;
-            let facts = begin_session(&one, &mut connection, &settings).await?;
+            let facts = read_facts(&one, &mut connection, settings).await?;
             Ok((connection, facts))
         };
         match opened.await {
@@ -231,9 +248,11 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
-/// Reads what the server says of itself and sets the session up, in one round trip.
-async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, settings: &Settings) -> Result<Facts> {
-    let sql = format!("{FACTS}, {WATCHES_CLIENT}; SELECT {}", settings.first_columns());
+/// Reads what the server says of itself and, where they are given, brings the session to its settings: one
+/// round trip.
+async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings: Option<&Settings>) -> Result<Facts> {
+    let settings = settings.map_or_else(String::new, |settings| format!("; SELECT {}", settings.first_columns()));
+    let sql = format!("{FACTS}, {WATCHES_CLIENT}{settings}");
     trips::count(StoreKind::Postgres);
     let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
@@ -256,6 +275,22 @@ async fn begin_session(endpoint: &Endpoint, connection: &mut PgConnection, setti
             .data("nothing was changed"));
     }
     Ok(facts)
+}
+
+/// Brings a session to its settings.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn set_up(
+    endpoint: &Endpoint,
+    connection: &mut PgConnection,
+    settings: &Settings,
+    facts: &Facts,
+) -> Result<()> {
+    let sql = settings.sql(facts);
+    trips::count(StoreKind::Postgres);
+    let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+    sent.map(drop).map_err(|error| session_error(endpoint, &error))
 }
 
 /// The columns of [`Facts`] but the last.

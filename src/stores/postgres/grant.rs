@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{catalog_error, server_error, sqlstate};
 use super::ident::{Ident, literal};
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
@@ -125,7 +125,13 @@ impl PostgresStore {
         if statements.is_empty() {
             return Ok(());
         }
-        run(&mut self.connection, format!("BEGIN; {}; COMMIT", statements.join("; "))).await.map_err(|error| {
+        let begin = if self.path == Path::Pooled {
+            self.begin_locked("").await?;
+            ""
+        } else {
+            "BEGIN; "
+        };
+        run(&mut self.connection, format!("{begin}{}; COMMIT", statements.join("; "))).await.map_err(|error| {
             server_error(Code::Privilege, format!("`{role}` cannot be given its privileges"), &error)
         })?;
         let count = objects.len();

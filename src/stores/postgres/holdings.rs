@@ -126,7 +126,8 @@ impl PostgresStore {
         }
         let snapshot = self.read_snapshot().await?;
         let rows = self.read_ledger().await?.rows;
-        let is_stale = snapshot.as_ref().is_none_or(|snapshot| snapshot.head != head(&rows));
+        let is_stale =
+            snapshot.as_ref().is_none_or(|snapshot| snapshot.head != head(&rows)) || !self.assumed.is_empty();
         let spoken = if is_stale || !before.is_empty() { self.spoken_names().await? } else { BTreeSet::new() };
         for object in objects {
             let key = object.key();
@@ -167,7 +168,7 @@ impl PostgresStore {
             Err(error) => return Err(unreadable(&error)),
         };
         let mut names = BTreeSet::new();
-        for script in rows.iter().filter_map(|row| text(row, 0)) {
+        for script in rows.iter().filter_map(|row| text(row, 0)).chain(self.assumed.iter().cloned()) {
             let mut lexer = Lexer::new(&script, 0);
             while let Ok(Some((token, range))) = lexer.token() {
                 let name = match token {
@@ -214,7 +215,14 @@ impl PostgresStore {
             bytes: object.bytes,
             is_owned: object.is_owned,
         });
-        Ok(holdings.collect())
+        let mut holdings: Vec<Holding> = holdings.collect();
+        if let (Some(name), Some(history)) = (self.found_history(), &self.history) {
+            let count = format!("SELECT pg_catalog.count(*) FROM {}", history.table());
+            let rows = run(&mut self.connection, count).await.unwrap_or_default();
+            let rows = rows.first().and_then(|row| text(row, 0)?.parse().ok());
+            holdings.push(Holding { kind: "history", name, rows, bytes: None, is_owned: true });
+        }
+        Ok(holdings)
     }
 }
 

@@ -2,9 +2,11 @@
 //! journal entry; what cannot is journaled before and after, and looked for in the catalog where it
 //! was cut short. A next run goes on at the very statement.
 
+use super::block::{Unit, unit};
 use super::connect::text;
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
+use super::ident::literal;
 use super::index::{Found, Shape, shape};
 use super::ledger::{Entry, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
@@ -16,7 +18,7 @@ use crate::engine::event::Events;
 use crate::engine::ledger::State;
 use crate::engine::plan::Action;
 use crate::error::{Code, Error, Result};
-use crate::stores::Done;
+use crate::stores::{Done, told};
 
 /// What an earlier run left in the journal.
 #[derive(Debug, Default)]
@@ -52,20 +54,21 @@ impl PostgresStore {
             events.note(format!("{}: going on at statement {} of {total}", file.step.label(), (at + 1).min(total)));
         }
         while at < total {
+            let unit = unit(file, at);
             if events.is_cancelled() {
                 return Err(Error::new(Code::Unfinished, format!("{} was cut short", file.step.label()))
                     .data(format!("stopped after step {at} of {total}{stays}"))
                     .hint("run it again: it goes on at the next step"));
             }
-            self.step(file, at, &stays, events).await?;
-            at += 1;
+            self.step(file, at, &unit, &stays, events).await?;
+            at = unit.end(at);
         }
         self.end_journal(file).await
     }
 
     async fn past(&mut self, file: &Prepared<'_>) -> Result<Past> {
         let sql = format!(
-            "SELECT state, steps_done, down_done, step_open, text FROM lyrox.migrations WHERE {}",
+            "SELECT state, steps_done, down_done, step_open, text, down_text FROM lyrox.migrations WHERE {}",
             self.row_of(file.step)
         );
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
@@ -74,7 +77,8 @@ impl PostgresStore {
         let state = text(row, 0).and_then(|state| State::parse(&state));
         let is_down = file.step.action == Action::Revert;
         let is_unfinished = matches!(state, Some(State::Started | State::Failed));
-        if !is_down && !is_unfinished {
+        // A repeatable runs from its beginning, however far it came.
+        if !is_down && !is_unfinished || file.step.version.is_repeatable() {
             return Ok(Past::default());
         }
         let done = number(if is_down { 2 } else { 1 }).and_then(|done| usize::try_from(done).ok()).unwrap_or(0);
@@ -83,7 +87,8 @@ impl PostgresStore {
             done,
             is_open: number(3) == Some(if is_down { -next } else { next }),
             has_failed: state == Some(State::Failed),
-            text: text(row, 4).filter(|_| !is_down),
+            // The row keeps the text of what runs, whichever way it goes.
+            text: if is_down { text(row, 5) } else { text(row, 4) },
         })
     }
 
@@ -113,25 +118,15 @@ impl PostgresStore {
                 )?;
                 Ok(false)
             }
-            Found::Unknown(why) => Err(self.ask(file, past.done, &why)),
+            Found::Unknown(why) => Err(Self::ask(file, past.done, &why)),
         }
     }
 
     /// The error that asks a person to look.
-    fn ask(&self, file: &Prepared<'_>, at: usize, why: &str) -> Error {
-        let column = if file.step.action == Action::Revert { "down_done" } else { "steps_done" };
-        Error::new(
-            Code::InDoubt,
-            format!("it is not known whether statement {} of {} took effect", at + 1, file.step.label()),
-        )
-        .why(format!("{why}\n{}", line(file.statement(at))))
-        .at(file.place_of(at))
-        .data(format!("steps 1 to {at} of {} are in effect", file.total()))
-        .hint(format!(
-            "look for its effect, then lyrox query postgres --write \"UPDATE lyrox.migrations SET step_open = NULL WHERE version = '{}'\"; if it took effect, add `{column} = {}`",
-            file.step.version,
-            at + 1
-        ))
+    fn ask(file: &Prepared<'_>, at: usize, why: &str) -> Error {
+        told::in_doubt(file.step, at, format!("{why}\n{}", line(file.statement(at))))
+            .at(file.place_of(at))
+            .data(format!("steps 1 to {at} of {} are in effect", file.total()))
     }
 
     /// Writes the row as started and brings the session to the file's settings.
@@ -143,7 +138,7 @@ impl PostgresStore {
             0,
             Role::Before,
             match file.step.action {
-                Action::Revert => self.mark(file, at, None),
+                Action::Revert => self.begin_down(file, at),
                 _ => self.upsert(&[Entry {
                     step: file.step,
                     state: State::Started,
@@ -154,6 +149,9 @@ impl PostgresStore {
                 }]),
             },
         );
+        for statement in self.history_started(file.step) {
+            batch.own(0, Role::History, statement);
+        }
         // The settings that earlier statements of the file made are made again.
         for statement in 0..at {
             if file.statement(statement).get(..4).is_some_and(|word| word.eq_ignore_ascii_case("set ")) {
@@ -165,6 +163,15 @@ impl PostgresStore {
             .map_err(|stop| failure::error(&stop, files, format!("stopped after step {at} of {}", file.total())))
     }
 
+    /// As [`Self::mark`], and keeps the text that runs: the next run can tell what was edited since.
+    fn begin_down(&self, file: &Prepared<'_>, at: usize) -> String {
+        let text = literal(&file.step.script.text);
+        format!(
+            "UPDATE lyrox.migrations SET down_done = {at}, step_open = NULL, down_text = {text} WHERE {}",
+            self.row_of(file.step)
+        )
+    }
+
     /// An `UPDATE` that says how many statements are in effect and which one is begun.
     fn mark(&self, file: &Prepared<'_>, done: usize, open: Option<usize>) -> String {
         let is_down = file.step.action == Action::Revert;
@@ -174,21 +181,33 @@ impl PostgresStore {
     }
 
     /// Runs one statement with its journal entries.
-    async fn step(&mut self, file: &Prepared<'_>, at: usize, stays: &str, events: &dyn Events) -> Result<()> {
+    async fn step(
+        &mut self,
+        file: &Prepared<'_>,
+        at: usize,
+        unit: &Unit,
+        stays: &str,
+        events: &dyn Events,
+    ) -> Result<()> {
         let is_bare = matches!(file.statements[at].kind, Kind::Bare | Kind::Procedure);
         let mut tries = 1;
         loop {
-            let sent = if is_bare { self.bare(file, at).await? } else { self.journaled(file, at).await };
+            let sent = if is_bare { self.bare(file, at).await? } else { self.journaled(file, at, unit).await };
             let Err(stop) = sent else { return Ok(()) };
             if is_lost(&stop.error) {
                 // Whatever comes next needs a session; the journal knows where to go on.
-                let _ = self.reconnect().await;
+                let again = self.reconnect().await;
+                // What ran in a transaction is in effect exactly if its entry is there.
+                if !is_bare && again.is_ok() && self.past(file).await.is_ok_and(|past| past.done == at + 1) {
+                    return self.begin_journal(file, at + 1).await;
+                }
                 let data = format!(
                     "steps 1 to {at} of {} are in effect; the next run finds out about step {} and goes on{stays}",
                     file.total(),
                     at + 1
                 );
-                return Err(failure::error(&stop, std::slice::from_ref(file), data).hint("run lyrox db migrate again"));
+                return Err(failure::error(&stop, std::slice::from_ref(file), data)
+                    .hint(format!("run {} again", failure::command(file.step))));
             }
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             let left = if is_bare { self.look_for(file.statement(at), true).await.ok() } else { None };
@@ -208,13 +227,20 @@ impl PostgresStore {
     }
 
     /// A statement that can run in a transaction: it and its journal entry live or die together.
-    async fn journaled(&mut self, file: &Prepared<'_>, at: usize) -> Result<(), Box<Stop>> {
+    async fn journaled(&mut self, file: &Prepared<'_>, at: usize, unit: &Unit) -> Result<(), Box<Stop>> {
         let mut batch = Batch::default();
-        batch.own(0, Role::Before, "BEGIN").statements(0, at..at + 1);
+        let end = unit.end(at);
+        match unit {
+            Unit::Single => batch.own(0, Role::Before, "BEGIN").statements(0, at..end),
+            // The file's own BEGIN may say which kind of transaction; its COMMIT comes behind the journal's entry.
+            Unit::Committed(range) => batch.statements(0, range.start..range.end - 1),
+            Unit::RolledBack(range) => batch.statements(0, range.clone()).own(0, Role::Before, "BEGIN"),
+            Unit::Stray => batch.own(0, Role::Before, "BEGIN"),
+        };
         batch.own(0, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
         // The file may have become someone who cannot write the ledger; it stays so after the COMMIT.
         batch.own(0, Role::Before, "SET LOCAL ROLE NONE");
-        batch.own(0, Role::Before, self.mark(file, at + 1, None)).own(0, Role::Commit, "COMMIT");
+        batch.own(0, Role::Before, self.mark(file, end, None)).own(0, Role::Commit, "COMMIT");
         batch.send(&mut self.connection, std::slice::from_ref(file)).await.map(drop)
     }
 
@@ -229,7 +255,7 @@ impl PostgresStore {
                 .why("it is left from a concurrent build that was cut short, and not from this migration")
                 .at(file.place_of(at))
                 .data(format!("stopped after step {at} of {}", file.total()))
-                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run lyrox db migrate again")));
+                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run {} again", failure::command(file.step))));
         }
         if let Err(stop) = self.note_mark(file, at, Some(at + 1)).await {
             return Ok(Err(stop));
@@ -253,7 +279,11 @@ impl PostgresStore {
     async fn fail(&mut self, file: &Prepared<'_>, at: usize, stop: &Stop, left: Option<Found>, stays: &str) -> Error {
         let code = sqlstate(&stop.error);
         let mut sql = String::from("SET SESSION AUTHORIZATION DEFAULT;");
-        if file.step.action != Action::Revert {
+        if file.step.action == Action::Revert {
+            // The server says that it failed: there is no doubt to settle.
+            sql.push_str(&self.mark(file, at, None));
+            sql.push(';');
+        } else {
             sql.push_str(&format!(
                 "UPDATE lyrox.migrations SET state = 'failed', error_code = {} WHERE {};",
                 super::ident::literal_or_null(code),
@@ -277,7 +307,10 @@ impl PostgresStore {
         if matches!(stop.place, Where::Own { .. }) {
             return error;
         }
-        error.hint_if_none("mend the file from this statement on, then run lyrox db migrate again: it goes on there")
+        error.hint_if_none(format!(
+            "mend the file from this statement on, then run {} again: it goes on there",
+            failure::command(file.step)
+        ))
     }
 
     /// Writes the row as done.
@@ -286,15 +319,26 @@ impl PostgresStore {
         let mut batch = Batch::default();
         end_quoting(&mut batch, 0, file);
         batch.own(0, Role::Before, "BEGIN").own(0, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        for statement in self.history_of(file.step) {
+            batch.own(0, Role::History, statement);
+        }
         batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
-        let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
-            failure::error(
-                &stop,
-                files,
-                format!("all {} steps are in effect; the ledger does not say so yet", file.total()),
-            )
-            .hint("run lyrox db migrate again: it writes the ledger")
-        })?;
+        let rows = match batch.send(&mut self.connection, files).await {
+            Ok(rows) => rows,
+            Err(stop) => {
+                // The row is part of the transaction whose answer was lost: where it is there, all is done.
+                if is_lost(&stop.error)
+                    && let Ok(mut done) = self.settle(files, &stop, "").await
+                    && let Some(done) = done.pop()
+                {
+                    return Ok(done);
+                }
+                let data = format!("all {} steps are in effect; the ledger may not say so yet", file.total());
+                let error = failure::error(&stop, files, data);
+                let command = failure::command(file.step);
+                return Err(error.hint(format!("run {command} again: it writes the ledger")));
+            }
+        };
         let row = rows.first().ok_or_else(|| Error::bug("the ledger answered no row"))?;
         Ok(Done { row: read_row(row)?, elapsed: elapsed(row) })
     }

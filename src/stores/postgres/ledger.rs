@@ -6,8 +6,10 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
-use super::{PostgresStore, run};
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State};
+use std::collections::BTreeMap;
+
+use super::{Path, PostgresStore, run};
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -18,7 +20,7 @@ use crate::project::migration::Version;
 pub const LYROX: &str = env!("CARGO_PKG_VERSION");
 
 /// Texts up to this size are kept, in bytes; the server compresses them.
-const LARGEST_TEXT: usize = 1024 * 1024;
+pub(super) const LARGEST_TEXT: usize = 1024 * 1024;
 
 const TABLES: [&str; 5] = ["layout", "migrations", "events", "environment", "snapshots"];
 
@@ -29,11 +31,11 @@ IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('
 END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
-    name text NOT NULL, checksum text NOT NULL, text text,
+    name text NOT NULL, checksum text NOT NULL, text text, down_text text,
     state text NOT NULL CHECK (state IN ('started', 'applied', 'failed', 'reverted')),
     steps_done int NOT NULL, steps_total int NOT NULL, step_open int, down_done int NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL, finished_at timestamptz,
-    actor text NOT NULL, lyrox text NOT NULL, error_code text,
+    actor text NOT NULL, lyrox text NOT NULL, error_code text, run text,
     PRIMARY KEY (project, tenant, store, version));
 CREATE TABLE IF NOT EXISTS lyrox.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -50,16 +52,18 @@ CREATE TABLE IF NOT EXISTS lyrox.snapshots (
 CREATE TABLE IF NOT EXISTS lyrox.layout (one boolean PRIMARY KEY DEFAULT true CHECK (one), version int NOT NULL);";
 
 /// The columns of a row as [`read_row`] wants them; `m` is the row.
-const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
+pub(super) const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     CASE WHEN m.state IN ('started', 'failed') THEN m.text END, m.state, m.steps_done, m.steps_total, \
     (1000000 * pg_catalog.date_part('epoch', m.started_at))::bigint, \
-    (1000000 * pg_catalog.date_part('epoch', m.finished_at))::bigint, m.actor, m.lyrox, m.error_code";
+    (1000000 * pg_catalog.date_part('epoch', m.finished_at))::bigint, m.actor, m.lyrox, m.error_code, \
+    m.run, m.down_text IS NOT NULL, \
+    CASE WHEN m.state = 'applied' AND (m.down_done > 0 OR m.step_open < 0) THEN m.down_done END";
 
 /// Tables, views and sequences of the project's schema that belong to no extension.
 const EMPTINESS: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
-    AND d.objid = c.oid AND d.deptype = 'e'))";
+    AND d.objid = c.oid AND d.deptype = 'e') AND {history})";
 
 /// What is written about a step.
 #[derive(Clone, Copy, Debug)]
@@ -88,12 +92,14 @@ pub struct Span {
 }
 
 impl PostgresStore {
-    fn scope(&self) -> String {
+    pub(super) fn scope(&self) -> String {
         format!("project = {} AND tenant = ''", literal(&self.project))
     }
 
     fn emptiness(&self) -> String {
-        EMPTINESS.replace("{schema}", &literal(self.settings.schema.name()))
+        EMPTINESS
+            .replace("{schema}", &literal(self.settings.schema.name()))
+            .replace("{history}", &self.not_history("c"))
     }
 
     /// Ledger, mark and state: one round trip where there is a ledger.
@@ -102,11 +108,12 @@ impl PostgresStore {
             "SELECT (SELECT pg_catalog.max(version) FROM lyrox.layout), e.name, e.is_protected, e.resetting_since IS NOT NULL, \
              (SELECT s.head FROM lyrox.snapshots s WHERE s.{scope} AND s.store = 'postgres'), \
              CASE WHEN EXISTS (SELECT FROM lyrox.migrations m WHERE m.{scope} AND m.store = 'postgres') THEN false \
-             ELSE {empty} END \
+             ELSE {empty} END, {columns} \
              FROM (SELECT 1) one LEFT JOIN lyrox.environment e ON e.project = {project}; \
              SELECT {COLUMNS} FROM lyrox.migrations m WHERE m.{scope}",
             scope = self.scope(),
             empty = self.emptiness(),
+            columns = self.history_columns(),
             project = literal(&self.project),
         );
         let rows = match run(&mut self.connection, sql).await {
@@ -127,10 +134,12 @@ impl PostgresStore {
             is_empty: text(head, 5).as_deref() == Some("t"),
             ..Ledger::default()
         };
+        let columns = text(head, 6);
         for row in rows {
             let row = read_row(row)?;
             if row.store == StoreKind::Postgres { ledger.rows.push(row) } else { ledger.copies.push(row) }
         }
+        ledger.foreign = self.read_history(columns.as_deref()).await?;
         ledger.rows.sort_by(|a, b| a.version.cmp(&b.version));
         ledger.copies.sort_by(|a, b| (a.store, &a.version).cmp(&(b.store, &b.version)));
         self.is_prepared = ledger.mark.is_some();
@@ -153,7 +162,7 @@ impl PostgresStore {
             _ => return Err(server_error(Code::LedgerDamaged, "the ledger in schema `lyrox` cannot be read", error)),
         }
         let tables = TABLES.map(|table| format!("pg_catalog.to_regclass('lyrox.{table}') IS NULL"));
-        let sql = format!("SELECT {}, {}", self.emptiness(), tables.join(", "));
+        let sql = format!("SELECT {}, {}, {}", self.emptiness(), tables.join(", "), self.history_columns());
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LedgerDamaged, "the catalog cannot be read", &error))?;
@@ -166,7 +175,9 @@ impl PostgresStore {
             .collect();
         // A bootstrap that was cut short leaves nothing, since it is one transaction.
         if missing.len() == TABLES.len() {
-            return Ok(Ledger { is_empty: text(row, 0).as_deref() == Some("t"), ..Ledger::default() });
+            let is_empty = text(row, 0).as_deref() == Some("t");
+            let foreign = self.read_history(text(row, TABLES.len() + 1).as_deref()).await?;
+            return Ok(Ledger { is_empty, foreign, ..Ledger::default() });
         }
         Err(damaged(&format!("{} is missing", missing.join(", "))))
     }
@@ -178,8 +189,10 @@ impl PostgresStore {
         }
         // What is there before lyrox is not the project's.
         let foreign = self.foreign_list().await?;
+        // Where the session holds no lock, the transaction does.
+        let begin = if self.path == Path::Pooled { "" } else { "BEGIN; " };
         let sql = format!(
-            "BEGIN; {bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
+            "{begin}{bootstrap} INSERT INTO lyrox.layout (version) VALUES ({LAYOUT}) ON CONFLICT DO NOTHING; \
              INSERT INTO lyrox.environment (project, name, is_protected, foreign_objects) \
              VALUES ({project}, {name}, {protected}, {foreign}) \
              ON CONFLICT DO NOTHING; {event} COMMIT",
@@ -192,14 +205,23 @@ impl PostgresStore {
             event = self.event("prepared", None, None, None),
         );
         let mut tries = 0;
-        while let Err(error) = run(&mut self.connection, sql.clone()).await {
+        loop {
+            if self.path == Path::Pooled {
+                self.begin_locked("").await?;
+            }
+            let Err(error) = run(&mut self.connection, sql.clone()).await else { break };
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             tries += 1;
             // Another project of the same database may make the same schema at the same moment.
             let is_race = matches!(sqlstate(&error), Some("23505" | "42P06" | "42P07" | "42710" | "40P01" | "55P03"));
             if !is_race || tries == 5 {
+                let data = if super::error::is_lost(&error) {
+                    "no migration was run"
+                } else {
+                    "rolled back; nothing was changed"
+                };
                 return Err(server_error(Code::LedgerDamaged, "the ledger in schema `lyrox` cannot be made", &error)
-                    .data("rolled back; nothing was changed")
+                    .data(data)
                     .hint_if_none(format!(
                         "GRANT CREATE ON DATABASE \"{}\" TO \"{}\"",
                         self.facts.database, self.facts.user
@@ -246,7 +268,7 @@ impl PostgresStore {
     }
 
     /// One statement that writes the rows of steps and their events, ended by `;`; it answers the rows in order.
-    /// All of them have the same event.
+    /// All of them have the same event. What is undone keeps its name and its texts.
     pub(super) fn upsert(&self, entries: &[Entry<'_>]) -> String {
         let mut values = String::new();
         for entry in entries {
@@ -256,12 +278,17 @@ impl PostgresStore {
             self.push_values(&mut values, entry);
         }
         let event = entries.first().map_or("", |entry| entry.event);
+        let told = if entries.first().is_some_and(|entry| entry.state == State::Reverted) {
+            ""
+        } else {
+            "name = EXCLUDED.name, checksum = EXCLUDED.checksum, text = EXCLUDED.text, down_text = EXCLUDED.down_text, \
+             steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
+        };
         format!(
-            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, state, steps_done, \
-             steps_total, started_at, finished_at, actor, lyrox) VALUES {values} \
-             ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, checksum = EXCLUDED.checksum, \
-             text = EXCLUDED.text, state = EXCLUDED.state, steps_done = EXCLUDED.steps_done, \
-             steps_total = EXCLUDED.steps_total, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
+            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+             steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES {values} \
+             ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
+             steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
              finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, lyrox = EXCLUDED.lyrox, error_code = NULL \
              RETURNING m.*), \
              e AS (INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) \
@@ -273,7 +300,9 @@ impl PostgresStore {
     fn push_values(&self, values: &mut String, entry: &Entry<'_>) {
         use std::fmt::Write as _;
         let step = entry.step;
-        let text = (step.up.text.len() <= LARGEST_TEXT).then_some(step.up.text.as_str());
+        let fits = |text: &String| text.len() <= LARGEST_TEXT;
+        let text = Some(&step.up.text).filter(|text| fits(text));
+        let down = step.down.as_ref().and_then(|down| down.kept()).filter(fits);
         let is_finished = matches!(entry.state, State::Applied | State::Reverted);
         let at = |micros: i64| format!("pg_catalog.to_timestamp({micros} / 1000000.0::float8)");
         let (began, finished) = match entry.span {
@@ -282,19 +311,21 @@ impl PostgresStore {
         };
         let _ = write!(
             values,
-            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, '{state}', {done}, {total}, {began}, {finished}, \
-             {actor}, {lyrox})",
+            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {began}, \
+             {finished}, {actor}, {lyrox}, {run})",
             project = literal(&self.project),
             version = literal(step.version.as_str()),
             name = literal(&step.name),
             checksum = literal(&step.up.checksum),
-            text = literal_or_null(text),
+            text = literal_or_null(text.map(String::as_str)),
+            down = literal_or_null(down.as_deref()),
             state = entry.state.word(),
             done = entry.done,
             total = entry.total,
             finished = if is_finished { &finished } else { "NULL" },
             actor = literal(&self.actor),
             lyrox = literal(LYROX),
+            run = literal_or_null(Some(self.run_id.as_str()).filter(|run| !run.is_empty())),
         );
     }
 
@@ -309,12 +340,12 @@ impl PostgresStore {
             let values: Vec<String> = rows.iter().map(|row| self.copy_values(row)).collect();
             let sql = format!(
                 "INSERT INTO lyrox.migrations (project, store, version, name, checksum, text, state, steps_done, steps_total, \
-                 started_at, finished_at, actor, lyrox, error_code) VALUES {} \
+                 started_at, finished_at, actor, lyrox, error_code, run) VALUES {} \
                  ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, \
                  checksum = EXCLUDED.checksum, text = EXCLUDED.text, state = EXCLUDED.state, \
                  steps_done = EXCLUDED.steps_done, steps_total = EXCLUDED.steps_total, \
                  started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, \
-                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code",
+                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code, run = EXCLUDED.run",
                 values.join(", ")
             );
             self.write(sql, "the copies of other stores' rows cannot be written").await?;
@@ -322,9 +353,25 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// Writes own rows that follow from another tool's history, and that it was so.
+    pub(super) async fn write_taken(&mut self, rows: &[Row]) -> Result<()> {
+        self.write_copies(rows).await?;
+        let project = literal(&self.project);
+        let events: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let what = if row.state == State::Applied { "taken over" } else { "undone elsewhere" };
+                let (version, actor) = (literal(row.version.as_str()), literal(&self.actor));
+                format!("({project}, 'postgres', {version}, '{what}', {actor}, {})", literal(LYROX))
+            })
+            .collect();
+        let into = "INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) VALUES";
+        self.write(format!("{into} {}", events.join(", ")), "the event log cannot be written").await
+    }
+
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}::timestamptz, {}::timestamptz, {}, {}, {})",
+            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             literal(&self.project),
             row.store.name(),
             literal(row.version.as_str()),
@@ -334,12 +381,33 @@ impl PostgresStore {
             row.state.word(),
             row.steps_done,
             row.steps_total,
-            literal(&row.started_at),
-            literal_or_null(row.finished_at.as_deref()),
+            moment(Some(&row.started_at)),
+            moment(row.finished_at.as_deref()),
             literal(&row.actor),
             literal(&row.lyrox),
             literal_or_null(row.error_code.as_deref()),
+            literal_or_null(row.run.as_deref()),
         )
+    }
+
+    /// The texts that are kept of versions.
+    pub(super) async fn read_kept(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        if versions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let list: Vec<String> = versions.iter().map(|version| literal(version.as_str())).collect();
+        let sql = format!(
+            "SELECT version, text, down_text FROM lyrox.migrations WHERE {} AND store = 'postgres' AND version IN ({})",
+            self.scope(),
+            list.join(", ")
+        );
+        let rows = run(&mut self.connection, sql)
+            .await
+            .map_err(|error| server_error(Code::LedgerDamaged, "the ledger cannot be read", &error))?;
+        let kept = |row: &PgRow| {
+            (Version::new(text(row, 0).unwrap_or_default()), Kept { up: text(row, 1), down: text(row, 2) })
+        };
+        Ok(rows.iter().map(kept).collect())
     }
 
     /// The text that was applied under a version, where it was kept.
@@ -382,6 +450,15 @@ impl PostgresStore {
     }
 }
 
+/// A time as SQL; the server's own where a tool recorded that something happened and not when.
+fn moment(time: Option<&str>) -> String {
+    match time {
+        None => "NULL".to_owned(),
+        Some("") => "pg_catalog.now()".to_owned(),
+        Some(time) => format!("{}::timestamptz", literal(time)),
+    }
+}
+
 /// When the current step began, as [`BEGIN_CLOCK`] noted it; the transaction's start where that was lost.
 const BEGAN: &str = "coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('lyrox.began', true), '')::float8 / 1000000), \
                      pg_catalog.now())";
@@ -420,6 +497,10 @@ pub fn read_row(row: &PgRow) -> Result<Row> {
         actor: word(10, "actor")?,
         lyrox: word(11, "lyrox")?,
         error_code: text(row, 12),
+        run: text(row, 13),
+        has_down: text(row, 14).as_deref() == Some("t"),
+        down_text: None,
+        undone: text(row, 15).and_then(|text| text.parse().ok()),
         version: Version::new(version),
     })
 }

@@ -2,16 +2,17 @@
 //! the one loses the other. It is tried, never waited for: a waiting statement holds a snapshot open
 //! and deadlocks a concurrent index build.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use super::connect::text;
 use super::error::server_error;
-use super::pooler::is_transaction_pooled;
-use super::{PostgresStore, run};
-use crate::config::Origin;
+use super::ident::literal;
+use super::{Path, PostgresStore, run};
+use crate::engine::guard::Permit;
 use crate::error::{Code, Error, Result};
-use crate::stores::LockAnswer;
-use crate::url::provider::{Pooling, provider};
+use crate::stores::{Holder, LockAnswer};
 
 /// The lock's number: equal for the same database, schema and project, whoever computes it.
 pub fn key(database: &str, schema: &str, project: &str) -> i64 {
@@ -22,7 +23,7 @@ pub fn key(database: &str, schema: &str, project: &str) -> i64 {
 }
 
 impl PostgresStore {
-    fn key(&self) -> i64 {
+    pub(super) fn key(&self) -> i64 {
         key(&self.facts.database, self.settings.schema.name(), &self.project)
     }
 
@@ -31,15 +32,24 @@ impl PostgresStore {
         if self.is_locked {
             return Ok(LockAnswer::Obtained);
         }
-        if provider(&self.target.direct.url).pooling == Pooling::Transaction {
-            return Err(pooler("the URL is the provider's transaction pooler"));
-        }
-        if !self.is_direct {
-            self.refuse_pooler().await?;
-            self.is_direct = true;
-        }
+        self.find_path().await?;
         let key = self.key();
-        let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({key}), pg_catalog.pg_backend_pid()");
+        if self.path == Path::Pooled {
+            // It holds no longer than this statement; each transaction takes it anew.
+            let sql = format!("SELECT {}", self.try_within());
+            let rows = run(&mut self.connection, sql)
+                .await
+                .map_err(|error| server_error(Code::LockLost, "the lock cannot be asked for", &error))?;
+            let is_free = rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t");
+            return Ok(if is_free { LockAnswer::Obtained } else { LockAnswer::Held(self.holder(key).await) });
+        }
+        // The other tool's own lock is taken as well: its runs and ours keep each other out.
+        let tool = self.tool_lock();
+        let also = tool.map_or_else(|| "true".to_owned(), |tool| format!("pg_catalog.pg_try_advisory_lock({tool})"));
+        let sql = format!(
+            "SELECT l.is_ours, pg_catalog.pg_backend_pid(), CASE WHEN l.is_ours THEN {also} END \
+             FROM (SELECT pg_catalog.pg_try_advisory_lock({key}) AS is_ours OFFSET 0) l"
+        );
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LockLost, "the lock cannot be asked for", &error))?;
@@ -48,57 +58,103 @@ impl PostgresStore {
         // One session that is served by two processes is no session.
         if text(row, 1) != Some(self.facts.pid.to_string()) {
             if is_obtained {
-                let _ = run(&mut self.connection, format!("SELECT pg_catalog.pg_advisory_unlock({key})")).await;
+                let sql = self.unlocking();
+                let _ = run(&mut self.connection, sql).await;
             }
             return Err(pooler("the server process changed between two statements"));
+        }
+        if let Some(tool) = tool.filter(|_| is_obtained && text(row, 2).as_deref() != Some("t")) {
+            let _ = run(&mut self.connection, format!("SELECT pg_catalog.pg_advisory_unlock({key})")).await;
+            return Ok(LockAnswer::Held(format!("{}'s own lock: {}", self.tool(), self.holder(tool).await)));
         }
         self.is_locked = is_obtained;
         if is_obtained { Ok(LockAnswer::Obtained) } else { Ok(LockAnswer::Held(self.holder(key).await)) }
     }
 
-    /// Before the lock is taken: finds by trying whether sessions are handed out per transaction, where
-    /// locks and settings are worth nothing. Where no further connection is to be had, the process ids that
-    /// [`Self::take_lock`] compares have to do.
-    async fn refuse_pooler(&mut self) -> Result<()> {
-        let (endpoint, ca_file) = (&self.target.direct, self.target.ca_file.as_deref());
-        if endpoint.origin == Origin::Local || provider(&endpoint.url).pooling != Pooling::Unknown {
-            return Ok(());
-        }
-        // The server names both ends of the connection. Where they are those of a socket of this process, nothing
-        // stands between, and looking for a pooler would only cost three connections and many round trips.
-        if self.facts.line.is_some_and(|line| line.is_own()) {
-            return Ok(());
-        }
-        let name = concat!("lyrox ", env!("CARGO_PKG_VERSION"), " probe");
-        match is_transaction_pooled(&mut self.connection, endpoint, ca_file, name).await {
-            Some(true) => Err(pooler("another session was served by the same connection to the server")),
-            Some(false) | None => Ok(()),
-        }
-    }
-
     /// Who holds the lock, in words.
     async fn holder(&mut self, key: i64) -> String {
+        let found = self.find_holder(key).await.ok().flatten();
+        found.map_or_else(|| "another session".into(), |holder| holder.who)
+    }
+
+    /// Who holds the lock.
+    pub(super) async fn read_holder(&mut self) -> Result<Option<Holder>> {
+        let found = self.find_holder(self.key()).await;
+        found.map_err(|error| server_error(Code::LockLost, "the lock cannot be looked at", &error))
+    }
+
+    async fn find_holder(&mut self, key: i64) -> Result<Option<Holder>, sqlx::Error> {
         let sql = format!(
             "SELECT a.application_name, l.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), \
-             a.usename, a.client_addr FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+             a.usename, a.client_addr, a.backend_start FROM pg_catalog.pg_locks l \
+             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
              WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
              AND (l.classid::bigint << 32) | l.objid::bigint = {key}"
         );
-        let rows = run(&mut self.connection, sql).await.unwrap_or_default();
-        let Some(row) = rows.first() else { return "another session".into() };
-        let mut words = match text(row, 0).filter(|name| !name.is_empty()) {
+        let rows = run(&mut self.connection, sql).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut who = match text(row, 0).filter(|name| !name.is_empty()) {
             Some(name) => format!("`{}`", super::error::clean(&name)),
             None => "a session".to_owned(),
         };
-        if let Some(pid) = text(row, 1) {
-            words.push_str(&format!(" (server process {pid}"));
-            words.extend(text(row, 3).map(|user| format!(", role {user}")));
-            words.extend(text(row, 4).map(|address| format!(", from {address}")));
-            words.push(')');
+        let pid = text(row, 1).unwrap_or_default();
+        who.push_str(&format!(" (server process {pid}"));
+        who.extend(text(row, 3).map(|user| format!(", role {user}")));
+        who.extend(text(row, 4).map(|address| format!(", from {address}")));
+        who.push(')');
+        who.extend(text(row, 2).map(|since| format!(" since {since} UTC")));
+        // A session that is there may work; only its server process could tell.
+        let token = format!("{pid} {}", text(row, 5).unwrap_or_default());
+        Ok(Some(Holder { who, has_ended: false, token }))
+    }
+
+    /// Ends the session that holds the lock, and waits until it is gone.
+    pub(super) async fn end_session(&mut self, holder: &Holder, permit: Option<&Permit>) -> Result<bool> {
+        if permit.is_none() {
+            return Err(Error::bug("a session is ended without a permit"));
         }
-        words.extend(text(row, 2).map(|since| format!(" since {since} UTC")));
-        words
+        let (pid, start) = holder.token.split_once(' ').unwrap_or((&holder.token, ""));
+        let sql = format!(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+             WHERE pid::text = {} AND backend_start::text = {}",
+            literal(pid),
+            literal(start)
+        );
+        let rows = run(&mut self.connection, sql).await.map_err(|error| {
+            server_error(Code::Privilege, "the session that holds the lock cannot be ended", &error)
+                .data("nothing was changed")
+                .hint(format!("let its role or a superuser run: SELECT pg_terminate_backend({pid})"))
+        })?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        for _ in 0..50 {
+            if self.read_holder().await?.is_none_or(|now| now.token != holder.token) {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(Error::new(Code::LockHeld, "the session that holds the lock was told to end and is still there")
+            .why(format!("it is {}", holder.who))
+            .hint("lyrox db unlock shows whether it has ended since"))
+    }
+
+    /// An expression that tries the lock, and the other tool's own, for the transaction.
+    pub(super) fn try_within(&self) -> String {
+        let ours = format!("pg_catalog.pg_try_advisory_xact_lock({})", self.key());
+        match self.tool_lock() {
+            Some(tool) => {
+                format!("CASE WHEN {ours} THEN pg_catalog.pg_try_advisory_xact_lock({tool}) ELSE false END")
+            }
+            None => ours,
+        }
+    }
+
+    /// A `SELECT` that gives the locks back; it answers whether ours was held.
+    fn unlocking(&self) -> String {
+        let also = self.tool_lock().map_or_else(String::new, |tool| format!(", pg_catalog.pg_advisory_unlock({tool})"));
+        format!("SELECT pg_catalog.pg_advisory_unlock({}){also}", self.key())
     }
 
     /// Gives the lock back. A session that lost its connection has lost the lock as well.
@@ -106,7 +162,7 @@ impl PostgresStore {
         if !std::mem::take(&mut self.is_locked) {
             return Ok(());
         }
-        let sql = format!("SELECT pg_catalog.pg_advisory_unlock({})", self.key());
+        let sql = self.unlocking();
         let rows = run(&mut self.connection, sql)
             .await
             .map_err(|error| server_error(Code::LockLost, "the lock cannot be given back", &error))?;

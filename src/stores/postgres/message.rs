@@ -26,6 +26,8 @@ pub enum Role {
     Clock,
     /// After the text: deferred constraints are checked now, and blamed on the file.
     Constraints,
+    /// Writes another tool's history.
+    History,
     /// Writes the ledger; its row is handed out.
     Ledger,
     /// Ends the transaction.

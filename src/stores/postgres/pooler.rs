@@ -9,15 +9,22 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::connect::{connect, text};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Origin};
 use crate::kind::StoreKind;
 use crate::stores::trips;
+use crate::url::provider::{Pooling, provider};
 
 /// The number of helpers of each rung. Pools that hand out the connection used last show with one; those
 /// that hand them round in turn may be just as large as the rung is high, so that the height has to change.
 const LADDER: [usize; 5] = [1, 2, 3, 1, 2];
 /// How long a session of its own may take to answer; behind a pool of one it waits for the helpers.
 const BOUND: Duration = Duration::from_secs(1);
+
+/// Whether the URL leaves it open that a pooler hands out sessions per transaction.
+pub fn may_be_pooled(endpoint: &Endpoint) -> bool {
+    let pooling = provider(&endpoint.url).pooling;
+    endpoint.origin != Origin::Local && matches!(pooling, Pooling::Unknown | Pooling::Transaction)
+}
 
 /// Whether sessions are handed out per transaction; none: it cannot be told, for want of connections.
 ///

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::block;
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
 use crate::config::Variables;
 use crate::config::file::Transaction;
-use crate::engine::plan::{Action, Step};
+use crate::engine::plan::Step;
 use crate::error::{Code, Error, Place, Result};
-use crate::stores::{ApplyOptions, Preview};
+use crate::project::migration::Script;
+use crate::stores::{ApplyOptions, Preview, told};
 
 /// At most so many files share a transaction.
 const LARGEST_CHUNK: usize = 64;
@@ -104,24 +106,26 @@ impl Prepared<'_> {
     }
 }
 
-/// The statements of texts that were split before, by their checksum: what is checked before a run is split
-/// once.
+/// The statements of scripts that were split before: what is checked before a run is split once.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<HashMap<String, Arc<Vec<Statement>>>>);
+pub struct Known(Mutex<HashMap<usize, Split>>);
+
+/// A script, which must live as long as its address stands for it, and its statements.
+type Split = (Arc<Script>, Arc<Vec<Statement>>);
 
 impl Known {
     fn statements(&self, prepared: &Prepared<'_>) -> Result<Arc<Vec<Statement>>, Problem> {
-        // What was filled in is not in the checksum.
         let script = &prepared.step.script;
+        // What is filled in may be something else the next time.
         if script.header.vars {
             return split(&prepared.text).map(Arc::new);
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(&script.checksum) {
+        if let Some((_, found)) = known.get(&Arc::as_ptr(script).addr()) {
             return Ok(found.clone());
         }
         let statements = Arc::new(split(&prepared.text)?);
-        known.insert(script.checksum.clone(), statements.clone());
+        known.insert(Arc::as_ptr(script).addr(), (script.clone(), statements.clone()));
         Ok(statements)
     }
 }
@@ -150,24 +154,38 @@ pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions, known: &Known)
 }
 
 fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables, known: &Known) -> Result<Prepared<'a>> {
-    let (text, fillings) = if step.script.header.vars && step.action != Action::Record {
+    let (text, fillings) = if step.script.header.vars && !step.is_ledger_only() {
         fill(step, variables)?
     } else {
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
     };
     let mut prepared = Prepared { index, step, text, statements: Arc::default(), mode: Mode::Transaction, fillings };
-    if step.action == Action::Record {
+    if step.is_ledger_only() {
         return Ok(prepared);
     }
     prepared.statements = known.statements(&prepared).map_err(|problem| unreadable(&prepared, problem))?;
-    if prepared.statements.is_empty() {
+    // Other tools take a file without a statement, and so does whoever moves here from them.
+    let is_foreign = step.script.foreign.is_some();
+    if prepared.statements.is_empty() && !is_foreign {
         let path = &step.script.path;
         return Err(Error::new(Code::FileEmpty, format!("`{path}` holds no statement"))
             .data("nothing was changed")
             .hint(format!("write the migration, or delete `{path}`")));
     }
-    if step.script.header.no_transaction || prepared.statements.iter().any(|found| found.kind == Kind::Bare) {
+    let owns_transactions = prepared.statements.iter().any(|found| found.kind == Kind::Control);
+    let bare = prepared.statements.iter().position(|found| found.kind == Kind::Bare);
+    if step.is_hook() && (step.script.header.no_transaction || bare.is_some()) {
+        return Err(Error::new(Code::FileSyntax, format!("`{}` cannot run in a transaction", step.script.path))
+            .why("a hook runs in the transaction of its migration, or in one of its own")
+            .at(prepared.place_of(bare.unwrap_or(0)))
+            .data("nothing was changed")
+            .hint("move it into a migration with `-- lyrox: no-transaction` at its top"));
+    }
+    if step.script.header.no_transaction || bare.is_some() || (is_foreign && owns_transactions) {
         prepared.mode = Mode::Journal;
+    }
+    if is_foreign && owns_transactions {
+        block::check(&prepared)?;
     }
     for at in 0..prepared.statements.len() {
         refuse(&prepared, at)?;
@@ -185,7 +203,11 @@ fn unreadable(prepared: &Prepared<'_>, problem: Problem) -> Error {
 /// Refuses what would defeat the ledger.
 fn refuse(prepared: &Prepared<'_>, at: usize) -> Result<()> {
     let is_journaled = prepared.mode == Mode::Journal;
+    // `block::check` has looked at them.
+    let owns_transactions =
+        prepared.step.script.foreign.is_some() && prepared.statements.iter().any(|found| found.kind == Kind::Control);
     let (what, why, hint) = match prepared.statements[at].kind {
+        Kind::Control | Kind::Savepoint if owns_transactions => return Ok(()),
         Kind::Control => (
             "the file controls its own transaction",
             "lyrox runs each file in one transaction with its ledger row; a COMMIT inside would tear them apart",
@@ -244,6 +266,16 @@ fn fill<'a>(step: &'a Step, variables: &Variables) -> Result<(Cow<'a, str>, Vec<
     Ok((Cow::Owned(text), fillings))
 }
 
+/// How many of the first steps belong to one migration: itself and the hooks around it, which live and die with it.
+/// A journaled migration and its hooks each stand alone.
+pub fn unit(files: &[Prepared<'_>]) -> usize {
+    let Some(first) = files.first() else { return 0 };
+    let is_same =
+        |file: &&Prepared<'_>| !first.step.version.as_str().is_empty() && file.step.version == first.step.version;
+    let count = files.iter().take_while(is_same).count().max(1);
+    if files[..count].iter().any(|file| file.mode == Mode::Journal) { 1 } else { count }
+}
+
 /// How many of the first steps share a transaction; 0 where the first cannot run in one.
 pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
     let shares = match options.transaction {
@@ -252,18 +284,27 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
         Transaction::Each => false,
     };
     let mut relations = 0;
-    for (count, file) in files.iter().enumerate() {
-        if file.mode == Mode::Journal {
+    let mut migrations = 0;
+    let mut count = 0;
+    while count < files.len() {
+        let unit = &files[count..count + unit(&files[count..])];
+        if unit[0].mode == Mode::Journal {
             return count;
         }
-        relations += file.relations();
-        let is_full = count > 0 && (!shares || count == LARGEST_CHUNK || relations > LARGEST_RELATIONS);
+        // A hook of the run has a transaction of its own.
+        let stands_alone = unit[0].step.is_hook() && unit[0].step.version.as_str().is_empty();
+        relations += unit.iter().map(Prepared::relations).sum::<u32>();
+        let is_full =
+            count > 0 && (!shares || stands_alone || migrations == LARGEST_CHUNK || relations > LARGEST_RELATIONS);
         if is_full {
             return count;
         }
+        count += unit.len();
+        migrations += 1;
         // A new value of an enum cannot be used before the transaction that adds it ends.
-        if file.statements.iter().any(|statement| statement.kind == Kind::AddValue) {
-            return count + 1;
+        let adds_value = unit.iter().flat_map(|file| file.statements.iter()).any(|found| found.kind == Kind::AddValue);
+        if adds_value || stands_alone {
+            return count;
         }
     }
     files.len()
@@ -275,6 +316,9 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
 /// As [`prepare_all`].
 pub fn preview(steps: &[Step], options: &ApplyOptions, known: &Known) -> Result<Vec<Preview>> {
     let prepared = prepare_all(steps, options, known)?;
+    for file in &prepared {
+        told::refuse_shortened(file.step, file.statements.len())?;
+    }
     let mut previews = Vec::with_capacity(prepared.len());
     let mut number = 0;
     let mut rest = prepared.as_slice();

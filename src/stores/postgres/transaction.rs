@@ -11,11 +11,11 @@ use super::ledger::{BEGIN_CLOCK, CLOCK, Entry, Span, clock, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
 use super::script::Prepared;
 use super::splitter::Kind;
-use super::{PostgresStore, run};
+use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
 use crate::engine::ledger::State;
 use crate::engine::plan::Action;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::stores::Done;
 
 /// How often a transaction is tried that waited too long for a lock or was in a deadlock.
@@ -44,6 +44,11 @@ impl PostgresStore {
     ) -> Result<Vec<Done>, Box<Undone>> {
         let mut tries = 1;
         loop {
+            if self.path == Path::Pooled
+                && let Some(done) = self.begin_files(files).await?
+            {
+                return Ok(done);
+            }
             let stop = match self.send_transaction(files).await {
                 Ok(rows) => return done(&rows),
                 Err(stop) => stop,
@@ -63,8 +68,13 @@ impl PostgresStore {
                 return self.settle(files, &stop, stays).await;
             }
             if is_final {
-                let what = if files.len() == 1 { "nothing of this file" } else { "nothing of these files" };
-                let data = format!("rolled back; {what} was applied{stays}");
+                let what = if super::script::unit(files) == files.len() {
+                    "nothing of this file"
+                } else {
+                    "nothing of these files"
+                };
+                let word = if files[0].step.action == Action::Revert { "undone" } else { "applied" };
+                let data = format!("rolled back; {what} was {word}{stays}");
                 return Err(Box::new(Undone {
                     file,
                     may_split: true,
@@ -87,18 +97,26 @@ impl PostgresStore {
     /// several are written together, once it is known when each began and ended.
     async fn send_transaction(&mut self, files: &[Prepared<'_>]) -> Result<Vec<sqlx::postgres::PgRow>, Box<Stop>> {
         let mut batch = Batch::default();
-        batch.own(0, Role::Before, "BEGIN");
+        let is_pooled = self.path == Path::Pooled;
+        if !is_pooled {
+            batch.own(0, Role::Before, "BEGIN");
+        }
+        if let Some(lock) = self.history_table_lock() {
+            batch.own(0, Role::Before, lock);
+        }
         let is_shared = files.len() > 1;
         let role = if is_shared { Role::Clock } else { Role::Before };
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
                 batch.own(at, role, format!("SELECT {BEGIN_CLOCK}"));
+                self.write_history(&mut batch, at, file);
                 continue;
             }
             self.begin_file(&mut batch, at, file, role);
             batch.statements(at, 0..file.statements.len());
             end_quoting(&mut batch, at, file);
             batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
+            self.write_history(&mut batch, at, file);
         }
         let last = files.len() - 1;
         // The file may have become someone who cannot write the ledger.
@@ -110,18 +128,37 @@ impl PostgresStore {
             batch = Batch::default();
         }
         let spans = clocks.windows(2).map(|pair| Span { began: pair[0], finished: pair[1] });
-        let entries: Vec<Entry<'_>> = files
-            .iter()
-            .zip(spans.map(Some).chain(std::iter::repeat(None)))
-            .map(|(file, span)| Entry { span, ..entry(file) })
-            .collect();
-        let mut at = 0;
-        for entries in entries.chunk_by(|a, b| a.event == b.event) {
-            batch.own(at, Role::Ledger, self.upsert(entries));
-            at += entries.len();
+        let spans: Vec<Option<Span>> = spans.map(Some).chain(std::iter::repeat(None)).take(files.len()).collect();
+        let told: Vec<(&Prepared<'_>, Entry<'_>)> =
+            files.iter().zip(spans).map(|(file, span)| (file, Entry { span, ..entry(file) })).collect();
+        for told in told.chunk_by(|(_, a), (_, b)| a.event == b.event) {
+            // A hook has no row: that it ran is all there is to write.
+            if told[0].0.step.is_hook() {
+                for (file, entry) in told {
+                    batch.own(last, Role::Ledger, self.event(entry.event, Some(file.step), None, None));
+                }
+                continue;
+            }
+            let entries: Vec<Entry<'_>> = told.iter().map(|(_, entry)| *entry).collect();
+            batch.own(last, Role::Ledger, self.upsert(&entries));
+        }
+        if is_pooled {
+            // What a file set for its session would stay with a connection that others use.
+            batch.own(last, Role::Before, "RESET ALL");
         }
         batch.own(last, Role::Commit, "COMMIT");
         batch.send(&mut self.connection, files).await
+    }
+
+    /// What the other tool would write of a file, as the role that owns its history.
+    fn write_history(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+        let statements = self.history_of(file.step);
+        if !statements.is_empty() {
+            batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        }
+        for statement in statements {
+            batch.own(at, Role::History, statement);
+        }
     }
 
     /// Brings the session to the settings that a file begins with, whatever came before it, and notes the time.
@@ -131,42 +168,13 @@ impl PostgresStore {
         settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
         settings.statement_timeout =
             header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
+        if self.path == Path::Pooled {
+            batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts, true)));
+            return;
+        }
         batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
         batch.own(at, Role::Before, "RESET ALL");
-        batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts)));
-    }
-
-    /// The connection was lost: finds out on a new one whether the transaction took effect.
-    async fn settle(&mut self, files: &[Prepared<'_>], stop: &Stop, stays: &str) -> Result<Vec<Done>, Box<Undone>> {
-        let lost = |error: Error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None });
-        let rolled_back = |stop: &Stop| {
-            let data = format!("rolled back by the server; nothing of this transaction was applied{stays}");
-            lost(failure::error(stop, files, data).hint("run lyrox db migrate again once the server is reachable"))
-        };
-        let again = self.reconnect().await;
-        if let Err(error) = again {
-            return Err(if stop.commit_was_sent {
-                lost(in_doubt(files, &words(&stop.error), &error))
-            } else {
-                rolled_back(stop)
-            });
-        }
-        match self.rows_of(files).await {
-            Err(error) => Err(lost(in_doubt(files, &words(&stop.error), &error))),
-            Ok(Some(done)) => Ok(done),
-            Ok(None) => Err(rolled_back(stop)),
-        }
-    }
-
-    /// The rows of files where all of them are as the transaction would have left them.
-    async fn rows_of(&mut self, files: &[Prepared<'_>]) -> Result<Option<Vec<Done>>> {
-        let ledger = self.read_ledger().await?;
-        let found = files.iter().map(|file| {
-            let row = ledger.rows.iter().find(|row| row.version == file.step.version)?;
-            let is_done = row.state == entry(file).state && row.checksum == file.step.up.checksum;
-            is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })
-        });
-        Ok(found.collect())
+        batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts, false)));
     }
 }
 
@@ -183,6 +191,9 @@ pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
         Action::Apply => (State::Applied, "applied"),
         Action::Record => (State::Applied, "recorded"),
         Action::Revert => (State::Reverted, "reverted"),
+        Action::Forget => (State::Reverted, "superseded"),
+        // A hook has no row.
+        Action::Hook(moment) => (State::Applied, moment.word()),
     };
     let done = if state == State::Applied { file.total() } else { 0 };
     Entry { step: file.step, state, done, total: file.total(), event, span: None }
@@ -193,15 +204,6 @@ fn done(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Done>, Box<Undone>> {
         .map(|row| Ok(Done { row: read_row(row)?, elapsed: elapsed(row) }))
         .collect::<Result<Vec<_>>>()
         .map_err(|error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None }))
-}
-
-fn in_doubt(files: &[Prepared<'_>], words: &str, error: &Error) -> Error {
-    let first = files[0].step.label();
-    let what = if files.len() == 1 { first } else { format!("{first} and the {} after it", files.len() - 1) };
-    Error::new(Code::InDoubt, format!("it is not known whether {what} was applied"))
-        .why(format!("{words}, while the answer to COMMIT was awaited; then: {}", error.what()))
-        .data("either all of it was applied or nothing: text and ledger row are one transaction")
-        .hint("lyrox db status, once the server can be reached, says which")
 }
 
 /// Waits a little longer each time, never exactly as long as another runner.

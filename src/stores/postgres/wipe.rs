@@ -89,13 +89,15 @@ impl PostgresStore {
             format!("DELETE FROM lyrox.seeds WHERE project = {project};")
         };
         let sql = format!(
-            "BEGIN; {seeds} DELETE FROM lyrox.migrations WHERE project = {project}; DELETE FROM lyrox.snapshots WHERE project = {project}; {} COMMIT",
+            "BEGIN; {seeds} DELETE FROM lyrox.migrations WHERE project = {project}; DELETE FROM lyrox.snapshots WHERE project = {project}; {} {} COMMIT",
+            self.drop_history(),
             self.event("wiped", None, None, None)
         );
         if let Err(error) = self.write(sql, "the ledger cannot be emptied").await {
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             return Err(error);
         }
+        self.found = None;
         if total > 0 {
             let detail = format!("{total} {}", if total == 1 { "object" } else { "objects" });
             let item = Item::pass("postgres.wipe", self.facts.database.clone()).store(StoreKind::Postgres);

@@ -255,6 +255,7 @@ impl RedisLoader<'_> {
             checksum: script.checksum.clone(),
             header: Header::default(),
             includes: BTreeMap::new(),
+            foreign: None,
         };
         let commands = script::read(&source, &self.store.keys().prefix, &Variables::default())?;
         let command = |command: &script::Command| {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Books, time};
 use super::link::Link;
 use super::lua;
-use crate::stores::LockAnswer;
 use crate::stores::lease::{Heartbeat, LEASE, has_ended, holder, identity};
+use crate::stores::{Holder, LockAnswer};
 
 /// A lock that is held.
 pub struct Held {
@@ -78,6 +78,33 @@ pub async fn try_lock(books: &mut Books) -> RedisResult<(LockAnswer, Option<Held
         })
     };
     Ok((LockAnswer::Obtained, Some(Held { value, key, link: books.link.clone(), heartbeat })))
+}
+
+/// Who holds the lock.
+///
+/// # Errors
+/// The driver's.
+pub async fn holder_of(books: &mut Books) -> RedisResult<Option<Holder>> {
+    let key = books.keys.lock();
+    let found: Option<String> = redis::cmd("GET").arg(&key).query_async(&mut books.link).await?;
+    let Some(token) = found else { return Ok(None) };
+    let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut books.link).await?;
+    let has_ended = is_gone(&token);
+    let state = match left {
+        _ if has_ended => "that process has ended".to_owned(),
+        // A key without an end is none of lyrox's making, or was restored.
+        ..0 => "it never ends by itself".to_owned(),
+        left => format!("its lease ends in {} s unless it is renewed", left / 1000),
+    };
+    Ok(Some(Holder { who: format!("{}; {state}", shown(&token)), has_ended, token }))
+}
+
+/// Ends exactly this holder's lease. Answers whether it was still that holder's.
+///
+/// # Errors
+/// The driver's.
+pub async fn end(books: &mut Books, token: &str) -> RedisResult<bool> {
+    redis::cmd("EVAL").arg(lua::RELEASE).arg(1).arg(books.keys.lock()).arg(token).query_async(&mut books.link).await
 }
 
 fn is_gone(value: &str) -> bool {

@@ -196,6 +196,7 @@ mod tests {
             checksum: String::new(),
             header: crate::project::migration::Header { vars: true, ..Default::default() },
             includes: [("lib.lua".to_owned(), "#!lua name=app\nreturn '{{prefix}}'".to_owned())].into(),
+            foreign: None,
         }
     }
 

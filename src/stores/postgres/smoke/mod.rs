@@ -166,6 +166,7 @@ impl Smoke for PostgresSmoke<'_> {
     }
 
     async fn clean_up(&mut self) -> Result<Vec<String>> {
+        self.store.set_up().await?;
         self.remove_journaled().await
     }
 
@@ -174,6 +175,7 @@ impl Smoke for PostgresSmoke<'_> {
     }
 
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
+        self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
         self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
         self.missing.clear();

@@ -1,0 +1,331 @@
+//! Another tool's history beside lyrox's ledger: what that history says is applied is applied. Pure.
+
+use std::collections::BTreeMap;
+
+use super::ledger::{Ledger, Row, State};
+use super::plan::{Action, Drift, Step};
+use crate::error::{Code, Error};
+use crate::kind::StoreKind;
+use crate::project::migration::{Foreign, Migration, Part, Version, label};
+
+/// What a store found in another tool's history.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The tool, as people call it.
+    pub tool: &'static str,
+    /// The history, as people call it: `public._sqlx_migrations`.
+    pub table: String,
+    /// It is there.
+    pub exists: bool,
+    /// What it says, in no order.
+    pub rows: Vec<Recorded>,
+}
+
+/// What another tool's history says of one migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The key, as [`Foreign::key`](crate::project::migration::Foreign::key) has it.
+    pub key: String,
+    /// The checksum as it is written there; none where the tool writes none.
+    pub checksum: Option<String>,
+    /// The name or description as it is written there.
+    pub name: Option<String>,
+    /// Whether it is applied.
+    pub state: RecordedState,
+    /// When, as the table says it; server time, RFC 3339 where the table holds a time.
+    pub at: Option<String>,
+}
+
+/// The state of a migration in another tool's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordedState {
+    /// This one is applied.
+    Applied,
+    /// This one and every one before it in the tool's order: a high-water mark.
+    AppliedUpTo,
+    /// Begun and not finished, or failed: the tool itself would refuse to go on. What to say and the way on
+    /// in that tool's own words.
+    Broken {
+        /// Why: `the history says dirty`.
+        why: String,
+        /// The command of that tool, or of lyrox, that settles it.
+        hint: String,
+    },
+}
+
+/// What is wrong with another tool's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A migration was begun or failed there.
+    Broken {
+        /// Why.
+        why: String,
+        /// The way on.
+        hint: String,
+    },
+    /// lyrox recorded migrations, and the history is gone.
+    Gone {
+        /// The tool.
+        tool: &'static str,
+        /// How many migrations are recorded as applied.
+        applied: usize,
+    },
+}
+
+impl Trouble {
+    /// The stable word for reports.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Broken { .. } => "unfinished",
+            Self::Gone { .. } => "missing",
+        }
+    }
+
+    /// The error that says what it is and how to go on.
+    pub fn error(&self, store: StoreKind, subject: &str) -> Error {
+        match self {
+            Self::Broken { why, hint } => Error::new(
+                Code::HistoryBroken,
+                format!("{subject} on {store} was not finished by the tool that began it"),
+            )
+            .why(why.clone())
+            .data("nothing was changed")
+            .hint(hint.clone()),
+            Self::Gone { tool, applied } => Error::new(
+                Code::HistoryGone,
+                format!("{tool}'s history `{subject}` is not in {store}"),
+            )
+            .why(format!(
+                "lyrox's ledger says that {applied} migrations are applied; it is not known whether they still are"
+            ))
+            .data("nothing was changed")
+            .hint(format!("lyrox db repair --record {store} writes the history, if what they made is there")),
+        }
+    }
+}
+
+/// Makes a ledger say what the other tool's history says: its `rows` are then the effective ones.
+pub fn adopt(files: &[Migration], store: StoreKind, ledger: &mut Ledger) {
+    let Some(records) = ledger.foreign.take() else { return };
+    let adopted = effective(files, store, &ledger.rows, &records);
+    ledger.rows = adopted.rows;
+    ledger.rebuild = adopted.rebuild;
+    ledger.drift = adopted.drift;
+    ledger.is_empty &= records.rows.is_empty();
+    ledger.foreign = Some(records);
+}
+
+/// What follows from files, own rows and another tool's history.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// The rows in force, in timeline order.
+    pub rows: Vec<Row>,
+    /// Those that the store's own ledger lacks or has otherwise.
+    pub rebuild: Vec<Row>,
+    /// Where history and files disagree.
+    pub drift: Vec<Drift>,
+}
+
+struct Known<'a> {
+    file: &'a Migration,
+    part: &'a Part,
+    foreign: &'a Foreign,
+    own: Option<&'a Row>,
+    recorded: Option<&'a Recorded>,
+}
+
+impl Known<'_> {
+    fn is_unfinished(&self) -> bool {
+        self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed))
+    }
+}
+
+/// Works out the rows in force.
+pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &Records) -> Adopted {
+    let mut adopted = Adopted::default();
+    let applied = own.iter().filter(|row| row.state == State::Applied).count();
+    if !records.exists && applied > 0 {
+        let trouble = Trouble::Gone { tool: records.tool, applied };
+        adopted.rows = own.to_vec();
+        adopted.drift.push(Drift::History { store, subject: records.table.clone(), trouble });
+        return adopted;
+    }
+    let rows: BTreeMap<&Version, &Row> = own.iter().map(|row| (&row.version, row)).collect();
+    let mut known: Vec<Known<'_>> = files
+        .iter()
+        .filter_map(|file| {
+            let part = file.parts.get(&store)?;
+            let foreign = part.up.foreign.as_ref()?;
+            Some(Known { file, part, foreign, own: rows.get(&file.version).copied(), recorded: None })
+        })
+        .collect();
+    mark(&mut known, store, records, &mut adopted);
+
+    for one in &known {
+        let Some(recorded) = one.recorded else {
+            match one.own {
+                // The tool undid it behind our back.
+                Some(row) if row.state == State::Applied => {
+                    let row = Row { state: State::Reverted, steps_done: 0, ..row.clone() };
+                    adopted.rebuild.push(row.clone());
+                    adopted.rows.push(row);
+                }
+                Some(row) => adopted.rows.push(row.clone()),
+                None => {}
+            }
+            continue;
+        };
+        let is_checked = match recorded.checksum.as_deref().filter(|_| !one.foreign.checksum.is_empty()) {
+            None => false,
+            Some(checksum) if checksum == one.foreign.checksum => true,
+            Some(checksum) if one.foreign.accepted.iter().any(|accepted| accepted == checksum) => true,
+            Some(checksum) => {
+                // The planner finds that the file has another one.
+                let row = one.own.cloned().unwrap_or_else(|| taken_over(one, recorded, store, records));
+                let state = State::Applied;
+                adopted.rows.push(Row { state, checksum: checksum.to_owned(), text: None, ..row });
+                continue;
+            }
+        };
+        let row = match one.own.filter(|row| row.state == State::Applied) {
+            Some(row) if is_checked => {
+                let row = Row { name: one.file.name.clone(), checksum: one.part.up.checksum.clone(), ..row.clone() };
+                if one.own.is_some_and(|own| own.checksum != row.checksum || own.name != row.name) {
+                    let row = Row { text: Some(one.part.up.text.clone()), ..row.clone() };
+                    adopted.rebuild.push(row);
+                }
+                row
+            }
+            Some(row) if row.name != one.file.name => {
+                // The tool's key is the same.
+                let row = Row { name: one.file.name.clone(), ..row.clone() };
+                adopted.rebuild.push(row.clone());
+                row
+            }
+            Some(row) => row.clone(),
+            None => {
+                let row = taken_over(one, recorded, store, records);
+                adopted.rebuild.push(row.clone());
+                row
+            }
+        };
+        adopted.rows.push(row);
+    }
+    // Rows whose file is gone: what the history has of them was told already; what it lacks is undone.
+    for row in own.iter().filter(|row| !known.iter().any(|one| one.file.version == row.version)) {
+        let row = row.clone();
+        // The history has it as well: lyrox's own row knows the way back.
+        let told = adopted.rows.iter_mut().find(|told| told.version == row.version);
+        if let Some(told) = told.filter(|_| row.state == State::Applied) {
+            *told = row;
+            continue;
+        }
+        if row.state == State::Applied && !files.iter().any(|file| file.version == row.version) {
+            let row = Row { state: State::Reverted, steps_done: 0, ..row };
+            adopted.rebuild.push(row.clone());
+            adopted.rows.push(row);
+        } else {
+            adopted.rows.push(row);
+        }
+    }
+    adopted
+}
+
+/// Finds the file of every recorded row.
+fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, adopted: &mut Adopted) {
+    let Adopted { rows, drift, .. } = adopted;
+    let places: BTreeMap<&str, usize> =
+        known.iter().enumerate().map(|(at, one)| (one.foreign.key.as_str(), at)).collect();
+    for recorded in &records.rows {
+        let place = places.get(recorded.key.as_str()).copied();
+        match (&recorded.state, place) {
+            (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
+            (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
+            (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
+                // The planner finds that it has no file.
+                rows.push(missing(recorded, store, records));
+            }
+            // Our own journal knows how far it came, and goes on there.
+            (RecordedState::Broken { .. }, Some(at)) if known[at].is_unfinished() => {
+                if known[at].foreign.is_high_water {
+                    up_to(&mut known[..at], recorded, drift, store);
+                }
+            }
+            (RecordedState::Broken { why, hint }, place) => {
+                let subject = place.map_or_else(|| recorded.key.clone(), |at| known[at].file.label());
+                let trouble = Trouble::Broken { why: why.clone(), hint: hint.clone() };
+                drift.push(Drift::History { store, subject, trouble });
+            }
+        }
+    }
+}
+
+/// A high-water mark says nothing of a file that came late: one that lyrox, which has rows behind it, never saw.
+fn up_to<'a>(known: &mut [Known<'a>], recorded: &'a Recorded, drift: &mut Vec<Drift>, store: StoreKind) {
+    let seen = known.iter().rposition(|one| one.own.is_some_and(|row| row.state == State::Applied));
+    let newest = seen.and_then(|at| known.get(at)).map(|one| one.file.version.clone());
+    for (at, one) in known.iter_mut().enumerate() {
+        let is_applied = one.own.is_some_and(|row| row.state == State::Applied);
+        match &newest {
+            Some(newest) if !is_applied && seen.is_some_and(|seen| at < seen) => {
+                let step = Step::forward(store, one.file, one.part, Action::Apply);
+                drift.push(Drift::OutOfOrder { step, newest: newest.clone() });
+                one.recorded = Some(recorded);
+            }
+            _ => one.recorded = Some(recorded),
+        }
+    }
+}
+
+/// The row of a migration that the other tool applied.
+fn taken_over(one: &Known<'_>, recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
+    let at = recorded.at.clone().unwrap_or_default();
+    Row {
+        store,
+        version: one.file.version.clone(),
+        name: one.file.name.clone(),
+        checksum: one.part.up.checksum.clone(),
+        text: Some(one.part.up.text.clone()),
+        state: State::Applied,
+        steps_done: 0,
+        steps_total: 0,
+        started_at: at.clone(),
+        finished_at: Some(at),
+        actor: records.tool.to_owned(),
+        lyrox: env!("CARGO_PKG_VERSION").to_owned(),
+        error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
+    }
+}
+
+/// The row of a migration that is recorded and has no file.
+fn missing(recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
+    let name = recorded.name.clone().unwrap_or_default().replace(' ', "_");
+    // Where the name says the key as well, once is enough.
+    let name = if name == recorded.key { String::new() } else { name };
+    let at = recorded.at.clone().unwrap_or_default();
+    let version = Version::new(recorded.key.as_str());
+    debug_assert!(!label(&version, &name).is_empty(), "a recorded row without a key");
+    Row {
+        store,
+        version,
+        name,
+        checksum: recorded.checksum.clone().unwrap_or_default(),
+        text: None,
+        state: State::Applied,
+        steps_done: 0,
+        steps_total: 0,
+        started_at: at.clone(),
+        finished_at: Some(at),
+        actor: records.tool.to_owned(),
+        lyrox: String::new(),
+        error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
+    }
+}
