@@ -1,5 +1,7 @@
 //! `lyrox db status`
 
+use std::collections::HashMap;
+
 use crate::app::App;
 use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
@@ -29,12 +31,11 @@ pub struct Args {
 /// A store that cannot be read.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db status", Layout::Status);
-    let files = super::migrate::files(app)?;
     let targets = app.targets()?;
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
-    let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores, &files).await?;
+    let (opened, files) = work.open_reading(super::migrate::reader(app)?).await?;
+    let migrate::Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
     let drift = migrate::planned(&files, &ledgers, &Goal::Latest).err().unwrap_or_default();
@@ -46,6 +47,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let runs_again = |row: &Row| again.iter().any(|step| step.store == row.store && step.version == row.version);
     let mut lines = Vec::new();
     for (store, rows) in &rows {
+        let known: HashMap<_, _> = rows.iter().map(|row| (&row.version, row)).collect();
         let has_file =
             |row: &&Row| !row.version.is_repeatable() || files.iter().any(|file| file.version == row.version);
         for row in rows.iter().filter(|row| row.state == State::Applied && !runs_again(row)).filter(has_file) {
@@ -63,7 +65,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             lines.push((row.version.clone(), *store, item.detail(detail)));
         }
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
-            let row = rows.iter().find(|row| row.version == file.version);
+            let row = known.get(&file.version).copied();
             let subject = (*store, file.label());
             if row.is_some_and(|row| row.state == State::Applied && !runs_again(row))
                 || drift.iter().any(|drift| drift.subject() == subject)
@@ -131,5 +133,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         summary.push_str(&format!(", {} in disagreement", drift.len()));
     }
     report.summary = Some(summary);
+    super::migrate::tell_trips(app, &mut report);
     Ok(report)
 }
