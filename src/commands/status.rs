@@ -48,8 +48,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let mut lines = Vec::new();
     for (store, rows) in &rows {
         let known: HashMap<_, _> = rows.iter().map(|row| (&row.version, row)).collect();
-        let has_file =
-            |row: &&Row| !row.version.is_repeatable() || files.iter().any(|file| file.version == row.version);
+        let has_file = |row: &&Row| {
+            !row.version.is_repeatable()
+                || files.iter().any(|file| file.version == row.version && file.parts.contains_key(store))
+        };
         for row in rows.iter().filter(|row| row.state == State::Applied && !runs_again(row)).filter(has_file) {
             let subject = (*store, label(&row.version, &row.name));
             if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
@@ -83,7 +85,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                 None => String::new(),
             };
             let id = format!("{store}.{}", file.version);
-            let item = match row.filter(|row| row.state != State::Reverted) {
+            // A repeatable runs from its beginning whatever became of it.
+            let left = row.filter(|row| row.state != State::Reverted && !row.version.is_repeatable());
+            let item = match left {
                 Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
                     "lyrox db migrate {}; lyrox db repair --forget {} --only {store} begins anew",
                     match row.steps_done + 1 {

@@ -109,11 +109,12 @@ impl Step {
         }
     }
 
-    /// `VERSION_name`; a hook's moment, and what it belongs to.
+    /// `VERSION_name`; of a hook what it stands before or after.
     pub fn label(&self) -> String {
         match self.action {
             Action::Hook(moment @ (Moment::BeforeRun | Moment::AfterRun)) => moment.word().to_owned(),
-            Action::Hook(moment) => format!("{} of {}", moment.word(), label(&self.version, &self.name)),
+            Action::Hook(Moment::BeforeMigration) => format!("before {}", label(&self.version, &self.name)),
+            Action::Hook(Moment::AfterMigration) => format!("after {}", label(&self.version, &self.name)),
             _ => label(&self.version, &self.name),
         }
     }
