@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::init_from::{self, From};
 use crate::app::App;
 use crate::config::FILE_NAME;
 use crate::error::{Code, Error, Result};
@@ -12,7 +13,7 @@ use crate::report::{Change, Item, Layout, Report};
 /// Flags of `init`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox init                              in this folder, for all three stores\n  lyrox init shop --store postgres,redis  in a new folder `shop`, for two\n\nThen: lyrox setup. Existing files are never overwritten."
+    after_help = "Examples:\n  lyrox init                              in this folder, for all three stores\n  lyrox init shop --store postgres,redis  in a new folder `shop`, for two\n  lyrox init --from auto                  beside the migrations of another tool, which run as they are\n\nThen: lyrox setup. Existing files are never overwritten."
 )]
 pub struct Args {
     /// The folder; made where it does not exist
@@ -24,6 +25,20 @@ pub struct Args {
     /// The stores it uses
     #[arg(long, value_name = "STORE,...", value_delimiter = ',')]
     pub store: Vec<StoreKind>,
+    /// Whose migrations are here: `auto` finds out, or sqlx, prisma, drizzle, dbmate, flyway, ...
+    #[arg(long, value_name = "FORMAT|auto")]
+    pub from: Option<From>,
+}
+
+/// Where a project is made.
+#[derive(Debug)]
+pub struct Place {
+    /// Its folder.
+    pub root: PathBuf,
+    /// The project's name.
+    pub name: String,
+    /// ` -C DIR`, for commands that are shown.
+    pub directory: String,
 }
 
 /// The files of a new project: the store they belong to, the path, the text. `{version}`, `{name}`
@@ -52,7 +67,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let failed = |what: &str, error: &std::io::Error| {
         Error::new(Code::WriteFailed, format!("cannot write `{what}`")).why(error.to_string())
     };
-    std::fs::create_dir_all(&root).map_err(|error| failed(&root.display().to_string(), &error))?;
+    if args.from.is_none() {
+        std::fs::create_dir_all(&root).map_err(|error| failed(&root.display().to_string(), &error))?;
+    }
     if root.join(FILE_NAME).exists() {
         return Err(Error::new(Code::Usage, format!("`{}` exists", root.join(FILE_NAME).display()))
             .data("nothing was changed")
@@ -70,6 +87,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return Err(Error::new(Code::Usage, "a project's name has no quotes, backslashes or control characters")
             .hint("lyrox init --name shop"));
+    }
+    let directory = args.dir.as_ref().map_or(String::new(), |dir| format!(" -C {}", dir.display()));
+    if let Some(from) = args.from {
+        return init_from::run(app, args, &Place { root, name, directory }, from).await;
     }
     let version = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
     let fill = |text: &str| text.replace("{version}", &version).replace("{name}", &name);
@@ -93,7 +114,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         }
     }
     let mut report = app.finish();
-    let directory = args.dir.as_ref().map_or(String::new(), |dir| format!(" -C {}", dir.display()));
     report.summary = Some(format!("now run: lyrox{directory} setup"));
     Ok(report)
 }

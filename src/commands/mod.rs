@@ -10,6 +10,7 @@ pub mod dump;
 pub mod env;
 pub mod explain;
 pub mod init;
+mod init_from;
 pub mod lint;
 pub mod logs;
 pub mod man;

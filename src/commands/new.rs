@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::app::App;
+use crate::config::Config;
+use crate::config::file::Format;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::project::formats::{self, Folder};
 use crate::project::{migration, repeatable};
 use crate::report::{Change, Item, Layout, Report};
 
@@ -32,8 +35,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db new", Layout::Lines);
     let config = app.config()?;
     let name = file_name(&args.name)?;
-    let dir = &config.settings.migrations.dir;
-    let folder = config.root.join(dir);
+    let migrations = &config.settings.migrations;
     let mut stores: BTreeSet<StoreKind> = args.store.iter().copied().collect();
     if stores.is_empty() {
         stores.extend(config.stores().first());
@@ -42,25 +44,32 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         return Err(Error::new(Code::Usage, format!("the project has no {missing}"))
             .hint(format!("add a section [{missing}] to lyrox.toml first")));
     }
-    let failed = |what: &str, error: std::io::Error| {
-        Error::new(Code::WriteFailed, format!("cannot write `{what}`"))
-            .why(error.to_string())
-            .data("nothing was changed")
+    let is_foreign = migrations.format != Format::Lyrox;
+    let dir = match &migrations.parts_dir {
+        Some(dir) if is_foreign => dir,
+        None if is_foreign && (args.repeatable || stores.iter().any(|store| *store != StoreKind::Postgres)) => {
+            let format = migrations.format.name();
+            return Err(Error::new(Code::Usage, format!("there is no folder for parts beside those of {format}"))
+                .data("nothing was changed")
+                .hint("set `parts_dir` under [migrations] in lyrox.toml"));
+        }
+        _ => &migrations.dir,
     };
-    std::fs::create_dir_all(&folder).map_err(|error| failed(dir, error))?;
-    let taken = migration::read_all(&config.root, dir).unwrap_or_default();
-    let mut version = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
-    // Two in the same second, or a timeline that runs ahead of the clock: the next free number.
-    if let Some(newest) = taken
-        .iter()
-        .rfind(|file| !file.version.is_repeatable())
-        .filter(|newest| *newest.version.as_str() >= *version.as_str())
-    {
-        version = next(newest.version.as_str());
+    let mut version = String::new();
+    // Another tool's files are named as that tool does it; the parts of other stores follow its digits.
+    if is_foreign && !args.repeatable && stores.remove(&StoreKind::Postgres) {
+        let folder = Folder { root: &config.root, dir: &migrations.dir, settings: migrations };
+        let files = formats::new_files(folder, &name, jiff::Timestamp::now())?;
+        let first = files.first().map_or("", |(file, _)| file.as_str());
+        let below = first.strip_prefix(migrations.dir.as_str()).unwrap_or(first);
+        let digits = below.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit);
+        version = digits.collect();
+        for (file, text) in files {
+            write(app, config, StoreKind::Postgres, &file, &text)?;
+        }
     }
-    if args.repeatable {
-        let below = folder.join(repeatable::FOLDER);
-        std::fs::create_dir_all(&below).map_err(|error| failed(&format!("{dir}/{}", repeatable::FOLDER), error))?;
+    if version.is_empty() {
+        version = next_version(config, dir);
     }
     for store in stores {
         let ways: &[&str] = if args.repeatable { &["repeatable"] } else { &["up", "down"] };
@@ -70,19 +79,52 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             } else {
                 format!("{dir}/{version}_{name}.{way}.{}", store.extension())
             };
-            let path = config.root.join(&file);
-            let mut options = std::fs::OpenOptions::new();
-            let written = options.write(true).create_new(true).open(&path).and_then(|mut out| {
-                use std::io::Write as _;
-                out.write_all(template(store, way, &args.name).as_bytes())
-            });
-            written.map_err(|error| failed(&file, error))?;
-            app.item(Item::pass(file.clone(), file).store(store).change(Change::Created));
+            write(app, config, store, &file, &template(store, way, &args.name))?;
         }
     }
     let mut report = app.finish();
     report.summary = Some("write the migration, then: lyrox db migrate".into());
     Ok(report)
+}
+
+/// The time as digits; where a timeline runs ahead of the clock, or two are made in one second, the next number.
+fn next_version(config: &Config, dir: &str) -> String {
+    let version = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
+    let is_own = config.settings.migrations.format == Format::Lyrox;
+    let taken =
+        if is_own { migration::read_all(&config.root, dir) } else { formats::read_all(&config.root, &config.settings) };
+    let taken = taken.unwrap_or_default();
+    let newest = taken.iter().rfind(|file| !file.version.is_repeatable()).map(|newest| &newest.version);
+    let digits = newest.map(|newest| newest.as_str().chars().take_while(char::is_ascii_digit).collect::<String>());
+    match digits.filter(|newest| **newest >= *version) {
+        Some(newest) => next(&newest),
+        None => version,
+    }
+}
+
+/// Writes a new file, with the folders it needs; never over another.
+fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -> Result<()> {
+    let path = config.root.join(file);
+    // drizzle lists its files in one of them: that is replaced as a whole.
+    let is_list = file.ends_with(formats::drizzle::JOURNAL) && path.exists();
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        use std::io::Write as _;
+        if is_list {
+            let beside = path.with_extension("json.new");
+            std::fs::write(&beside, text)?;
+            return std::fs::rename(&beside, &path);
+        }
+        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        out.write_all(text.as_bytes())
+    });
+    written.map_err(|error| {
+        Error::new(Code::WriteFailed, format!("cannot write `{file}`"))
+            .why(error.to_string())
+            .data("nothing was changed")
+    })?;
+    let change = if is_list { Change::Updated } else { Change::Created };
+    app.item(Item::pass(file.to_owned(), file).store(store).change(change));
+    Ok(())
 }
 
 /// What a migration of this name is called on disk.

@@ -1,6 +1,7 @@
 //! The configuration in force: `lyrox.toml` with its environment laid over it and variables filled in.
 
 pub mod file;
+mod format;
 pub mod period;
 mod read;
 pub mod target;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 pub use file::Settings;
 pub use period::Period;
 pub(crate) use read::unknown_field;
-pub use read::{Choice, Value, load, values, variable};
+pub use read::{Choice, Value, from_text, load, values, variable};
 pub use target::{Endpoint, Target, Targets};
 pub use variables::{Origin, Variables};
 

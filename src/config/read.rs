@@ -38,10 +38,19 @@ pub struct Value {
 /// `LYX-CONFIG-*`: no file, not TOML, unknown key (with the nearest known one and its line), bad value.
 pub fn load(choice: &Choice) -> Result<Config> {
     let file = find(choice)?;
-    let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
     let shown = file.file_name().map_or_else(|| FILE_NAME.to_owned(), |name| name.to_string_lossy().into_owned());
     let text = read_text(&file, &shown)?;
-    let (base, typed) = parse(&text, &shown)?;
+    from_text(file, &text, choice)
+}
+
+/// Makes the configuration of a text that stands, or is to stand, in a file.
+///
+/// # Errors
+/// As [`load`], for what the text says.
+pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
+    let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+    let shown = file.file_name().map_or_else(|| FILE_NAME.to_owned(), |name| name.to_string_lossy().into_owned());
+    let (base, typed) = parse(text, &shown)?;
 
     let environment = choice.environment.clone().unwrap_or_else(|| LOCAL.to_owned());
     let named = typed.env.get(&environment);
@@ -75,6 +84,7 @@ pub fn load(choice: &Choice) -> Result<Config> {
         Error::new(Code::ConfigValue, format!("`{shown}` cannot be used")).why(error.message().to_owned())
     })?;
     unset_urls(&mut settings);
+    super::format::check(&settings, &shown)?;
     settings.env = typed.env;
     if settings.project.name.is_empty() {
         let folder =

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod dump;
 pub mod event;
 pub mod guard;
+pub mod histories;
 pub mod ledger;
 pub mod lint;
 pub mod lock;

@@ -6,13 +6,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::formats::fill::Fill;
 use super::{text, words};
 use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 
-/// A version: digits, compared as a number and then as text, so that `2` comes before `10`. A repeatable migration
-/// has its name in its place, behind [`REPEATABLE`]; it comes after every number.
+/// A version: digits, compared as a number and then as text, so that `2` comes before `10`. Other tools' versions may
+/// have several parts, told apart by `.` or `_`, of which each is compared so. A repeatable migration has its name in its
+/// place, behind [`REPEATABLE`]; it comes after every number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(String);
 
@@ -40,6 +42,14 @@ impl Version {
         &self.0
     }
 
+    /// Its parts: the digits that each begins with, without leading zeros, and what follows them.
+    fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split(['.', '_']).map(|part| {
+            let end = part.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(part.len());
+            (part[..end].trim_start_matches('0'), &part[end..])
+        })
+    }
+
     /// The same number without leading zeros; `0` for none.
     pub fn as_number(&self) -> Self {
         let digits = self.0.trim_start_matches('0');
@@ -52,9 +62,20 @@ impl Ord for Version {
         if self.is_repeatable() || other.is_repeatable() {
             return self.is_repeatable().cmp(&other.is_repeatable()).then_with(|| self.0.cmp(&other.0));
         }
-        let digits = |text: &str| text.trim_start_matches('0').to_owned();
-        let (a, b) = (digits(&self.0), digits(&other.0));
-        a.len().cmp(&b.len()).then_with(|| a.cmp(&b)).then_with(|| self.0.cmp(&other.0))
+        let (mut a, mut b) = (self.parts(), other.parts());
+        loop {
+            let (left, right) = (a.next(), b.next());
+            if left.is_none() && right.is_none() {
+                return self.0.cmp(&other.0);
+            }
+            // A part that is not there counts as zero: `1` and `1.0` differ as texts only.
+            let ((number, rest), (other_number, other_rest)) = (left.unwrap_or_default(), right.unwrap_or_default());
+            let number = number.len().cmp(&other_number.len()).then_with(|| number.cmp(other_number));
+            let order = number.then_with(|| rest.cmp(other_rest));
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
     }
 }
 
@@ -124,10 +145,15 @@ pub struct Script {
 pub struct Foreign {
     /// What its history names the migration by: sqlx's version, Prisma's folder, drizzle's hash or name, ...
     pub key: String,
-    /// The key of the migration before it in the tool's order; for tools that keep a high-water mark.
+    /// Other keys by which older versions of the tool name it.
+    pub aliases: Vec<String>,
+    /// The key of the migration before it in the tool's order, for tools that keep a high-water mark; graphile-migrate's
+    /// hash of it.
     pub previous: Option<String>,
     /// The description or script name as that tool writes it; empty where it writes none.
     pub name: String,
+    /// The script's name as that tool writes it, where that is not the name; else empty.
+    pub script: String,
     /// The checksum as that tool writes it; empty where it writes none.
     pub checksum: String,
     /// Other checksums that it accepts for the same text: other line ends, older algorithms.
@@ -136,6 +162,8 @@ pub struct Foreign {
     pub number: Option<i64>,
     /// The tool remembers a high-water mark: a migration below it never runs there.
     pub is_high_water: bool,
+    /// It stands for all before it where the tool's history is empty, and is left alone elsewhere: Flyway's B files.
+    pub is_baseline: bool,
 }
 
 impl Script {
@@ -193,6 +221,8 @@ pub struct Header {
     pub lint_ignore: Vec<String>,
     /// `${VAR}` is filled in before it runs.
     pub vars: bool,
+    /// What another tool fills in before it runs.
+    pub fill: Fill,
     /// Repeatable: the names of those that run before it.
     pub after: Vec<String>,
     /// Squashed: the versions that it stands for, with the checksum each was applied with.
@@ -244,19 +274,22 @@ fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
                 .data("nothing was changed")
         })?;
         if !name.starts_with('.') {
-            names.push((name.to_owned(), entry.path()));
+            // What the folder says of a link is not what it leads to.
+            let is_dir = entry.file_type().map_err(read_error)?;
+            let is_dir = if is_dir.is_symlink() { entry.path().is_dir() } else { is_dir.is_dir() };
+            names.push((name.to_owned(), entry.path(), is_dir));
         }
     }
-    names.sort();
+    names.sort_unstable();
 
     let mut found: BTreeMap<Version, Migration> = BTreeMap::new();
     let mut downs = Vec::new();
-    for (file, path) in names {
+    for (file, path, is_dir) in names {
         let shown = format!("{dir}/{file}");
         if skips_sql && !file.ends_with(".json") && !file.ends_with(".redis") {
             continue;
         }
-        if path.is_dir() {
+        if is_dir {
             // Folders hold what scripts include; a folder named like a migration is a mistake.
             if parse_name(&file).is_some() {
                 return Err(Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file"))
@@ -479,6 +512,11 @@ mod tests {
         let mut versions: Vec<Version> = ["10", "2", "010", "20251101090000", "1"].map(Version::new).to_vec();
         versions.sort();
         assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1", "2", "010", "10", "20251101090000"]);
+        let mut versions: Vec<Version> =
+            ["1.10", "2", "1", "1.9", "1_1", "5B", "5", "1.0", "10"].map(Version::new).to_vec();
+        versions.sort();
+        let sorted: Vec<&str> = versions.iter().map(Version::as_str).collect();
+        assert_eq!(sorted, ["1", "1.0", "1_1", "1.9", "1.10", "2", "5", "5B", "10"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::DETECTORS;
 use crate::config::file::Format;
+use crate::kind::StoreKind;
 
 /// A format that was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,23 @@ pub fn detect(root: &Path) -> Vec<Detected> {
     let mut found: Vec<Detected> = DETECTORS.iter().filter_map(|detector| detector(root)).collect();
     found.sort_by_key(|detected| std::cmp::Reverse(detected.certainty));
     found
+}
+
+/// lyrox's own files: sure where a part of another store lies among them.
+pub fn own(root: &Path) -> Option<Detected> {
+    let dir = "migrations";
+    let files = crate::project::migration::read_all(root, dir).ok().filter(|files| !files.is_empty())?;
+    let has_parts = files.iter().flat_map(|file| file.parts.keys()).any(|store| *store != StoreKind::Postgres);
+    let example = files.iter().flat_map(|file| file.parts.values()).next()?.up.path.clone();
+    let count = files.len();
+    Some(Detected {
+        format: Format::Lyrox,
+        dir: dir.into(),
+        why: format!("{count} {} like `{example}`", if count == 1 { "version" } else { "versions" }),
+        certainty: if has_parts { 2 } else { 1 },
+        settings: Vec::new(),
+        url_variable: None,
+    })
 }
 
 /// The names of the files of a folder, sorted; none where it is missing.

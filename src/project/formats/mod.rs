@@ -4,15 +4,30 @@
 //! How to add a format: a variant of [`Format`], a file here with `read`, `new_files` and `detect`, its arms in
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
+pub mod choose;
+pub mod cut;
+pub mod dbmate;
 pub mod detect;
+pub mod drizzle;
+pub mod fill;
+pub mod flyway;
+pub mod golang_migrate;
+pub mod goose;
+pub mod graphile;
+mod labels;
 mod merge;
+pub mod node_pg_migrate;
 pub mod plain;
+pub mod prisma;
+pub mod refinery;
 pub mod sqlx;
+pub mod supabase;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::cut::{free_clock, free_version, keep_lines, walk};
 pub use self::detect::Detected;
 use super::migration::{self, Foreign, Header, Migration, Part, Script, Version};
 use super::text;
@@ -32,7 +47,21 @@ pub struct Folder<'a> {
 }
 
 /// The detectors of all formats: each sees by the files of a project whether its tool is at home there.
-pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[sqlx::detect, plain::detect];
+pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
+    sqlx::detect,
+    prisma::detect,
+    drizzle::detect,
+    supabase::detect,
+    node_pg_migrate::detect,
+    graphile::detect,
+    detect::own,
+    dbmate::detect,
+    flyway::detect,
+    golang_migrate::detect,
+    goose::detect,
+    refinery::detect,
+    plain::detect,
+];
 
 /// Reads the migrations of a project in the order in which they apply, the lyrox parts of other stores merged in.
 ///
@@ -42,12 +71,41 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
     let migrations = &settings.migrations;
     let folder = Folder { root, dir: &migrations.dir, settings: migrations };
     let files = match migrations.format {
-        Format::Lyrox => return migration::read_all(root, &migrations.dir),
+        // A project whose files are all golang-migrate's for MongoDB has no folder of its own.
+        Format::Lyrox if !root.join(folder.dir).exists() && has_mongodb_folder(settings) => Vec::new(),
+        Format::Lyrox => migration::read_all(root, &migrations.dir)?,
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
-        other => return Err(Error::bug(format!("no reader for {}", other.name()))),
+        Format::Prisma => prisma::read(folder)?,
+        Format::Drizzle => drizzle::read(folder)?,
+        Format::Supabase => supabase::read(folder)?,
+        Format::NodePgMigrate => node_pg_migrate::read(folder)?,
+        Format::Graphile => graphile::read(folder)?,
+        Format::Dbmate => dbmate::read(folder)?,
+        Format::Flyway => flyway::read(folder)?,
+        Format::GolangMigrate => golang_migrate::read(folder)?,
+        Format::Goose => goose::read(folder)?,
+        Format::Refinery => refinery::read(folder)?,
     };
-    merge::parts(folder, files)
+    let files = if migrations.format == Format::Lyrox { files } else { merge::parts(folder, files)? };
+    merge::mongodb(root, settings, files)
+}
+
+fn has_mongodb_folder(settings: &Settings) -> bool {
+    settings.mongodb.as_ref().is_some_and(|section| section.format != Format::Lyrox && section.migrations_dir.is_some())
+}
+
+/// What a person should know of a folder that was read: files of the tool that are no migrations yet.
+pub fn notes(root: &Path, settings: &Settings) -> Vec<String> {
+    let migrations = &settings.migrations;
+    if migrations.format != Format::Graphile {
+        return Vec::new();
+    }
+    let folder = Folder { root, dir: &migrations.dir, settings: migrations };
+    let told = |file: String| {
+        format!("`{file}` is not committed and left alone: npx graphile-migrate commit makes it a migration")
+    };
+    graphile::current(folder).map(told).into_iter().collect()
 }
 
 /// The files of a new migration as the tool itself names them: path relative to the project's root, text.
@@ -58,7 +116,17 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     match folder.settings.format {
         Format::Plain => plain::new_files(folder, name),
         Format::Sqlx => sqlx::new_files(folder, name, now),
-        other => Err(Error::bug(format!("no new files for {}", other.name()))),
+        Format::Prisma => prisma::new_files(folder, name, now),
+        Format::Drizzle => drizzle::new_files(folder, name, now),
+        Format::Supabase => supabase::new_files(folder, name, now),
+        Format::NodePgMigrate => node_pg_migrate::new_files(folder, name, now),
+        Format::Graphile => graphile::new_files(folder),
+        Format::Dbmate => dbmate::new_files(folder, name, now),
+        Format::Flyway => flyway::new_files(folder, name, now),
+        Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
+        Format::Goose => goose::new_files(folder, name, now),
+        Format::Refinery => refinery::new_files(folder, name, now),
+        Format::Lyrox => Err(Error::bug("lyrox's own files are named by the command")),
     }
 }
 

@@ -7,6 +7,7 @@ use mongodb::Database;
 use serde_json::Value;
 
 use super::catalog::{self, Listed};
+use super::foreign::History;
 use crate::engine::dump::Dump;
 
 /// A value that fits this width stands on one line.
@@ -16,8 +17,8 @@ const WIDTH: usize = 100;
 ///
 /// # Errors
 /// The driver's.
-pub async fn dump(database: &Database, project: &str) -> mongodb::error::Result<Dump> {
-    let mut listed = catalog::list(database).await?;
+pub async fn dump(database: &Database, history: Option<&History>, project: &str) -> mongodb::error::Result<Dump> {
+    let mut listed = catalog::list(database, history).await?;
     let mut dump = Dump::default();
     // A view may be made before what it looks at; people read it behind.
     listed.sort_by(|a, b| (a.is_view, &a.name).cmp(&(b.is_view, &b.name)));

@@ -518,7 +518,7 @@ fn micros(row: &PgRow, at: usize) -> Option<i64> {
 /// A time of the server's, to the microsecond, in UTC.
 fn rfc3339(micros: i64) -> Option<String> {
     let time = jiff::Timestamp::from_microsecond(micros).ok()?;
-    Some(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+    Some(format!("{time:.6}"))
 }
 
 fn newer(version: i32) -> Error {

@@ -4,9 +4,16 @@
 //! `LYROX_INTEROP_TOOLS` names the folders (`:` between them) whose `bin/` and `node_modules/` hold the tools;
 //! `target/interop` where it is not set.
 
+mod dbmate;
+mod drizzle;
+mod graphile;
+mod node_pg_migrate;
+mod prisma;
+mod refinery;
 mod sqlx;
+mod supabase;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::support::{Output, Project};
@@ -49,6 +56,7 @@ pub trait Tool {
 
 /// Both ways on one database: the tool applies some and lyrox the rest, lyrox applies some and the tool the rest; back
 /// again where the tool can; then the same from an empty database with lyrox first.
+#[allow(clippy::print_stderr, reason = "which version was met belongs to the result")]
 pub fn both_ways(tool: &impl Tool) {
     let project = open(tool);
     eprintln!("{}: {}", tool.format(), tool.version(&project).trim());
@@ -165,10 +173,11 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// Puts the `node_modules` that holds a package beside the project, where programs of Node.js look for it.
+/// `package` may name a folder of its own: `drizzle-0/node_modules/drizzle-kit`.
 #[track_caller]
-#[allow(dead_code, reason = "for the tools of Node.js")]
 pub fn link_node_modules(project: &Project, package: &str) {
-    let places = folders().into_iter().map(|folder| folder.join("node_modules"));
+    let (folder, package) = package.split_once("/node_modules/").unwrap_or((".", package));
+    let places = folders().into_iter().map(|place| place.join(folder).join("node_modules"));
     let found = places.into_iter().find(|place| place.join(package).exists());
     let found = found.unwrap_or_else(|| panic!("`{package}` is not installed; `just interop` does it"));
     let link = project.path("node_modules");
@@ -188,15 +197,21 @@ pub fn run(project: &Project, name: &str, arguments: &[&str]) -> String {
 
 /// As [`run`], whatever the end: its exit code and what it printed.
 pub fn try_run(project: &Project, name: &str, arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(program(name))
+    try_run_at(project, &program(name), arguments, &[])
+}
+
+/// As [`try_run`], the program by its path and with further variables.
+pub fn try_run_at(project: &Project, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let output = Command::new(program)
         .args(arguments)
         .current_dir(project.root())
         .env("DATABASE_URL", &project.postgres)
         .env("NO_COLOR", "1")
         .env("CI", "1")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let output = Output::new(arguments, &output);
     (output.code, format!("{}{}", output.stdout, output.stderr))
 }

@@ -100,7 +100,8 @@ impl PostgresStore {
     /// What the tool writes before a step that no transaction covers.
     pub(in crate::stores::postgres) fn history_started(&self, step: &Step) -> Vec<String> {
         let found = self.found.clone().unwrap_or_default();
-        let sql = self.history.as_ref().and_then(|history| history.started(&found, step));
+        let history = self.history.as_ref().filter(|_| step.up.foreign.is_some());
+        let sql = history.and_then(|history| history.started(&found, step));
         sql.map(|sql| statements(&sql)).unwrap_or_default()
     }
 
