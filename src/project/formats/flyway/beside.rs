@@ -59,7 +59,7 @@ pub fn beside(folder: Folder<'_>, script: &str, placeholders: &Placeholders) -> 
 /// A condition of `shouldExecute`.
 pub(super) fn is_true(text: &str) -> Option<bool> {
     let text = text.trim().trim_start_matches('(').trim_end_matches(')').trim();
-    for (sign, both) in [("&", true), ("|", false)] {
+    for (sign, both) in [("|", false), ("&", true)] {
         if let Some((left, right)) = text.split_once(sign) {
             let (left, right) = (is_true(left)?, is_true(right.trim_start_matches(sign))?);
             return Some(if both { left && right } else { left || right });
