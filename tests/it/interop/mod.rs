@@ -56,6 +56,7 @@ pub trait Tool {
 
 /// Both ways on one database: the tool applies some and lyrox the rest, lyrox applies some and the tool the rest; back
 /// again where the tool can; then the same from an empty database with lyrox first.
+#[allow(clippy::print_stderr, reason = "which version was met belongs to the result")]
 pub fn both_ways(tool: &impl Tool) {
     let project = open(tool);
     eprintln!("{}: {}", tool.format(), tool.version(&project).trim());
