@@ -127,7 +127,11 @@ fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -
     Ok(())
 }
 
-fn file_name(words: &str) -> Result<String> {
+/// What a migration of this name is called on disk.
+///
+/// # Errors
+/// A name that cannot be a file's name.
+pub fn file_name(words: &str) -> Result<String> {
     let name: String = words.trim().chars().map(|c| if c.is_whitespace() || c == '-' { '_' } else { c }).collect();
     let is_good = !name.is_empty() && name.len() <= 100 && name.chars().all(|c| c == '_' || c.is_alphanumeric());
     if is_good {
