@@ -97,6 +97,10 @@ pub struct Mongodb {
     pub database: Option<String>,
     /// How the MongoDB files are laid out: `lyrox` or `golang-migrate`.
     pub format: Format,
+    /// With golang-migrate's format: the folder with its files; default: that of `[migrations]`.
+    pub migrations_dir: Option<String>,
+    /// With golang-migrate's format: its collection, where that is not `schema_migrations`.
+    pub history: Option<String>,
     /// A PEM file with the authority that signed the server's certificate.
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
@@ -105,7 +109,15 @@ pub struct Mongodb {
 
 impl Default for Mongodb {
     fn default() -> Self {
-        Self { url: "${MONGODB_URI}".into(), database: None, format: Format::Lyrox, ca_file: None, optional: false }
+        Self {
+            url: "${MONGODB_URI}".into(),
+            database: None,
+            format: Format::Lyrox,
+            migrations_dir: None,
+            history: None,
+            ca_file: None,
+            optional: false,
+        }
     }
 }
 

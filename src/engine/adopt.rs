@@ -43,6 +43,10 @@ pub enum RecordedState {
     Applied,
     /// This one and every one before it in the tool's order: a high-water mark.
     AppliedUpTo,
+    /// Everything up to this version is taken as applied, whether or not there is a file of it: a baseline.
+    Baseline,
+    /// Applied by means that lyrox does not have (Flyway's Java migrations): no file need be there.
+    Elsewhere,
     /// Begun and not finished, or failed: the tool itself would refuse to go on. What to say and the way on
     /// in that tool's own words.
     Broken {
@@ -135,6 +139,11 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// It comes at or before a version of the tool; repeatable migrations come behind them all.
+    fn is_up_to(&self, version: &Version) -> bool {
+        !self.file.version.as_str().starts_with("R__") && Version::new(self.foreign.key.as_str()) <= *version
+    }
+
     fn is_unfinished(&self) -> bool {
         self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed))
     }
@@ -161,9 +170,25 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
         .collect();
     mark(&mut known, store, records, &mut adopted);
 
+    let is_broken = |recorded: &Recorded| matches!(recorded.state, RecordedState::Broken { .. });
+    let is_in_doubt = records.rows.iter().any(is_broken) && known.iter().any(|one| one.foreign.is_high_water);
+    // On an empty history the newest baseline stands for all before it; on another one baselines never run.
+    let is_new = records.rows.is_empty() && applied == 0;
+    let newest_baseline = known.iter().rev().find(|one| one.foreign.is_baseline).filter(|_| is_new);
+    let newest_baseline = newest_baseline.map(|one| one.foreign.key.clone());
     for one in &known {
+        let is_covered = match &newest_baseline {
+            Some(newest) => one.foreign.key != *newest && one.is_up_to(&Version::new(newest.as_str())),
+            None => one.foreign.is_baseline,
+        };
+        if is_covered && one.recorded.is_none() {
+            adopted.rows.push(taken_over(one, &covered(one), store, records));
+            continue;
+        }
         let Some(recorded) = one.recorded else {
             match one.own {
+                // A mark that is in doubt says nothing of those before it.
+                Some(row) if is_in_doubt => adopted.rows.push(row.clone()),
                 // The tool undid it behind our back.
                 Some(row) if row.state == State::Applied => {
                     let row = Row { state: State::Reverted, steps_done: 0, ..row.clone() };
@@ -236,6 +261,15 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
         match (&recorded.state, place) {
             (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
             (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
+            (RecordedState::Elsewhere, Some(at)) => known[at].recorded = Some(recorded),
+            (RecordedState::Elsewhere, None) => {}
+            // Nothing is said of the texts of what a baseline stands for.
+            (RecordedState::Baseline, _) => {
+                let version = Version::new(recorded.key.as_str());
+                for one in known.iter_mut().filter(|one| one.is_up_to(&version)) {
+                    one.recorded.get_or_insert(recorded);
+                }
+            }
             (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
                 // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
                 let row = missing(recorded, store, records);
@@ -284,6 +318,11 @@ fn up_to<'a>(known: &mut [Known<'a>], recorded: &'a Recorded, drift: &mut Vec<Dr
     }
 }
 
+/// What the history would say of a migration that a baseline stands for, or of a baseline that is not needed.
+fn covered(one: &Known<'_>) -> Recorded {
+    Recorded { key: one.foreign.key.clone(), checksum: None, name: None, state: RecordedState::Baseline, at: None }
+}
+
 /// The row of a migration that the other tool applied.
 fn taken_over(one: &Known<'_>, recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
     let at = recorded.at.clone().unwrap_or_default();
@@ -326,5 +365,208 @@ fn missing(recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
         actor: records.tool.to_owned(),
         lyrox: String::new(),
         error_code: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::plan::{Goal, plan};
+    use crate::project::formats;
+    use crate::project::migration::Header;
+
+    /// Files `1`, `2`, ... in this order, with a checksum of their own.
+    fn files(versions: &[&str], is_high_water: bool) -> Vec<Migration> {
+        let file = |(at, version): (usize, &&str)| {
+            let foreign = Foreign {
+                key: (*version).to_owned(),
+                previous: at.checked_sub(1).map(|at| versions[at].to_owned()),
+                checksum: if is_high_water { String::new() } else { format!("sum {version}") },
+                accepted: vec![format!("old {version}")],
+                is_high_water,
+                ..Foreign::default()
+            };
+            let header = Header { allow_out_of_order: true, ..Header::default() };
+            let up =
+                formats::script(&format!("{version}_a.sql"), &format!("SELECT '{version}';\n"), header, Some(foreign));
+            formats::migration(version, "a", up.expect("a script"), None)
+        };
+        versions.iter().enumerate().map(file).collect()
+    }
+
+    fn own(files: &[Migration], version: &str, state: State) -> Row {
+        let file = files.iter().find(|file| file.version.as_str() == version);
+        let up = file.map(|file| Arc::clone(&file.parts[&StoreKind::Postgres].up));
+        Row {
+            store: StoreKind::Postgres,
+            version: Version::new(version),
+            name: "a".into(),
+            checksum: up.map_or_else(|| "none".to_owned(), |up| up.checksum.clone()),
+            text: None,
+            state,
+            steps_done: 1,
+            steps_total: 2,
+            started_at: "2026-01-01T00:00:00Z".into(),
+            finished_at: None,
+            actor: "me".into(),
+            lyrox: "0".into(),
+            error_code: None,
+        }
+    }
+
+    fn said(key: &str, state: RecordedState, checksum: Option<&str>) -> Recorded {
+        Recorded { key: key.into(), checksum: checksum.map(str::to_owned), name: None, state, at: None }
+    }
+
+    fn applied(key: &str) -> Recorded {
+        said(key, RecordedState::Applied, Some(&format!("sum {key}")))
+    }
+
+    fn broken(key: &str) -> Recorded {
+        said(key, RecordedState::Broken { why: "dirty".into(), hint: "settle it".into() }, None)
+    }
+
+    fn records(rows: Vec<Recorded>) -> Records {
+        Records { tool: "tool", table: "public.t".into(), exists: true, rows }
+    }
+
+    /// `version state`, `+` where the ledger lacks it; then the drift; then what would be run.
+    fn outcome(files: &[Migration], rows: &[Row], records: &Records) -> String {
+        let adopted = effective(files, StoreKind::Postgres, rows, records);
+        let mut words: Vec<String> = adopted
+            .rows
+            .iter()
+            .map(|row| {
+                let is_new = adopted.rebuild.iter().any(|other| other.version == row.version);
+                format!("{} {}{}", row.version, row.state.word(), if is_new { "+" } else { "" })
+            })
+            .collect();
+        words.extend(adopted.drift.iter().map(|drift| format!("{} is {}", drift.subject().1, drift.word())));
+        let ledgers = BTreeMap::from([(StoreKind::Postgres, adopted.rows)]);
+        match plan(files, &ledgers, &Goal::Latest) {
+            Ok(plan) => words.extend(plan.steps.iter().map(|step| format!("run {}", step.version))),
+            Err(drift) => words.extend(drift.iter().map(|drift| format!("{} {}", drift.subject().1, drift.word()))),
+        }
+        words.join(", ")
+    }
+
+    #[test]
+    fn the_history_is_the_truth() {
+        use State::{Applied, Failed, Reverted, Started};
+        let files = files(&["1", "2", "3"], false);
+        let row = |version, state| own(&files, version, state);
+        let cases: Vec<(&str, Vec<Row>, Vec<Recorded>, &str)> = vec![
+            ("nothing anywhere", vec![], vec![], "run 1, run 2, run 3"),
+            ("the tool was first", vec![], vec![applied("1")], "1 applied+, run 2, run 3"),
+            (
+                "both say the same",
+                vec![row("1", Applied), row("2", Applied)],
+                vec![applied("2"), applied("1")],
+                "1 applied, 2 applied, run 3",
+            ),
+            (
+                "the tool went on",
+                vec![row("1", Applied)],
+                vec![applied("1"), applied("2")],
+                "1 applied, 2 applied+, run 3",
+            ),
+            ("the tool went back", vec![row("1", Applied)], vec![], "1 reverted+, run 1, run 2, run 3"),
+            (
+                "the tool applied again what lyrox had undone",
+                vec![row("1", Reverted)],
+                vec![applied("1")],
+                "1 applied+, run 2, run 3",
+            ),
+            (
+                "our journal is cut short, the history does not know it",
+                vec![row("1", Failed)],
+                vec![],
+                "1 failed, run 1, run 2, run 3",
+            ),
+            (
+                "our journal is cut short, the tool wrote that it began",
+                vec![row("1", Applied), row("2", Started)],
+                vec![applied("1"), broken("2")],
+                "1 applied, 2 started, run 2, run 3",
+            ),
+            (
+                "the tool was cut short",
+                vec![row("1", Applied)],
+                vec![applied("1"), broken("2")],
+                "1 applied, 2_a is unfinished, run 2, run 3",
+            ),
+            (
+                "an older checksum",
+                vec![],
+                vec![said("1", RecordedState::Applied, Some("old 1"))],
+                "1 applied+, run 2, run 3",
+            ),
+            ("no checksum", vec![], vec![said("1", RecordedState::Applied, None)], "1 applied+, run 2, run 3"),
+            (
+                "another checksum",
+                vec![row("1", Applied)],
+                vec![said("1", RecordedState::Applied, Some("else"))],
+                "1 applied, 1_a changed",
+            ),
+            ("no file", vec![], vec![applied("1"), applied("9")], "9 applied, 1 applied+, 9 missing"),
+            (
+                "a row whose file and record are gone",
+                vec![row("7", Applied)],
+                vec![],
+                "7 reverted+, run 1, run 2, run 3",
+            ),
+        ];
+        for (what, rows, recorded, wanted) in cases {
+            assert_eq!(outcome(&files, &rows, &records(recorded)), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_high_water_mark_says_that_all_before_it_is_applied() {
+        use State::{Applied, Started};
+        let files = files(&["1", "2", "3"], true);
+        let row = |version, state| own(&files, version, state);
+        let mark = |key| said(key, RecordedState::AppliedUpTo, None);
+        let cases: Vec<(&str, Vec<Row>, Vec<Recorded>, &str)> = vec![
+            ("the tool was first", vec![], vec![mark("2")], "1 applied+, 2 applied+, run 3"),
+            (
+                "the tool went back",
+                vec![row("1", Applied), row("2", Applied)],
+                vec![mark("1")],
+                "1 applied, 2 reverted+, run 2, run 3",
+            ),
+            (
+                "a file that came late is not applied, whatever its header says",
+                vec![row("1", Applied), row("3", Applied)],
+                vec![mark("3")],
+                "1 applied, 2 applied+, 3 applied, 2_a is out of order",
+            ),
+            (
+                "our journal goes on where the tool says dirty",
+                vec![row("1", Applied), row("2", Started)],
+                vec![broken("2")],
+                "1 applied, 2 started, run 2, run 3",
+            ),
+            (
+                "dirty by the tool itself",
+                vec![row("1", Applied)],
+                vec![broken("2")],
+                "1 applied, 2_a is unfinished, run 2, run 3",
+            ),
+        ];
+        for (what, rows, recorded, wanted) in cases {
+            assert_eq!(outcome(&files, &rows, &records(recorded)), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_history_that_is_gone_stops_what_would_run_all_of_it_again() {
+        let files = files(&["1"], false);
+        let rows = [own(&files, "1", State::Applied)];
+        let gone = Records { exists: false, ..records(vec![]) };
+        assert_eq!(outcome(&files, &rows, &gone), "1 applied, public.t is missing");
+        assert_eq!(outcome(&files, &[], &gone), "run 1");
     }
 }

@@ -151,6 +151,8 @@ codes! {
         "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
     HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",
         "lyrox's ledger says that migrations are applied, and the other tool's history, which lyrox keeps in step, is not there: it was dropped, or `format` was set after lyrox had migrated by itself. `lyrox db repair --record postgres` writes it from the ledger, if what the migrations made is there.";
+    HistoryForeign, "LYX-HISTORY-FOREIGN", State, "the history table belongs to another tool",
+        "dbmate, golang-migrate and Rails all call their history `schema_migrations`. The table that was found is not one of the tool that `format` under [migrations] names. Set `format` to the tool that is used here, or `history` to the table that its own setting names.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",

@@ -6,12 +6,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::formats::fill::Fill;
 use super::{text, words};
 use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 
-/// A version: digits, compared as a number and then as text, so that `2` comes before `10`.
+/// A version: digits, compared as a number and then as text, so that `2` comes before `10`. Other tools' versions may
+/// have several parts, told apart by `.` or `_`, of which each is compared so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(String);
 
@@ -26,6 +28,14 @@ impl Version {
         &self.0
     }
 
+    /// Its parts: the digits that each begins with, without leading zeros, and what follows them.
+    fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split(['.', '_']).map(|part| {
+            let end = part.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(part.len());
+            (part[..end].trim_start_matches('0'), &part[end..])
+        })
+    }
+
     /// The same number without leading zeros; `0` for none.
     pub fn as_number(&self) -> Self {
         let digits = self.0.trim_start_matches('0');
@@ -35,9 +45,20 @@ impl Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        let digits = |text: &str| text.trim_start_matches('0').to_owned();
-        let (a, b) = (digits(&self.0), digits(&other.0));
-        a.len().cmp(&b.len()).then_with(|| a.cmp(&b)).then_with(|| self.0.cmp(&other.0))
+        let (mut a, mut b) = (self.parts(), other.parts());
+        loop {
+            let (left, right) = (a.next(), b.next());
+            if left.is_none() && right.is_none() {
+                return self.0.cmp(&other.0);
+            }
+            // A part that is not there counts as zero: `1` and `1.0` differ as texts only.
+            let ((number, rest), (other_number, other_rest)) = (left.unwrap_or_default(), right.unwrap_or_default());
+            let number = number.len().cmp(&other_number.len()).then_with(|| number.cmp(other_number));
+            let order = number.then_with(|| rest.cmp(other_rest));
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
     }
 }
 
@@ -114,6 +135,8 @@ pub struct Foreign {
     pub previous: Option<String>,
     /// The description or script name as that tool writes it; empty where it writes none.
     pub name: String,
+    /// The script's name as that tool writes it, where that is not the name; else empty.
+    pub script: String,
     /// The checksum as that tool writes it; empty where it writes none.
     pub checksum: String,
     /// Other checksums that it accepts for the same text: other line ends, older algorithms.
@@ -122,6 +145,8 @@ pub struct Foreign {
     pub number: Option<i64>,
     /// The tool remembers a high-water mark: a migration below it never runs there.
     pub is_high_water: bool,
+    /// It stands for all before it where the tool's history is empty, and is left alone elsewhere: Flyway's B files.
+    pub is_baseline: bool,
 }
 
 impl Script {
@@ -146,6 +171,8 @@ pub struct Header {
     pub lint_ignore: Vec<String>,
     /// `${VAR}` is filled in before it runs.
     pub vars: bool,
+    /// What another tool fills in before it runs.
+    pub fill: Fill,
 }
 
 /// Which way a file goes.
@@ -287,7 +314,11 @@ fn has_free_ending(file: &str) -> bool {
     ["md", "txt", "lua"].iter().any(|ending| file.ends_with(&format!(".{ending}")))
 }
 
-fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
+/// Reads one file of a store.
+///
+/// # Errors
+/// A file that is empty, not UTF-8, or holds a directive that is none.
+pub fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
     let raw = text::read(path, shown)?;
     if raw.contains('\0') {
         return Err(
@@ -409,6 +440,11 @@ mod tests {
         let mut versions: Vec<Version> = ["10", "2", "010", "20251101090000", "1"].map(Version::new).to_vec();
         versions.sort();
         assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1", "2", "010", "10", "20251101090000"]);
+        let mut versions: Vec<Version> =
+            ["1.10", "2", "1", "1.9", "1_1", "5B", "5", "1.0", "10"].map(Version::new).to_vec();
+        versions.sort();
+        let sorted: Vec<&str> = versions.iter().map(Version::as_str).collect();
+        assert_eq!(sorted, ["1", "1.0", "1_1", "1.9", "1.10", "2", "5", "5B", "10"]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The lyrox parts of other stores beside another tool's PostgreSQL files: merged by leading digits.
 
-use super::Folder;
+use std::path::Path;
+
+use super::{Folder, golang_migrate};
+use crate::config::file::{Format, Settings};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::{self, Migration, Version};
@@ -13,24 +16,61 @@ use crate::project::migration::{self, Migration, Version};
 pub fn parts(folder: Folder<'_>, mut files: Vec<Migration>) -> Result<Vec<Migration>> {
     let Some(dir) = folder.settings.parts_dir.as_deref() else { return Ok(files) };
     let is_shared = dir.trim_end_matches('/') == folder.dir.trim_end_matches('/');
-    for mut part in migration::read_parts(folder.root, dir, is_shared)? {
+    for part in migration::read_parts(folder.root, dir, is_shared)? {
         if let Some(postgres) = part.parts.get(&StoreKind::Postgres) {
             return Err(Error::new(Code::FileName, format!("`{}` is a part for PostgreSQL", postgres.up.path))
                 .why(format!("PostgreSQL's files are {}'s, in `{}`", folder.settings.format.name(), folder.dir))
                 .data("nothing was changed")
                 .hint(format!("move it to `{}`", folder.dir)));
         }
-        match files.iter_mut().find(|file| digits(&file.version) == part.version.as_number()) {
-            Some(file) => file.parts.append(&mut part.parts),
-            None => {
-                let number = part.version.as_number();
-                let is_greater = |file: &Migration| digits(&file.version) > number;
-                let at = files.iter().position(is_greater).unwrap_or(files.len());
-                files.insert(at, part);
-            }
-        }
+        insert(&mut files, part);
     }
     Ok(files)
+}
+
+/// Merges golang-migrate's MongoDB files into a timeline, where the project has such; lyrox's own parts for MongoDB are
+/// then none.
+///
+/// # Errors
+/// As [`golang_migrate::read_mongodb`]; a format that no tool has for MongoDB; a part for MongoDB in another folder.
+pub fn mongodb(root: &Path, settings: &Settings, mut files: Vec<Migration>) -> Result<Vec<Migration>> {
+    let Some(section) = settings.mongodb.as_ref().filter(|section| section.format != Format::Lyrox) else {
+        return Ok(files);
+    };
+    if section.format != Format::GolangMigrate {
+        return Err(Error::new(Code::ConfigValue, format!("{} has no migrations for MongoDB", section.format.name()))
+            .data("nothing was changed")
+            .hint("`format` under [mongodb] is `lyrox` or `golang-migrate`"));
+    }
+    let migrations = &settings.migrations;
+    let dir = section.migrations_dir.as_deref().unwrap_or(&migrations.dir).trim_end_matches('/');
+    for file in &mut files {
+        // In a shared folder they were read as lyrox's.
+        let Some(part) = file.parts.remove(&StoreKind::Mongodb) else { continue };
+        if part.up.path.rsplit_once('/').is_none_or(|(folder, _)| folder != dir) {
+            return Err(Error::new(Code::FileName, format!("`{}` is a part for MongoDB", part.up.path))
+                .why(format!("MongoDB's files are golang-migrate's, in `{dir}`"))
+                .data("nothing was changed")
+                .hint(format!("move it to `{dir}`")));
+        }
+    }
+    files.retain(|file| !file.parts.is_empty());
+    for part in golang_migrate::read_mongodb(Folder { root, dir, settings: migrations })? {
+        insert(&mut files, part);
+    }
+    Ok(files)
+}
+
+/// Puts a part to the migration with its number, else in front of the first greater one.
+fn insert(files: &mut Vec<Migration>, mut part: Migration) {
+    let number = part.version.as_number();
+    match files.iter_mut().find(|file| digits(&file.version) == number) {
+        Some(file) => file.parts.append(&mut part.parts),
+        None => {
+            let at = files.iter().position(|file| digits(&file.version) > number).unwrap_or(files.len());
+            files.insert(at, part);
+        }
+    }
 }
 
 /// The digits that a version begins with.

@@ -5,14 +5,21 @@
 //! [`read_all`], [`new_files`] and [`DETECTORS`], and its history in `stores/postgres/foreign/`.
 
 pub mod choose;
+pub mod cut;
+pub mod dbmate;
 pub mod detect;
 pub mod drizzle;
+pub mod fill;
+pub mod flyway;
+pub mod golang_migrate;
+pub mod goose;
 pub mod graphile;
 mod labels;
 mod merge;
 pub mod node_pg_migrate;
 pub mod plain;
 pub mod prisma;
+pub mod refinery;
 pub mod sqlx;
 pub mod supabase;
 
@@ -20,6 +27,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::cut::{free_clock, free_version, keep_lines, walk};
 pub use self::detect::Detected;
 use super::migration::{self, Foreign, Header, Migration, Part, Script, Version};
 use super::text;
@@ -47,6 +55,11 @@ pub const DETECTORS: &[fn(&Path) -> Option<Detected>] = &[
     node_pg_migrate::detect,
     graphile::detect,
     detect::own,
+    dbmate::detect,
+    flyway::detect,
+    golang_migrate::detect,
+    goose::detect,
+    refinery::detect,
     plain::detect,
 ];
 
@@ -58,7 +71,9 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
     let migrations = &settings.migrations;
     let folder = Folder { root, dir: &migrations.dir, settings: migrations };
     let files = match migrations.format {
-        Format::Lyrox => return migration::read_all(root, &migrations.dir),
+        // A project whose files are all golang-migrate's for MongoDB has no folder of its own.
+        Format::Lyrox if !root.join(folder.dir).exists() && has_mongodb_folder(settings) => Vec::new(),
+        Format::Lyrox => migration::read_all(root, &migrations.dir)?,
         Format::Plain => plain::read(folder)?,
         Format::Sqlx => sqlx::read(folder)?,
         Format::Prisma => prisma::read(folder)?,
@@ -66,9 +81,18 @@ pub fn read_all(root: &Path, settings: &Settings) -> Result<Vec<Migration>> {
         Format::Supabase => supabase::read(folder)?,
         Format::NodePgMigrate => node_pg_migrate::read(folder)?,
         Format::Graphile => graphile::read(folder)?,
-        other => return Err(Error::bug(format!("no reader for {}", other.name()))),
+        Format::Dbmate => dbmate::read(folder)?,
+        Format::Flyway => flyway::read(folder)?,
+        Format::GolangMigrate => golang_migrate::read(folder)?,
+        Format::Goose => goose::read(folder)?,
+        Format::Refinery => refinery::read(folder)?,
     };
-    merge::parts(folder, files)
+    let files = if migrations.format == Format::Lyrox { files } else { merge::parts(folder, files)? };
+    merge::mongodb(root, settings, files)
+}
+
+fn has_mongodb_folder(settings: &Settings) -> bool {
+    settings.mongodb.as_ref().is_some_and(|section| section.format != Format::Lyrox && section.migrations_dir.is_some())
 }
 
 /// What a person should know of a folder that was read: files of the tool that are no migrations yet.
@@ -97,7 +121,12 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
         Format::Supabase => supabase::new_files(folder, name, now),
         Format::NodePgMigrate => node_pg_migrate::new_files(folder, name, now),
         Format::Graphile => graphile::new_files(folder),
-        other => Err(Error::bug(format!("no new files for {}", other.name()))),
+        Format::Dbmate => dbmate::new_files(folder, name, now),
+        Format::Flyway => flyway::new_files(folder, name, now),
+        Format::GolangMigrate => golang_migrate::new_files(folder, name, now),
+        Format::Goose => goose::new_files(folder, name, now),
+        Format::Refinery => refinery::new_files(folder, name, now),
+        Format::Lyrox => Err(Error::bug("lyrox's own files are named by the command")),
     }
 }
 

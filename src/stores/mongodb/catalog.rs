@@ -8,6 +8,7 @@ use mongodb::Database;
 use mongodb::error::Result;
 use serde_json::Value;
 
+use super::foreign::History;
 use crate::engine::snapshot::Snapshot;
 use crate::kind::StoreKind;
 
@@ -30,11 +31,11 @@ pub struct Listed {
     pub options: Document,
 }
 
-/// Lists the user's collections and views, in order of their names.
+/// Lists the user's collections and views, in order of their names; another tool's history is not the user's.
 ///
 /// # Errors
 /// The driver's.
-pub async fn list(database: &Database) -> Result<Vec<Listed>> {
+pub async fn list(database: &Database, history: Option<&History>) -> Result<Vec<Listed>> {
     let mut found: Vec<Listed> = database
         .run_cursor_command(doc! { "listCollections": 1 })
         .await?
@@ -42,7 +43,8 @@ pub async fn list(database: &Database) -> Result<Vec<Listed>> {
             let name = entry.get_str("name").unwrap_or_default().to_owned();
             let options = entry.get_document("options").cloned().unwrap_or_default();
             let is_view = entry.get_str("type").is_ok_and(|kind| kind == "view");
-            Ok((!is_own(&name)).then_some(Listed { name, is_view, options }))
+            let is_own = is_own(&name) || history.is_some_and(|history| history.has(&name));
+            Ok((!is_own).then_some(Listed { name, is_view, options }))
         })
         .try_collect()
         .await?;
@@ -54,8 +56,8 @@ pub async fn list(database: &Database) -> Result<Vec<Listed>> {
 ///
 /// # Errors
 /// The driver's.
-pub async fn snapshot(database: &Database) -> Result<Snapshot> {
-    let listed = list(database).await?;
+pub async fn snapshot(database: &Database, history: Option<&History>) -> Result<Snapshot> {
+    let listed = list(database, history).await?;
     let indexes: Vec<(String, Vec<Document>)> =
         futures_util::stream::iter(listed.iter().filter(|listed| !listed.is_view).map(|listed| listed.name.clone()))
             .map(|name| async move {

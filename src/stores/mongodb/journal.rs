@@ -130,7 +130,12 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// See [`Unwritten`].
     pub async fn take(&mut self) -> Result<(), Unwritten> {
-        self.write_progress().await
+        self.write_progress().await?;
+        if let Some(history) = &self.books.history {
+            let mut session = self.lock.session.lock().await;
+            history.started(&self.books.database, self.step, &mut session).await?;
+        }
+        Ok(())
     }
 
     /// Writes that everything before a command is in effect and that the command is about to begin.
@@ -197,6 +202,14 @@ impl<'a> Journal<'a> {
             fields.insert("steps_done", i32::try_from(self.commands.len()).unwrap_or(i32::MAX));
             fields.insert("owns", self.owns());
         }
+        // The other tool's history comes first: what it says is applied is, whatever the row says.
+        if let Some(history) = &self.books.history {
+            let database = &self.books.database;
+            match session.as_deref_mut() {
+                Some(session) => history.done(database, self.step, session).await?,
+                None => history.done(database, self.step, &mut *self.lock.session.lock().await).await?,
+            }
+        }
         let written = self.write(fields, session.as_deref_mut()).await?;
         let (filter, update) = self.books.event(word, self.step, doc! {});
         let events = self.books.collection(EVENTS);
@@ -223,6 +236,10 @@ impl<'a> Journal<'a> {
             return Ok(());
         }
         if self.done == 0 && !is_partial {
+            if let Some(history) = &self.books.history {
+                let mut session = self.lock.session.lock().await;
+                history.undone(&self.books.database, self.step, &mut session).await?;
+            }
             let rows = self.books.collection(MIGRATIONS);
             let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.lock.token.as_str() };
             let settled = [State::Applied.word(), State::Reverted.word()];

@@ -3,11 +3,12 @@
 //! creates nothing. It knows nothing of how a migration is run.
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, Document, doc};
+use bson::{Binary, Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::{Collection, Database};
 
 use super::catalog;
+use super::foreign::History;
 use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
@@ -36,6 +37,8 @@ pub struct Books {
     pub project: String,
     /// The tenant's key; empty without one.
     pub tenant: String,
+    /// Another tool's history that is kept in step.
+    pub history: Option<History>,
 }
 
 /// What went wrong while reading: the driver's error, or what the ledger holds.
@@ -60,6 +63,11 @@ impl From<Error> for Trouble {
 }
 
 impl Books {
+    /// Whether a collection is lyrox's, the server's, or the history that is kept in step.
+    pub fn is_own(&self, name: &str) -> bool {
+        catalog::is_own(name) || self.history.as_ref().is_some_and(|history| history.has(name))
+    }
+
     /// A collection of the ledger.
     pub fn collection(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
@@ -113,8 +121,11 @@ impl Books {
             }
         }
         ledger.rows.sort_by(|a, b| a.version.cmp(&b.version));
-        ledger.is_empty = ledger.rows.is_empty()
-            && self.database.list_collection_names().await?.iter().all(|name| catalog::is_own(name));
+        ledger.is_empty =
+            ledger.rows.is_empty() && self.database.list_collection_names().await?.iter().all(|name| self.is_own(name));
+        if let Some(history) = &self.history {
+            ledger.foreign = Some(history.read(&self.database).await?);
+        }
         Ok(ledger)
     }
 
@@ -156,6 +167,9 @@ impl Books {
             return Ok(());
         }
         // A transaction must not have to make them.
+        if let Some(history) = &self.history {
+            history.make(&self.database).await?;
+        }
         for name in [MIGRATIONS, EVENTS] {
             match self.database.create_collection(name).await {
                 Err(error) if super::error::refusal(&error).is_none_or(|refusal| refusal.code != 48) => {
@@ -170,6 +184,44 @@ impl Books {
         let words = doc! { "environment": mark.environment.as_str(), "protected": mark.is_protected };
         let update = doc! { "$setOnInsert": words, "$currentDate": { "since": true } };
         meta.update_one(doc! { "_id": "environment" }, update).upsert(true).await?;
+        Ok(())
+    }
+
+    /// Writes rows that follow from another tool's history, and that they do.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn take_over(&self, rows: &[Row]) -> mongodb::error::Result<()> {
+        let now = DateTime::now();
+        for rows in rows.chunks(500) {
+            let update = |row: &Row| {
+                let text = row.text.as_deref().map_or(Bson::Null, packed_text);
+                let time = |at: Option<&str>| at.and_then(|at| DateTime::parse_rfc3339_str(at).ok()).unwrap_or(now);
+                let set = doc! {
+                    "name": row.name.as_str(), "checksum": row.checksum.as_str(), "text": text, "state": row.state.word(),
+                    "steps_done": i32::try_from(row.steps_done).unwrap_or(i32::MAX),
+                    "steps_total": i32::try_from(row.steps_total).unwrap_or(i32::MAX),
+                    "started_at": time(Some(&row.started_at)), "finished_at": time(row.finished_at.as_deref()),
+                    "actor": row.actor.as_str(), "lyrox": row.lyrox.as_str(), "error_code": Bson::Null,
+                };
+                let unset = doc! { "reverting": "", "doing": "", "doing_hash": "", "hashes": "" };
+                doc! { "q": { "_id": self.id(&row.version) }, "u": { "$set": set, "$unset": unset }, "upsert": true }
+            };
+            let updates: Vec<Bson> = rows.iter().map(|row| Bson::Document(update(row))).collect();
+            let reply = self.database.run_command(doc! { "update": MIGRATIONS, "updates": updates }).await?;
+            if let Some(refusal) = super::error::refusal_in_reply(&reply) {
+                return Err(mongodb::error::Error::custom(refusal.shown()));
+            }
+            let events = rows.iter().map(|row| {
+                let word = if row.state == State::Applied { "taken over" } else { "undone elsewhere" };
+                doc! {
+                    "at": now, "event": word, "project": self.project.as_str(), "tenant": self.tenant.as_str(),
+                    "version": row.version.as_str(), "name": row.name.as_str(), "actor": actor(),
+                    "lyrox": env!("CARGO_PKG_VERSION"),
+                }
+            });
+            self.collection(EVENTS).insert_many(events).await?;
+        }
         Ok(())
     }
 

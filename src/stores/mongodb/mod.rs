@@ -6,6 +6,7 @@ mod catalog;
 pub mod check;
 pub mod connect;
 pub mod error;
+mod foreign;
 mod journal;
 mod ledger;
 pub mod load;
@@ -49,6 +50,7 @@ impl MongodbStore {
             database: connected.database.clone(),
             project: config.settings.project.name.clone(),
             tenant: String::new(),
+            history: foreign::History::of(config)?,
         };
         Ok(Self { connected, endpoint, books, lock: None })
     }
@@ -90,10 +92,24 @@ impl Store for MongodbStore {
             .await
             .map_err(self.failed("take the lock"))?;
         self.lock = held;
-        Ok(answer)
+        let Some(history) = self.books.history.clone().filter(|_| self.lock.is_some()) else { return Ok(answer) };
+        let taken = history.lock(&self.books.database).await.map_err(self.failed("take golang-migrate's lock"));
+        match taken {
+            Ok(None) => Ok(answer),
+            // What is not had whole is not kept.
+            taken => {
+                if let Some(held) = self.lock.take() {
+                    held.release().await.map_err(self.failed("give the lock back"))?;
+                }
+                taken.map(|holder| LockAnswer::Held(holder.unwrap_or_default()))
+            }
+        }
     }
 
     async fn unlock(&mut self) -> Result<()> {
+        if let Some(history) = self.books.history.as_ref().filter(|_| self.lock.is_some()) {
+            history.unlock(&self.books.database).await.map_err(self.failed("give golang-migrate's lock back"))?;
+        }
         match self.lock.take() {
             Some(held) => held.release().await.map_err(self.failed("give the lock back")),
             None => Ok(()),
@@ -110,7 +126,11 @@ impl Store for MongodbStore {
         }
         let collection = self.books.collection(ledger::LOCK);
         let ended = lock::end(&self.connected.client, &collection, &holder.token).await;
-        ended.map_err(self.failed("end the lock"))
+        let ended = ended.map_err(self.failed("end the lock"))?;
+        if let Some(history) = self.books.history.as_ref().filter(|_| ended) {
+            history.unlock(&self.books.database).await.map_err(self.failed("end golang-migrate's lock"))?;
+        }
+        Ok(ended)
     }
 
     async fn amend(&mut self, step: &Step, amendment: Amendment, options: &ApplyOptions) -> Result<Row> {
@@ -197,8 +217,15 @@ impl Store for MongodbStore {
         self.books.keep_copies(rows).await.map_err(self.failed("write the ledger"))
     }
 
+    async fn take_over(&mut self, rows: &[Row]) -> Result<()> {
+        self.held()?;
+        self.books.take_over(rows).await.map_err(self.failed("write what the history says to the ledger"))
+    }
+
     async fn snapshot(&mut self) -> Result<Snapshot> {
-        catalog::snapshot(&self.books.database).await.map_err(self.failed("read the schema"))
+        catalog::snapshot(&self.books.database, self.books.history.as_ref())
+            .await
+            .map_err(self.failed("read the schema"))
     }
 
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

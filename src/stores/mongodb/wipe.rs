@@ -22,7 +22,7 @@ const AT_ONCE: usize = 4;
 /// The driver's, or a damaged ledger.
 pub async fn holdings(books: &Books) -> Result<Vec<Holding>, Trouble> {
     let owned = owned(books).await?;
-    let listed = catalog::list(&books.database).await?;
+    let listed = catalog::list(&books.database, books.history.as_ref()).await?;
     let mut holdings: Vec<Holding> = futures_util::stream::iter(listed.into_iter().map(|listed| {
         let kind = if listed.is_view { "view" } else { "collection" };
         let is_owned = owned.contains(&format!("{kind} {}", listed.name));
@@ -95,7 +95,7 @@ pub async fn begin(books: &Books) -> mongodb::error::Result<()> {
 pub async fn wipe(books: &Books, lock: &Held, include_foreign: bool, events: &dyn Events) -> Result<u64, Trouble> {
     begin(books).await?;
     let owned = owned(books).await?;
-    let mut doomed: Vec<Listed> = catalog::list(&books.database).await?;
+    let mut doomed: Vec<Listed> = catalog::list(&books.database, books.history.as_ref()).await?;
     doomed.retain(|listed| {
         let kind = if listed.is_view { "view" } else { "collection" };
         include_foreign || owned.contains(&format!("{kind} {}", listed.name))
@@ -138,6 +138,9 @@ pub async fn wipe(books: &Books, lock: &Held, include_foreign: bool, events: &dy
         if name.starts_with("lyrox_") && !kept.contains(&name.as_str()) {
             books.collection(&name).drop().await?;
         }
+    }
+    if let Some(history) = &books.history {
+        history.drop(&books.database).await?;
     }
     let rows = doc! { "_id.project": books.project.as_str(), "_id.tenant": books.tenant.as_str() };
     books.collection(MIGRATIONS).delete_many(rows).await?;

@@ -127,7 +127,10 @@ pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<
 }
 
 fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Prepared<'a>> {
-    let (text, fillings) = if step.script.header.vars && step.action != Action::Record {
+    let header = &step.script.header;
+    let (text, fillings) = if step.action != Action::Record && !header.fill.is_nothing() {
+        fill_as_the_tool(step, variables)?
+    } else if step.action != Action::Record && header.vars {
         fill(step, variables)?
     } else {
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
@@ -197,6 +200,38 @@ fn refuse(prepared: &Prepared<'_>, at: usize) -> Result<()> {
     Err(Error::new(Code::FileSyntax, what).why(why).at(prepared.place_of(at)).data("nothing was changed").hint(hint))
 }
 
+/// A value that goes by the name of a secret is kept out of every message.
+fn hide(name: &str, value: &str) {
+    if ["PASS", "SECRET", "TOKEN", "KEY"].iter().any(|part| name.to_ascii_uppercase().contains(part)) {
+        crate::secret::register(value);
+    }
+}
+
+/// Fills in what another tool would.
+fn fill_as_the_tool<'a>(step: &'a Step, variables: &Variables) -> Result<(Cow<'a, str>, Vec<Filling>)> {
+    let original = &step.script.text;
+    let variable = |name: &str| variables.get(name).map(|(value, _)| value);
+    let values = step.script.header.fill.values(original, &variable).map_err(|unfilled| {
+        Error::new(Code::FileSyntax, unfilled.what)
+            .at(step.script.place(unfilled.at, 2))
+            .data("nothing was changed")
+            .hint(unfilled.hint)
+    })?;
+    let mut text = String::with_capacity(original.len());
+    let mut fillings = Vec::with_capacity(values.len());
+    let mut from = 0;
+    for filled in values {
+        hide(&filled.name, &filled.value);
+        text.push_str(&original[from..filled.range.start]);
+        let (at, len) = (text.len(), filled.value.len());
+        fillings.push(Filling { at, len, original_at: filled.range.start, original_len: filled.range.len() });
+        text.push_str(&filled.value);
+        from = filled.range.end;
+    }
+    text.push_str(&original[from..]);
+    Ok((Cow::Owned(text), fillings))
+}
+
 /// Replaces each `${VAR}`.
 fn fill<'a>(step: &'a Step, variables: &Variables) -> Result<(Cow<'a, str>, Vec<Filling>)> {
     let original = &step.script.text;
@@ -221,10 +256,7 @@ fn fill<'a>(step: &'a Step, variables: &Variables) -> Result<(Cow<'a, str>, Vec<
             };
             return Err(error.at(step.script.place(at, 2)).data("nothing was changed"));
         };
-        // A value that goes by the name of a secret is kept out of every message.
-        if ["PASS", "SECRET", "TOKEN", "KEY"].iter().any(|part| name.to_ascii_uppercase().contains(part)) {
-            crate::secret::register(&value);
-        }
+        hide(name, &value);
         text.push_str(&original[from..at]);
         fillings.push(Filling { at: text.len(), len: value.len(), original_at: at, original_len: end + 1 - at });
         text.push_str(&value);

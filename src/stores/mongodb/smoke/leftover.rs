@@ -52,7 +52,7 @@ impl MongodbSmoke<'_> {
         let database = self.database();
         let lost = |error: mongodb::error::Error| self.lost("count documents", &error);
         let mut counts = BTreeMap::new();
-        for listed in list(&database).await.map_err(lost)?.into_iter().filter(|listed| !listed.is_view) {
+        for listed in list(&database, None).await.map_err(lost)?.into_iter().filter(|listed| !listed.is_view) {
             let count =
                 database.collection::<RawDocumentBuf>(&listed.name).count_documents(doc! {}).await.map_err(lost)?;
             counts.insert(listed.name, count);

@@ -6,10 +6,15 @@
 //! `pg_catalog.clock_timestamp()` for `timestamptz`, the same `AT TIME ZONE 'UTC'` for `timestamp`.
 
 mod access;
+mod dbmate;
 mod drizzle;
+mod flyway;
+mod golang_migrate;
+mod goose;
 mod graphile;
 mod node_pg_migrate;
 mod prisma;
+mod refinery;
 mod seen;
 mod sqlx;
 mod supabase;
@@ -40,7 +45,11 @@ pub fn history(config: &Config) -> Result<Option<Arc<dyn History>>> {
         Format::Supabase => Arc::new(supabase::Supabase::new(config)?),
         Format::NodePgMigrate => Arc::new(node_pg_migrate::NodePgMigrate::new(config)?),
         Format::Graphile => Arc::new(graphile::Graphile::new(config)?),
-        other => return Err(Error::bug(format!("no history for {}", other.name()))),
+        Format::Dbmate => Arc::new(dbmate::Dbmate::new(config)?),
+        Format::Flyway => Arc::new(flyway::Flyway::new(config)?),
+        Format::GolangMigrate => Arc::new(golang_migrate::GolangMigrate::new(config)?),
+        Format::Goose => Arc::new(goose::Goose::new(config)?),
+        Format::Refinery => Arc::new(refinery::Refinery::new(config)?),
     };
     Ok(Some(history))
 }
@@ -74,6 +83,26 @@ impl Table {
             }
         };
         Ok(Self { schema: Ident::new(schema)?, name: Ident::new(name)? })
+    }
+
+    /// Makes the schema where it is missing, ended by `;`. Who may not make schemas can still use one that is there.
+    pub fn schema_sql(&self) -> String {
+        let name = super::ident::literal(self.schema.name());
+        format!(
+            "DO $lyrox$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {name}) THEN \
+             EXECUTE pg_catalog.format('CREATE SCHEMA %I', {name}); END IF; END $lyrox$;"
+        )
+    }
+
+    /// The error where a table of this name belongs to another tool than the one that the project says.
+    pub fn is_of(&self, other: &str, tool: &str) -> Error {
+        let (schema, name) = (self.schema.name(), self.name.name());
+        Error::new(Code::HistoryForeign, format!("`{schema}.{name}` is a table of {other}, not of {tool}"))
+            .why(format!("its columns, or what lies beside it, are those of {other}; writing to it would confuse both"))
+            .data("nothing was changed")
+            .hint(format!(
+                "set `history` under [migrations] in lyrox.toml to {tool}'s table (`schema.table`), or `format` to the tool that is used"
+            ))
     }
 }
 
