@@ -54,6 +54,7 @@ pub trait Tool {
 
 /// Both ways on one database: the tool applies some and lyrox the rest, lyrox applies some and the tool the rest; back
 /// again where the tool can; then the same from an empty database with lyrox first.
+#[allow(clippy::print_stderr, reason = "which version it was is what a person wants to see")]
 pub fn both_ways(tool: &impl Tool) {
     let project = open(tool);
     eprintln!("{}: {}", tool.format(), tool.version(&project).trim());
