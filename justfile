@@ -19,6 +19,10 @@ interop:
     tests/interop/install
     cargo test --locked --test it interop:: -- --ignored --test-threads=2 --nocapture
 
+# The promises under failure with the number of rounds that each names; or one of them: `just soak p07`.
+soak promise="":
+    LYROX_SOAK=1 cargo test --locked --test it promises::{{promise}} -- --test-threads=1 --nocapture
+
 # Writes what is generated from code: docs/errors.md and docs/report.schema.json.
 generate:
     LYROX_WRITE_GENERATED=1 cargo test --locked --test it generated

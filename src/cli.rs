@@ -50,7 +50,7 @@ pub struct Global {
     /// How to print the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
     pub output: Output,
-    /// Write the report to a file as well: JSON, JUnit XML for .xml, text for .txt
+    /// Write the report to a file as well: JSON, JUnit XML for .xml, text for .txt, SARIF for .sarif
     #[arg(long, global = true, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
     /// Print errors only
@@ -95,6 +95,8 @@ pub enum Output {
     Junit,
     /// GitHub Actions annotations
     Github,
+    /// SARIF 2.1.0: `db lint` only
+    Sarif,
 }
 
 /// When colour is used.
@@ -165,16 +167,24 @@ pub enum Command {
 pub enum Db {
     /// Apply what is pending, in one order across the stores
     Migrate(commands::migrate::Args),
+    /// Try what is pending where it can do no harm: time, locks, rewrites
+    Rehearse(commands::rehearse::Args),
     /// Undo the last migrations
     Rollback(commands::rollback::Args),
     /// Show what is applied, pending, changed, missing or out of order
     Status(commands::status::Args),
     /// Record files as applied to stores that hold the schema already
     Baseline(commands::baseline::Args),
+    /// Find what differs between live stores, their snapshots and the migrations
+    Diff(commands::diff::Args),
+    /// Write the schema of each store to files that review well and load again
+    Dump(commands::dump::Args),
     /// Settle a step in doubt, an edited or missing file, a store that lost its ledger
     Repair(commands::repair::Args),
     /// Show who holds the locks, and end those whose holder is gone
     Unlock(commands::unlock::Args),
+    /// Find unsafe and tenant-unsafe migrations before they run; contacts no server
+    Lint(commands::lint::Args),
     /// Make a new migration
     New(commands::new::Args),
     /// Apply a seed set; running it again changes nothing
@@ -183,6 +193,23 @@ pub enum Db {
     SmokeTest(commands::smoke_test::Args),
     /// Drop what lyrox manages, then migrate and seed again; asks first
     Reset(commands::reset::Args),
+}
+
+impl Cli {
+    /// Whether the form of the report is one that the command has.
+    ///
+    /// # Errors
+    /// SARIF, which only lint has; clap's own error, so that it looks like any other.
+    pub fn has_form(&self) -> Result<(), clap::Error> {
+        let is_lint = matches!(self.command, Command::Db(Db::Lint(_)));
+        let file = self.global.output_file.as_deref().and_then(|file| file.extension());
+        if is_lint || (self.global.output != Output::Sarif && file.is_none_or(|ending| ending != "sarif")) {
+            return Ok(());
+        }
+        let message =
+            "SARIF is for findings in files: only `lyrox db lint` has it; --output json is there for every command\n";
+        Err(<Self as clap::CommandFactory>::command().error(clap::error::ErrorKind::InvalidValue, message))
+    }
 }
 
 /// Runs the command.
@@ -206,11 +233,15 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Completions(args) => commands::completions::run(app, args).await,
         Command::Man(args) => commands::man::run(app, args).await,
         Command::Db(Db::Migrate(args)) | Command::Migrate(args) => commands::migrate::run(app, args).await,
+        Command::Db(Db::Rehearse(args)) => commands::rehearse::run(app, args).await,
         Command::Db(Db::Rollback(args)) => commands::rollback::run(app, args).await,
         Command::Db(Db::Status(args)) => commands::status::run(app, args).await,
         Command::Db(Db::Baseline(args)) => commands::baseline::run(app, args).await,
         Command::Db(Db::Unlock(args)) => commands::unlock::run(app, args).await,
+        Command::Db(Db::Diff(args)) => commands::diff::run(app, args).await,
+        Command::Db(Db::Dump(args)) => commands::dump::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
+        Command::Db(Db::Lint(args)) => commands::lint::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,
         Command::Db(Db::SmokeTest(args)) | Command::SmokeTest(args) => commands::smoke_test::run(app, args).await,

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod kind;
 pub mod project;
 pub mod report;
+pub mod scratch;
 pub mod secret;
 pub mod servers;
 pub mod stores;

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
     }
     std::panic::set_hook(Box::new(report_bug));
     let cli = Cli::parse();
+    if let Err(error) = cli.has_form() {
+        error.exit();
+    }
     let ui = Ui::new(&cli.global);
     let app = App::new(cli.global, ui);
     // The drivers must agree on one TLS provider; it is chosen once, before any of them is used.

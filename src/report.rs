@@ -61,6 +61,10 @@ pub enum Layout {
     Stages,
     /// `Test 1: title   PASS: detail`: smoke tests.
     Tests,
+    /// Place, rule, excerpt, message: lint.
+    Findings,
+    /// `~ column User.email` with both definitions below; hints once, at the end: diff.
+    Diff,
 }
 
 /// One thing that was looked at or done.

@@ -5,7 +5,8 @@ use crate::config::Period;
 use crate::engine::event::Events as _;
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
-use crate::engine::plan::Goal;
+use crate::engine::plan::{Action, Goal};
+use crate::engine::repeatables;
 use crate::error::{Code, Error, Result};
 use crate::project::formats;
 use crate::project::migration::{Migration, Version};
@@ -83,6 +84,7 @@ pub fn files(app: &App) -> Result<Vec<Migration>> {
     for note in formats::notes(&config.root, &config.settings) {
         app.note(note);
     }
+    repeatables::check(&files)?;
     Ok(files)
 }
 
@@ -105,7 +107,7 @@ pub fn known(files: &[Migration], typed: &str) -> Result<Version> {
     }
 }
 
-fn data(dry: &DryRun) -> serde_json::Value {
+pub(super) fn data(dry: &DryRun) -> serde_json::Value {
     let steps = dry.steps.iter().map(|(step, preview)| {
         serde_json::json!({
             "store": step.store,
@@ -114,18 +116,31 @@ fn data(dry: &DryRun) -> serde_json::Value {
             "file": step.script.path,
             "transaction": preview.transaction,
             "resume_from": step.resume_from,
+            "action": action(step.action),
+            "irreversible": step.will_be_irreversible(),
             "statements": preview.statements,
         })
     });
     serde_json::json!({ "steps": steps.collect::<Vec<_>>() })
 }
 
-fn text(dry: &DryRun) -> String {
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::Apply => "apply",
+        Action::Revert => "revert",
+        Action::Record => "record",
+        Action::Forget => "forget",
+        Action::Hook(moment) => moment.word(),
+    }
+}
+
+pub(super) fn text(dry: &DryRun) -> String {
     let mut text = String::new();
-    for (step, preview) in &dry.steps {
+    for (step, preview) in dry.steps.iter().filter(|(step, _)| !step.is_ledger_only()) {
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
-        text.push_str(&format!("\n{}  {}  {boundary}\n", step.script.path, step.store));
+        let remark = if step.will_be_irreversible() { "  irreversible" } else { "" };
+        text.push_str(&format!("\n{}  {}  {boundary}{remark}\n", step.script.path, step.store));
         for (index, statement) in preview.statements.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));

@@ -8,13 +8,13 @@ use crate::config::file::Format;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::formats::{self, Folder};
-use crate::project::migration;
+use crate::project::{migration, repeatable};
 use crate::report::{Change, Item, Layout, Report};
 
 /// Flags of `db new`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db new add_invoices                          a PostgreSQL migration and its way back\n  lyrox db new invoices --store postgres,mongodb     one version with two parts"
+    after_help = "Examples:\n  lyrox db new add_invoices                          a PostgreSQL migration and its way back\n  lyrox db new invoices --store postgres,mongodb     one version with two parts\n  lyrox db new --repeatable active_users             a view or function that runs again when its text changes"
 )]
 pub struct Args {
     /// What it does, in a few words
@@ -22,6 +22,9 @@ pub struct Args {
     /// The stores it has a part for
     #[arg(long, value_name = "STORE,...", value_delimiter = ',')]
     pub store: Vec<StoreKind>,
+    /// Without a version and a way back: runs again whenever its text changes
+    #[arg(long)]
+    pub repeatable: bool,
 }
 
 /// Runs the command.
@@ -44,7 +47,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let is_foreign = migrations.format != Format::Lyrox;
     let dir = match &migrations.parts_dir {
         Some(dir) if is_foreign => dir,
-        None if is_foreign && stores.iter().any(|store| *store != StoreKind::Postgres) => {
+        None if is_foreign && (args.repeatable || stores.iter().any(|store| *store != StoreKind::Postgres)) => {
             let format = migrations.format.name();
             return Err(Error::new(Code::Usage, format!("there is no folder for parts beside those of {format}"))
                 .data("nothing was changed")
@@ -54,7 +57,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     };
     let mut version = String::new();
     // Another tool's files are named as that tool does it; the parts of other stores follow its digits.
-    if is_foreign && stores.remove(&StoreKind::Postgres) {
+    if is_foreign && !args.repeatable && stores.remove(&StoreKind::Postgres) {
         let folder = Folder { root: &config.root, dir: &migrations.dir, settings: migrations };
         let files = formats::new_files(folder, &name, jiff::Timestamp::now())?;
         let first = files.first().map_or("", |(file, _)| file.as_str());
@@ -69,8 +72,13 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         version = next_version(config, dir);
     }
     for store in stores {
-        for way in ["up", "down"] {
-            let file = format!("{dir}/{version}_{name}.{way}.{}", store.extension());
+        let ways: &[&str] = if args.repeatable { &["repeatable"] } else { &["up", "down"] };
+        for way in ways.iter().copied() {
+            let file = if args.repeatable {
+                format!("{dir}/{}/{name}.{}", repeatable::FOLDER, store.extension())
+            } else {
+                format!("{dir}/{version}_{name}.{way}.{}", store.extension())
+            };
             write(app, config, store, &file, &template(store, way, &args.name))?;
         }
     }
@@ -85,7 +93,8 @@ fn next_version(config: &Config, dir: &str) -> String {
     let is_own = config.settings.migrations.format == Format::Lyrox;
     let taken =
         if is_own { migration::read_all(&config.root, dir) } else { formats::read_all(&config.root, &config.settings) };
-    let newest = taken.unwrap_or_default().into_iter().next_back().map(|newest| newest.version);
+    let taken = taken.unwrap_or_default();
+    let newest = taken.iter().rfind(|file| !file.version.is_repeatable()).map(|newest| &newest.version);
     let digits = newest.map(|newest| newest.as_str().chars().take_while(char::is_ascii_digit).collect::<String>());
     match digits.filter(|newest| **newest >= *version) {
         Some(newest) => next(&newest),
@@ -135,7 +144,11 @@ fn next(version: &str) -> String {
 }
 
 fn template(store: StoreKind, way: &str, name: &str) -> String {
-    let what = if way == "up" { name.to_owned() } else { format!("undo: {name}") };
+    let what = match way {
+        "down" => format!("undo: {name}"),
+        "repeatable" => format!("{name}: runs again when this text changes"),
+        _ => name.to_owned(),
+    };
     match store {
         StoreKind::Postgres => format!("-- {what}\n"),
         StoreKind::Mongodb => format!("// {what}\n[\n]\n"),

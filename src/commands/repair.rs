@@ -68,8 +68,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             agree(app, work, &files, what, version).await?;
             repair::amend(work, &files, version, what).await?;
         }
-        (None, Some(store), _) => drop(repair::repair(work, &files, Repair::Replay(store)).await?),
-        (None, None, Some(store)) => drop(repair::repair(work, &files, Repair::Record(store)).await?),
+        (None, Some(store), _) => repair::repair(work, &files, Repair::Replay(store)).await.map(|_| ())?,
+        (None, None, Some(store)) => repair::repair(work, &files, Repair::Record(store)).await.map(|_| ())?,
         (None, None, None) => return Err(Error::new(Code::Usage, "say what to repair: --done, --accept, ...")),
     }
     Ok(app.finish())

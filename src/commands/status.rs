@@ -3,9 +3,10 @@
 use crate::app::App;
 use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
-use crate::engine::ledger::State;
+use crate::engine::ledger::{Row, State};
 use crate::engine::migrate::{self, Work};
 use crate::engine::plan::{Drift, Goal};
+use crate::engine::repeatables;
 use crate::error::{Code, Result};
 use crate::exit::Exit;
 use crate::project::migration::label;
@@ -41,9 +42,13 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     migrate::close(stores).await;
 
     app.event(Event::Heading(format!("{} ({})", config.settings.project.name, config.environment)));
+    let again = repeatables::pending(&files, &rows);
+    let runs_again = |row: &Row| again.iter().any(|step| step.store == row.store && step.version == row.version);
     let mut lines = Vec::new();
     for (store, rows) in &rows {
-        for row in rows.iter().filter(|row| row.state == State::Applied) {
+        let has_file =
+            |row: &&Row| !row.version.is_repeatable() || files.iter().any(|file| file.version == row.version);
+        for row in rows.iter().filter(|row| row.state == State::Applied && !runs_again(row)).filter(has_file) {
             let subject = (*store, label(&row.version, &row.name));
             if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
                 continue;
@@ -60,12 +65,17 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
             let row = rows.iter().find(|row| row.version == file.version);
             let subject = (*store, file.label());
-            if row.is_some_and(|row| row.state == State::Applied)
+            if row.is_some_and(|row| row.state == State::Applied && !runs_again(row))
                 || drift.iter().any(|drift| drift.subject() == subject)
             {
                 continue;
             }
             let detail = match row {
+                Some(row) if file.version.is_repeatable() => match row.state {
+                    State::Applied => "changed".to_owned(),
+                    State::Reverted => "runs again after a rollback".to_owned(),
+                    State::Started | State::Failed => "did not end; runs again".to_owned(),
+                },
                 Some(row) if row.state == State::Reverted => "was rolled back".to_owned(),
                 Some(row) => format!("stopped after step {} of {}", row.steps_done, row.steps_total),
                 None => String::new(),
@@ -73,8 +83,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             let id = format!("{store}.{}", file.version);
             let item = match row.filter(|row| row.state != State::Reverted) {
                 Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
-                    "lyrox db migrate goes on at step {}; lyrox db repair --forget {} --only {store} begins anew",
-                    row.steps_done + 1,
+                    "lyrox db migrate {}; lyrox db repair --forget {} --only {store} begins anew",
+                    match row.steps_done + 1 {
+                        next if next > row.steps_total => "writes that it is done".to_owned(),
+                        next => format!("goes on at step {next}"),
+                    },
                     row.version
                 )),
                 None => Item::pass(id, file.label()),
@@ -85,9 +98,14 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     // In the order of the timeline; what has no file is drift.
     lines.sort_by_key(|(version, store, _)| (files.iter().position(|file| file.version == *version), *store));
+    let mut orphans = Vec::new();
+    for row in repeatables::orphans(&files, &rows) {
+        let item = Item::skip(format!("{}.{}", row.store, row.version), row.version.as_str()).store(row.store);
+        orphans.push(item.detail("its file is gone; what it made is still there"));
+    }
     let pending = lines.iter().filter(|(_, _, item)| item.change == Some(Change::Planned)).count();
     let applied = lines.len() - pending;
-    for (.., item) in lines {
+    for item in lines.into_iter().map(|(.., item)| item).chain(orphans) {
         app.item(item);
     }
     for drift in &drift {

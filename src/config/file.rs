@@ -28,6 +28,8 @@ pub struct Settings {
     pub smoke: Smoke,
     /// How tenants are told apart; absent: the project has none.
     pub tenancy: Option<Tenancy>,
+    /// Which rules `lyrox db lint` judges by.
+    pub lint: Lint,
     /// What `lyrox check` should find.
     pub check: Check,
     /// Local servers.
@@ -385,6 +387,24 @@ pub enum TenancyModel {
     Schema,
     /// A database per tenant.
     Database,
+}
+
+/// `[lint]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lint {
+    /// Rules that are off.
+    pub ignore: Vec<String>,
+    /// Rules that are on although they are off by themselves.
+    pub enable: Vec<String>,
+    /// The oldest PostgreSQL that the files must be safe on.
+    pub pg_version: String,
+}
+
+impl Default for Lint {
+    fn default() -> Self {
+        Self { ignore: Vec::new(), enable: Vec::new(), pg_version: "15".into() }
+    }
 }
 
 /// `[check]`

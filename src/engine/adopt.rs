@@ -145,7 +145,7 @@ impl Known<'_> {
     }
 
     fn is_unfinished(&self) -> bool {
-        self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed))
+        self.own.is_some_and(|row| matches!(row.state, State::Started | State::Failed) || row.undone.is_some())
     }
 }
 
@@ -191,7 +191,7 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
                 Some(row) if is_in_doubt => adopted.rows.push(row.clone()),
                 // The tool undid it behind our back.
                 Some(row) if row.state == State::Applied => {
-                    let row = Row { state: State::Reverted, steps_done: 0, ..row.clone() };
+                    let row = Row { state: State::Reverted, steps_done: 0, undone: None, ..row.clone() };
                     adopted.rebuild.push(row.clone());
                     adopted.rows.push(row);
                 }
@@ -239,8 +239,14 @@ pub fn effective(files: &[Migration], store: StoreKind, own: &[Row], records: &R
     // Rows whose file is gone: what the history has of them was told already; what it lacks is undone.
     for row in own.iter().filter(|row| !known.iter().any(|one| one.file.version == row.version)) {
         let row = row.clone();
+        // The history has it as well: lyrox's own row knows the way back.
+        let told = adopted.rows.iter_mut().find(|told| told.version == row.version);
+        if let Some(told) = told.filter(|_| row.state == State::Applied) {
+            *told = row;
+            continue;
+        }
         if row.state == State::Applied && !files.iter().any(|file| file.version == row.version) {
-            let row = Row { state: State::Reverted, steps_done: 0, ..row };
+            let row = Row { state: State::Reverted, steps_done: 0, undone: None, ..row };
             adopted.rebuild.push(row.clone());
             adopted.rows.push(row);
         } else {
@@ -270,7 +276,15 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
                     one.recorded.get_or_insert(recorded);
                 }
             }
-            (RecordedState::Applied | RecordedState::AppliedUpTo, None) => {
+            (state @ (RecordedState::Applied | RecordedState::AppliedUpTo), None) => {
+                let version = Version::new(recorded.key.as_str());
+                let is_number = recorded.key.bytes().all(|byte| byte.is_ascii_digit());
+                // The missing file is what has to be told, not that those before it are older.
+                if is_number && *state == RecordedState::AppliedUpTo {
+                    for one in known.iter_mut().filter(|one| one.is_up_to(&version)) {
+                        one.recorded.get_or_insert(recorded);
+                    }
+                }
                 // The planner finds that it has no file. A history may say twice that one is applied: as a row and as a mark.
                 let row = missing(recorded, store, records);
                 if !rows.iter().any(|other| other.version == row.version) {
@@ -300,16 +314,7 @@ fn up_to<'a>(known: &mut [Known<'a>], recorded: &'a Recorded, drift: &mut Vec<Dr
         let is_applied = one.own.is_some_and(|row| row.state == State::Applied);
         match &newest {
             Some(newest) if !is_applied && seen.is_some_and(|seen| at < seen) => {
-                let up = one.part.up.clone();
-                let step = Step {
-                    store,
-                    version: one.file.version.clone(),
-                    name: one.file.name.clone(),
-                    action: Action::Apply,
-                    script: up.clone(),
-                    up,
-                    resume_from: 0,
-                };
+                let step = Step::forward(store, one.file, one.part, Action::Apply);
                 drift.push(Drift::OutOfOrder { step, newest: newest.clone() });
                 one.recorded = Some(recorded);
             }
@@ -340,6 +345,10 @@ fn taken_over(one: &Known<'_>, recorded: &Recorded, store: StoreKind, records: &
         actor: records.tool.to_owned(),
         lyrox: env!("CARGO_PKG_VERSION").to_owned(),
         error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
     }
 }
 
@@ -365,6 +374,10 @@ fn missing(recorded: &Recorded, store: StoreKind, records: &Records) -> Row {
         actor: records.tool.to_owned(),
         lyrox: String::new(),
         error_code: None,
+        run: None,
+        has_down: false,
+        down_text: None,
+        undone: None,
     }
 }
 
@@ -413,6 +426,10 @@ mod tests {
             actor: "me".into(),
             lyrox: "0".into(),
             error_code: None,
+            run: None,
+            has_down: false,
+            down_text: None,
+            undone: None,
         }
     }
 

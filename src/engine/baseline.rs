@@ -25,7 +25,9 @@ pub fn plan(files: &[Migration], ledgers: &[(StoreKind, Ledger)], to: Option<&Ve
     let mut steps = Vec::new();
     let timeline = Timeline::new(files);
     let last = to.map_or(usize::MAX, |to| timeline.place(to));
-    for file in files.iter().filter(|file| timeline.place(&file.version) <= last) {
+    // A repeatable may run as often as it likes: it is left to the next migrate.
+    let versioned = files.iter().filter(|file| !file.version.is_repeatable());
+    for file in versioned.filter(|file| timeline.place(&file.version) <= last) {
         for (store, ledger) in ledgers {
             let Some(part) = file.parts.get(store) else { continue };
             let row = ledger.rows.iter().find(|row| row.version == file.version);
@@ -41,7 +43,7 @@ pub fn plan(files: &[Migration], ledgers: &[(StoreKind, Ledger)], to: Option<&Ve
                 }
                 Some(State::Reverted) | None => {}
             }
-            let newest = ledger.rows.iter().filter(|row| row.state == State::Applied);
+            let newest = ledger.rows.iter().filter(|row| row.state == State::Applied && !row.version.is_repeatable());
             let newest = newest.max_by_key(|row| timeline.place(&row.version));
             if let Some(newest) =
                 newest.filter(|newest| timeline.place(&newest.version) > timeline.place(&file.version))
@@ -59,15 +61,7 @@ pub fn plan(files: &[Migration], ledgers: &[(StoreKind, Ledger)], to: Option<&Ve
                     .why("a baseline says that the files have been applied already; it runs nothing")
                     .hint("lyrox db migrate"));
             }
-            steps.push(Step {
-                store: *store,
-                version: file.version.clone(),
-                name: file.name.clone(),
-                action: Action::Record,
-                script: part.up.clone(),
-                up: part.up.clone(),
-                resume_from: 0,
-            });
+            steps.push(Step::forward(*store, file, part, Action::Record));
         }
     }
     Ok(steps)

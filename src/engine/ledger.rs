@@ -7,6 +7,10 @@ use super::plan::Drift;
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 
+/// The form of snapshots. It is part of every [`head`]: a snapshot of an older form counts as one of another
+/// state, and the next migrate keeps a new one.
+const SNAPSHOT_FORM: u32 = 2;
+
 /// The version of the ledger's own layout. A store with a higher one was written by a newer lyrox.
 pub const LAYOUT: i32 = 1;
 
@@ -70,6 +74,44 @@ pub struct Row {
     pub lyrox: String,
     /// The server's error code of a failure.
     pub error_code: Option<String>,
+    /// The run that applied it: a UUID shared by all stores of one run, in the order of the runs.
+    pub run: Option<String>,
+    /// The ledger keeps the text of its way back.
+    pub has_down: bool,
+    /// That text, once it was asked for.
+    pub down_text: Option<String>,
+    /// A rollback was cut short: so many steps of the way back are in effect.
+    pub undone: Option<u32>,
+}
+
+impl Row {
+    /// Applied as a whole: no rollback of it was cut short.
+    pub fn is_applied(&self) -> bool {
+        self.state == State::Applied && self.undone.is_none()
+    }
+}
+
+/// What a ledger keeps of a migration's texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// What was applied.
+    pub up: Option<String>,
+    /// The way back, as [`Script::kept`](crate::project::migration::Script::kept) put it away.
+    pub down: Option<String>,
+}
+
+/// The id of a new run: a UUID whose time is behind that of every run the ledgers know, whatever this machine's
+/// clock says. Only under the lock.
+pub fn next_run<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+    let of = |run: &str| uuid::Uuid::parse_str(run).ok()?.get_timestamp();
+    let latest = rows.filter_map(|row| of(row.run.as_deref()?)).map(|time| {
+        let (seconds, nanos) = time.to_unix();
+        seconds * 1000 + u64::from(nanos) / 1_000_000
+    });
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    let millis = latest.max().map_or(now, |latest| now.max(latest + 1));
+    let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos)).to_string()
 }
 
 /// A correction of one row that a person decided on; nothing of the migration is run.
@@ -130,7 +172,7 @@ pub fn head(rows: &[Row]) -> String {
     let mut applied: Vec<&Row> = rows.iter().filter(|row| row.state == State::Applied).collect();
     applied.sort_by(|a, b| a.version.cmp(&b.version));
     let lines: Vec<String> = applied.iter().map(|row| format!("{} {}\n", row.version, row.checksum)).collect();
-    crate::project::text::sha256(lines.concat().as_bytes())
+    crate::project::text::sha256(format!("form {SNAPSHOT_FORM}\n{}", lines.concat()).as_bytes())
 }
 
 /// The name that the system's own list gives to the user of this process; the number where it gives none.

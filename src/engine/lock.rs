@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use rand::RngExt as _;
 
 use super::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::stores::watch::Watch;
 use crate::stores::{LockAnswer, Store};
 
 /// How long a run waits for the lock unless told otherwise.
@@ -14,11 +16,35 @@ pub const WAIT: Duration = Duration::from_secs(60);
 
 /// Takes the lock of every store in order, does the work, gives the locks back: the only caller of
 /// `try_lock` and `unlock`. It polls with jitter and never waits inside a server, where a waiting
-/// statement would hold a snapshot open and deadlock a concurrent index build.
+/// statement would hold a snapshot open and deadlock a concurrent index build. A server that does not answer
+/// any more ends the work.
 ///
 /// # Errors
-/// `LYX-LOCK-HELD` naming the holder, or what the work returns.
+/// `LYX-LOCK-HELD` naming the holder, `LYX-CONNECT-TIMEOUT`, or what the work returns.
 pub async fn with_lock<S: Store, T>(
+    stores: &mut [S],
+    wait: Duration,
+    events: &dyn Events,
+    work: impl AsyncFnOnce(&mut [S]) -> Result<T>,
+) -> Result<T> {
+    let (kinds, watches): (Vec<StoreKind>, Vec<Watch>) =
+        stores.iter().filter_map(|store| Some((store.kind(), store.watch()?))).unzip();
+    if watches.is_empty() {
+        return locked(stores, wait, events, work).await;
+    }
+    let (error, gone) = tokio::select! {
+        biased;
+        result = locked(stores, wait, events, work) => return result,
+        (error, at, _) = select_all(watches) => (error, kinds.get(at).copied()),
+    };
+    // What can still be given back is; the lock of a server that is gone ends with its session or lease.
+    for store in stores.iter_mut().filter(|store| Some(store.kind()) != gone).rev() {
+        let _ = tokio::time::timeout(Duration::from_secs(2), store.unlock()).await;
+    }
+    Err(error)
+}
+
+async fn locked<S: Store, T>(
     stores: &mut [S],
     wait: Duration,
     events: &dyn Events,

@@ -7,16 +7,19 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 
 use super::adopt::adopt;
+use super::back::{origin, undone};
 use super::event::{Event, Events};
 use super::guard::{self, Permit};
-use super::ledger::{Ledger, Mark, Row, State, head, witness};
+use super::ledger::{Ledger, Mark, Row, State, head, next_run, witness};
 use super::lock::with_lock;
-use super::plan::{Drift, Goal, Plan, Step, plan};
+use super::plan::{Action, Drift, Goal, Plan, Step, plan};
+use super::repeatables;
 use crate::config::{Config, Origin, Targets};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration::{Migration, label};
-use crate::report::{Change, Item};
+use crate::project::hooks;
+use crate::project::migration::{Migration, Version, label};
+use crate::report::{Change, Item, plural};
 use crate::stores::{AnyStore, ApplyOptions, Preview, Store};
 
 /// What all operations on the stores of a project need.
@@ -56,6 +59,7 @@ impl Work<'_> {
     /// How steps are to be run against a store with this ledger.
     pub(super) fn options(&self, ledger: &Ledger) -> ApplyOptions {
         ApplyOptions {
+            run: String::new(),
             is_empty: ledger.is_empty,
             transaction: self.config.settings.migrations.transaction,
             variables: self.config.variables.clone(),
@@ -162,20 +166,27 @@ pub(super) async fn run(
 ) -> Result<Outcome> {
     refuse_lost_rows(&ledgers)?;
     let mut outcome = Outcome::default();
+    let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
+    let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
+    let ledgers = with_kept(stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
     let plan = match planned(files, &ledgers, goal) {
-        Ok(plan) => plan,
+        Ok(plan) => plan.with_hooks(&hooks, &kinds),
         Err(drift) => {
             tell_drift(work.events, &with_texts(stores, drift).await);
             outcome.has_failed = true;
             return Ok(outcome);
         }
     };
-    if plan.steps.iter().any(|step| step.action == super::plan::Action::Revert) && permit.is_none() {
+    if plan.steps.iter().any(|step| step.action == Action::Revert) && permit.is_none() {
         return Err(Error::bug("a revert without a permit"));
     }
     work.events.event(Event::Heading(heading(work.config, &plan, goal)));
+    tell_orphans(work.events, files, &known, goal);
+    let run_id = next_run(ledgers.iter().flat_map(|(_, ledger)| ledger.rows.iter().chain(&ledger.copies)));
+    let options = |ledger: &Ledger| ApplyOptions { run: run_id.clone(), ..work.options(ledger) };
     let options: BTreeMap<StoreKind, ApplyOptions> =
-        ledgers.iter().map(|(store, ledger)| (*store, work.options(ledger))).collect();
+        ledgers.iter().map(|(store, ledger)| (*store, options(ledger))).collect();
     preview(stores, &plan, &options)?;
 
     let has_work = !plan.steps.is_empty() || ledgers.iter().any(|(_, ledger)| !ledger.rebuild.is_empty());
@@ -199,18 +210,68 @@ pub(super) async fn run(
         copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
         if let Some((index, error)) = applied.failure {
             let step = batch.get(index).unwrap_or(&batch[0]);
+            let error = if step.is_hook() { error.data_if_none("nothing of the hook is in effect") } else { error };
             work.events.item(Item::fail(item_id(step), step.label(), &error).store(kind));
             outcome.has_failed = true;
             break;
         }
     }
+    tell_forgotten(work.events, &plan, goal);
     settle(work, stores).await?;
     Ok(outcome)
 }
 
 /// The id of a step's item.
 pub fn item_id(step: &Step) -> String {
-    format!("{}.{}", step.store, step.version)
+    match step.action {
+        Action::Hook(moment) if step.version.as_str().is_empty() => format!("{}.{}", step.store, moment.word()),
+        Action::Hook(moment) => format!("{}.{}.{}", step.store, step.version, moment.word()),
+        _ => format!("{}.{}", step.store, step.version),
+    }
+}
+
+/// Fetches the ways back that the ledgers keep of what the goal undoes.
+async fn with_kept(
+    stores: &mut [AnyStore],
+    files: &[Migration],
+    mut ledgers: Vec<(StoreKind, Ledger)>,
+    goal: &Goal,
+) -> Result<Vec<(StoreKind, Ledger)>> {
+    let mut wanted: BTreeMap<StoreKind, Vec<Version>> = BTreeMap::new();
+    if goal.is_back() {
+        for row in undone(files, &rows(&ledgers), goal).into_iter().filter(|row| row.has_down) {
+            wanted.entry(row.store).or_default().push(row.version.clone());
+        }
+    }
+    for (kind, versions) in wanted {
+        let Some(store) = stores.iter_mut().find(|store| store.kind() == kind) else { continue };
+        let mut kept = store.kept_texts(&versions).await?;
+        for row in ledgers.iter_mut().filter(|(store, _)| *store == kind).flat_map(|(_, ledger)| &mut ledger.rows) {
+            row.down_text = kept.remove(&row.version).and_then(|kept| kept.down);
+        }
+    }
+    Ok(ledgers)
+}
+
+/// A repeatable whose file is gone is no error: what it made is the user's to drop.
+fn tell_orphans(events: &dyn Events, files: &[Migration], rows: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) {
+    if goal.is_back() {
+        return;
+    }
+    for row in repeatables::orphans(files, rows) {
+        events.note(format!("{} on {} has no file any more; what it made is still there", row.version, row.store));
+    }
+}
+
+/// Says what else follows from a plan that only the ledger shows.
+fn tell_forgotten(events: &dyn Events, plan: &Plan, goal: &Goal) {
+    let count = plan.steps.iter().filter(|step| step.action == Action::Forget).count();
+    if goal.is_back() && count > 0 {
+        events.note(format!(
+            "{} by the next lyrox db migrate",
+            plural(count, "repeatable migration") + " will run again"
+        ));
+    }
 }
 
 /// Fetches the applied texts that the drift wants to show, where the ledgers left them out.
@@ -225,15 +286,15 @@ pub async fn with_texts(stores: &mut [AnyStore], mut drift: Vec<Drift>) -> Vec<D
     drift.into_iter().map(Drift::refined).collect()
 }
 
-fn tell_drift(events: &dyn Events, drift: &[Drift]) {
+pub(super) fn tell_drift(events: &dyn Events, drift: &[Drift]) {
     for drift in drift {
         let (store, subject) = drift.subject();
         events.item(Item::fail(format!("{store}.{subject}"), subject, &drift.error()).store(store));
     }
 }
 
-fn heading(config: &Config, plan: &Plan, goal: &Goal) -> String {
-    let is_back = matches!(goal, Goal::Back(_) | Goal::BackTo(_));
+pub(super) fn heading(config: &Config, plan: &Plan, goal: &Goal) -> String {
+    let is_back = goal.is_back();
     let counts: Vec<String> = plan.counts().iter().map(|(store, count)| format!("{count} on {store}")).collect();
     let what = match (counts.is_empty(), is_back) {
         (true, false) => "nothing pending".to_owned(),
@@ -371,44 +432,86 @@ pub struct DryRun {
 /// # Errors
 /// As [`migrate`], for what kept it from planning.
 pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
+    let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
     let mut stores = work.open().await?;
     let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
+    let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
+    let ledgers = with_kept(&mut stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
+    refuse_unknown(files, &known, goal)?;
     let plan = match planned(files, &ledgers, goal) {
-        Ok(plan) => plan,
+        Ok(plan) => plan.with_hooks(&hooks, &kinds),
         Err(drift) => {
             tell_drift(work.events, &with_texts(&mut stores, drift).await);
             return Ok(DryRun::default());
         }
     };
     work.events.event(Event::Heading(heading(work.config, &plan, goal)));
+    tell_orphans(work.events, files, &known, goal);
     let options = ledgers.iter().map(|(store, ledger)| (*store, work.options(ledger))).collect();
+    // What cannot be undone has no text to look at.
+    let (lost, runs): (Vec<Step>, Vec<Step>) = plan.steps.into_iter().partition(Step::is_irreversible);
+    let plan = Plan { steps: runs };
     let previews = preview(&stores, &plan, &options)?;
     close(stores).await;
+    for step in &lost {
+        work.events.item(Item::fail(item_id(step), step.label(), &irreversible(step)).store(step.store));
+    }
     for (step, preview) in plan.steps.iter().zip(&previews) {
+        if step.action == Action::Forget {
+            continue;
+        }
         let count = preview.statements.len() as u64;
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
-        let detail = format!("{count} {}, {boundary}", step.store.step_word(count));
+        let detail = match step.action {
+            Action::Record => "only recorded".to_owned(),
+            _ => format!("{count} {}, {boundary}", step.store.step_word(count)),
+        };
+        let remark = remark(step, &known);
+        let detail = if remark.is_empty() { detail } else { format!("{detail}, {remark}") };
         work.events
             .item(Item::pass(item_id(step), step.label()).store(step.store).change(Change::Planned).detail(detail));
     }
     Ok(DryRun { steps: plan.steps.into_iter().zip(previews).collect() })
 }
 
+/// What a person should know of a step before it runs: that there is no way back, or whose way back it is.
+pub fn remark(step: &Step, rows: &BTreeMap<StoreKind, Vec<Row>>) -> &'static str {
+    if step.will_be_irreversible() {
+        return "irreversible";
+    }
+    if step.action != Action::Revert {
+        return "";
+    }
+    let row = rows.get(&step.store).and_then(|rows| rows.iter().find(|row| row.version == step.version));
+    origin(step, row.and_then(|row| row.down_text.as_deref()))
+}
+
+/// What a rollback is asked about.
+#[derive(Debug)]
+pub struct Agreement {
+    /// What would be undone.
+    pub plan: Plan,
+    /// The marks of the stores.
+    pub marks: Vec<(StoreKind, Option<Mark>)>,
+    /// For each step of the plan, what a person should know of it; empty where there is nothing.
+    pub remarks: Vec<&'static str>,
+}
+
 /// What a rollback would undo: read without a lock, for the question.
 ///
 /// # Errors
-/// Drift, a step without a `.down` file, or a store that cannot be read.
-pub async fn plan_back(
-    work: Work<'_>,
-    files: &[Migration],
-    goal: &Goal,
-) -> Result<(Plan, Vec<(StoreKind, Option<Mark>)>)> {
+/// Drift, a step without a way back, or a store that cannot be read.
+pub async fn plan_back(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Agreement> {
     let mut stores = work.open().await?;
     let ledgers = ledgers(&mut stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
+    let ledgers = with_kept(&mut stores, files, ledgers, goal).await?;
+    let known = rows(&ledgers);
+    refuse_unknown(files, &known, goal)?;
     let planned = match planned(files, &ledgers, goal) {
         Ok(plan) => Ok(plan),
         Err(drift) => Err(with_texts(&mut stores, drift).await),
@@ -419,23 +522,43 @@ pub async fn plan_back(
         None => Error::bug("drift without a reason"),
     })?;
     refuse_irreversible(&plan)?;
-    Ok((plan, marks(&ledgers)))
+    let remarks = plan.steps.iter().map(|step| remark(step, &known)).collect();
+    Ok(Agreement { plan, marks: marks(&ledgers), remarks })
+}
+
+/// A version that neither a file nor a ledger has is a typing error.
+fn refuse_unknown(files: &[Migration], rows: &BTreeMap<StoreKind, Vec<Row>>, goal: &Goal) -> Result<()> {
+    let (Goal::BackTo(version) | Goal::BackOne(version)) = goal else { return Ok(()) };
+    let is_known = version.as_str() == "0"
+        || files.iter().any(|file| file.version == *version)
+        || rows.values().flatten().any(|row| row.version == *version);
+    if is_known {
+        return Ok(());
+    }
+    Err(Error::new(Code::Usage, format!("there is no version `{version}`"))
+        .data("nothing was changed")
+        .hint("lyrox db status lists them"))
 }
 
 fn refuse_irreversible(plan: &Plan) -> Result<()> {
-    match plan.steps.iter().find(|step| std::sync::Arc::ptr_eq(&step.script, &step.up)) {
-        None => Ok(()),
-        Some(step) => {
-            let down = step.up.path.replace(".up.", ".down.");
-            let hint = if step.up.foreign.is_some() && down == step.up.path {
-                "undo it with a new migration: lyrox db new NAME".to_owned()
-            } else {
-                format!("write `{down}`, or undo it with a new migration: lyrox db new NAME")
-            };
-            Err(Error::new(Code::Irreversible, format!("{} on {} has no way back", step.label(), step.store))
-                .data("nothing was changed")
-                .hint(hint))
+    plan.steps.iter().find(|step| step.is_irreversible()).map_or(Ok(()), |step| Err(irreversible(step)))
+}
+
+fn irreversible(step: &Step) -> Error {
+    let error = Error::new(Code::Irreversible, format!("{} on {} has no way back", step.label(), step.store))
+        .data("nothing was changed");
+    let down = step.up.path.replace(".up.", ".down.");
+    match step.up.path.rsplit_once('.') {
+        _ if step.up.foreign.is_some() && down == step.up.path => {
+            error.hint("undo it with a new migration: lyrox db new NAME")
         }
+        Some((stem, ending)) if step.up.path.contains('/') => {
+            let stem = stem.strip_suffix(".up").unwrap_or(stem);
+            error.hint(format!("write `{stem}.down.{ending}`, or undo it with a new migration: lyrox db new NAME"))
+        }
+        _ => error
+            .why("its file is gone, and the ledger keeps no way back for it")
+            .hint("bring its file back (git checkout)"),
     }
 }
 
@@ -453,6 +576,7 @@ pub async fn rollback(
     let mut stores = work.open().await?;
     let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
         let ledgers = current(work, stores, files).await?;
+        let ledgers = with_kept(stores, files, ledgers, goal).await?;
         if let Ok(now) = planned(files, &ledgers, goal) {
             let labels = |plan: &Plan| plan.steps.iter().map(|step| (step.store, step.label())).collect::<Vec<_>>();
             if labels(&now) != labels(agreed) {

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::adopt::Trouble;
+use super::back::back;
 use super::ledger::{Row, State};
+use super::repeatables;
 use crate::error::{Code, Error, Place};
 use crate::kind::StoreKind;
-use crate::project::migration::{Migration, Script, Version, label};
+use crate::project::hooks::{Hooks, Moment};
+use crate::project::migration::{Migration, Part, Script, Version, label};
 
 /// Where to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,17 @@ pub enum Goal {
     Back(usize),
     /// Undo every applied version above this one; `0` undoes all.
     BackTo(Version),
+    /// Undo this version alone.
+    BackOne(Version),
+    /// Undo what the last run applied.
+    BackRun,
+}
+
+impl Goal {
+    /// Whether it undoes.
+    pub const fn is_back(&self) -> bool {
+        matches!(self, Self::Back(_) | Self::BackTo(_) | Self::BackOne(_) | Self::BackRun)
+    }
 }
 
 /// What a step does.
@@ -33,6 +47,11 @@ pub enum Action {
     Revert,
     /// Write the ledger row only.
     Record,
+    /// Write only that it is applied no more: a repeatable whose ground was rolled back runs again, a squashed version
+    /// is part of another.
+    Forget,
+    /// Run a hook: an event, and no row.
+    Hook(Moment),
 }
 
 /// One store's part of one version.
@@ -50,14 +69,73 @@ pub struct Step {
     pub script: Arc<Script>,
     /// The up script: its checksum and text go to the ledger.
     pub up: Arc<Script>,
+    /// The way back: its text goes to the ledger with the up script's.
+    pub down: Option<Arc<Script>>,
     /// Statements already in effect from an earlier run that was cut short.
     pub resume_from: u32,
 }
 
 impl Step {
-    /// `VERSION_name`.
+    /// A step that applies or records a part from its beginning.
+    pub fn forward(store: StoreKind, file: &Migration, part: &Part, action: Action) -> Self {
+        Self {
+            store,
+            version: file.version.clone(),
+            name: file.name.clone(),
+            action,
+            script: part.up.clone(),
+            up: part.up.clone(),
+            down: part.down.clone(),
+            resume_from: 0,
+        }
+    }
+
+    /// A step that makes the ledger say that a row is applied no more.
+    pub fn forget(row: &Row) -> Self {
+        let script = Arc::new(Script {
+            path: label(&row.version, &row.name),
+            checksum: row.checksum.clone(),
+            ..Script::default()
+        });
+        Self {
+            store: row.store,
+            version: row.version.clone(),
+            name: row.name.clone(),
+            action: Action::Forget,
+            script: script.clone(),
+            up: script,
+            down: None,
+            resume_from: 0,
+        }
+    }
+
+    /// `VERSION_name`; a hook's moment, and what it belongs to.
     pub fn label(&self) -> String {
-        label(&self.version, &self.name)
+        match self.action {
+            Action::Hook(moment @ (Moment::BeforeRun | Moment::AfterRun)) => moment.word().to_owned(),
+            Action::Hook(moment) => format!("{} of {}", moment.word(), label(&self.version, &self.name)),
+            _ => label(&self.version, &self.name),
+        }
+    }
+
+    /// Runs no text of its own: only the ledger is written.
+    pub const fn is_ledger_only(&self) -> bool {
+        matches!(self.action, Action::Record | Action::Forget)
+    }
+
+    /// A hook of a run or of a migration.
+    pub const fn is_hook(&self) -> bool {
+        matches!(self.action, Action::Hook(_))
+    }
+
+    /// Is to be undone, and nothing says how.
+    pub fn is_irreversible(&self) -> bool {
+        self.action == Action::Revert && Arc::ptr_eq(&self.script, &self.up)
+    }
+
+    /// Once it is applied there is no way back.
+    pub fn will_be_irreversible(&self) -> bool {
+        self.action == Action::Apply && self.down.is_none() && !self.version.is_repeatable()
     }
 }
 
@@ -72,10 +150,48 @@ impl Plan {
     /// How many steps each store has.
     pub fn counts(&self) -> BTreeMap<StoreKind, usize> {
         let mut counts = BTreeMap::new();
-        for step in &self.steps {
+        for step in self.steps.iter().filter(|step| !step.is_hook() && step.action != Action::Forget) {
             *counts.entry(step.store).or_insert(0) += 1;
         }
         counts
+    }
+
+    /// Puts the hooks around the run and around each migration. A plan that runs nothing runs no hook.
+    pub fn with_hooks(self, hooks: &Hooks, stores: &[StoreKind]) -> Self {
+        if hooks.is_empty() || !self.steps.iter().any(|step| step.action == Action::Apply) {
+            return self;
+        }
+        let around = |moment: Moment, store: StoreKind, version: &Version, name: &str| {
+            hooks.get(moment, store).map(|script| Step {
+                store,
+                version: version.clone(),
+                name: name.to_owned(),
+                action: Action::Hook(moment),
+                script: script.clone(),
+                up: script.clone(),
+                down: None,
+                resume_from: 0,
+            })
+        };
+        let none = Version::new("");
+        let of_run = |moment: Moment| {
+            let (around, none) = (&around, &none);
+            stores.iter().filter_map(move |store| around(moment, *store, none, ""))
+        };
+        let mut steps: Vec<Step> = of_run(Moment::BeforeRun).collect();
+        for step in self.steps {
+            if step.action != Action::Apply {
+                steps.push(step);
+                continue;
+            }
+            let (before, after) = (
+                around(Moment::BeforeMigration, step.store, &step.version, &step.name),
+                around(Moment::AfterMigration, step.store, &step.version, &step.name),
+            );
+            steps.extend(before.into_iter().chain([step]).chain(after));
+        }
+        steps.extend(of_run(Moment::AfterRun));
+        Self { steps }
     }
 
     /// The steps cut where the store changes: what one store can do in one go.
@@ -134,6 +250,18 @@ pub enum Drift {
         /// How far it came.
         row: Row,
     },
+    /// A rollback was cut short halfway.
+    HalfUndone {
+        /// What is neither applied nor undone.
+        row: Row,
+    },
+    /// Some of the versions that a squashed file stands for are applied and others are not, or were others.
+    Squash {
+        /// The squashed file's step.
+        step: Step,
+        /// What does not fit, in words.
+        why: String,
+    },
     /// Another tool's history keeps lyrox from going on.
     History {
         /// The store.
@@ -172,7 +300,8 @@ impl Drift {
             Self::Missing { .. } => "missing",
             Self::Renamed { .. } => "renamed",
             Self::OutOfOrder { .. } => "out of order",
-            Self::Unfinished { .. } => "unfinished",
+            Self::Unfinished { .. } | Self::HalfUndone { .. } => "unfinished",
+            Self::Squash { .. } => "changed",
             Self::History { trouble, .. } => trouble.word(),
         }
     }
@@ -185,8 +314,9 @@ impl Drift {
             | Self::Header { row, .. }
             | Self::Missing { row }
             | Self::Renamed { row, .. }
-            | Self::Unfinished { row } => (row.store, label(&row.version, &row.name)),
-            Self::OutOfOrder { step, .. } => (step.store, step.label()),
+            | Self::Unfinished { row }
+            | Self::HalfUndone { row } => (row.store, label(&row.version, &row.name)),
+            Self::OutOfOrder { step, .. } | Self::Squash { step, .. } => (step.store, step.label()),
             Self::History { store, subject, .. } => (*store, subject.clone()),
         }
     }
@@ -218,10 +348,14 @@ impl Drift {
                     format!("{} was applied to {} and has no file", label(&row.version, &row.name), row.store),
                 )
                 .data("nothing was changed")
-                .hint(format!(
-                    "bring the file back (git checkout); or, if it is gone for good, {}",
-                    repair("--forget", row)
-                ));
+                .hint(if row.has_down {
+                    format!(
+                        "bring the file back (git checkout); or undo it as the ledger remembers: lyrox db rollback --version {}",
+                        row.version
+                    )
+                } else {
+                    format!("bring the file back (git checkout); or, if it is gone for good, {}", repair("--forget", row))
+                });
                 match row.text.as_deref() {
                     Some(text) => {
                         error.why(format!("what was applied:\n{}", cut(text.lines().map(|line| format!("-{line}")))))
@@ -268,6 +402,25 @@ impl Drift {
             )
             .data(format!("steps 1 to {} are in effect", row.steps_done))
             .hint("mend the file from the failed step on, then run lyrox db migrate again: it goes on at that step"),
+            Self::HalfUndone { row } => Error::new(
+                Code::Unfinished,
+                format!("{} on {} is half rolled back", label(&row.version, &row.name), row.store),
+            )
+            .why(match row.undone {
+                Some(0) => "the first step of its way back was begun, and it is not known how it ended".to_owned(),
+                Some(1) => "step 1 of its way back is in effect".to_owned(),
+                done => format!("steps 1 to {} of its way back are in effect", done.unwrap_or_default()),
+            })
+            .data("nothing was changed")
+            .hint(format!("lyrox db rollback --version {} goes on where it stopped", row.version)),
+            Self::Squash { step, why } => Error::new(
+                Code::DriftSquash,
+                format!("`{}` stands for versions that are not all as they were on {}", step.up.path, step.store),
+            )
+            .why(why.clone())
+            .at(Place::file(&step.up.path))
+            .data("nothing was changed")
+            .hint("check out the commit before the squash, run lyrox db migrate there, then come back"),
         }
     }
 }
@@ -352,31 +505,92 @@ pub fn plan(files: &[Migration], ledgers: &BTreeMap<StoreKind, Vec<Row>>, goal: 
     let by_version: BTreeMap<&Version, &Migration> = files.iter().map(|file| (&file.version, file)).collect();
     let timeline = Timeline::new(files);
     let mut drift = Vec::new();
-    for rows in ledgers.values() {
-        for row in rows.iter().filter(|row| row.state != State::Reverted) {
-            let part =
-                by_version.get(&row.version).and_then(|file| file.parts.get(&row.store).map(|part| (file, part)));
-            match part {
-                None => drift.push(match moved(files, rows, row) {
-                    Some(label) => Drift::Renamed { row: row.clone(), label, is_moved: true },
-                    None => Drift::Missing { row: row.clone() },
-                }),
-                Some((file, _)) if file.name != row.name => {
-                    drift.push(Drift::Renamed { row: row.clone(), label: file.label(), is_moved: false });
-                }
-                Some((_, part)) if row.state == State::Applied && part.up.checksum != row.checksum => {
-                    drift.push(Drift::Edited { row: row.clone(), script: part.up.clone() }.refined());
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    let plan = match goal {
-        Goal::Latest | Goal::To(_) | Goal::Steps(_) => forward(files, &timeline, ledgers, goal, &mut drift),
-        Goal::Back(_) | Goal::BackTo(_) => back(&by_version, &timeline, ledgers, goal, &mut drift),
+    let plan = if goal.is_back() {
+        // Only what is undone is looked at: what is wrong elsewhere does not keep anyone from going back.
+        back(files, &by_version, ledgers, goal, &mut drift)
+    } else {
+        compare(&by_version, files, ledgers, &mut drift);
+        forward(files, &timeline, ledgers, goal, &mut drift)
     };
     drift.sort_by_key(|drift| drift.subject().1);
     if drift.is_empty() { Ok(plan) } else { Err(drift) }
+}
+
+/// Every applied row must have its file as it was. Repeatables are never in the wrong: they run again.
+fn compare(
+    by_version: &BTreeMap<&Version, &Migration>,
+    files: &[Migration],
+    ledgers: &BTreeMap<StoreKind, Vec<Row>>,
+    drift: &mut Vec<Drift>,
+) {
+    let is_squashed = |row: &Row| {
+        let mut squashed = files.iter().filter_map(|file| file.parts.get(&row.store));
+        squashed.any(|part| part.up.header.replaces.iter().any(|(version, _)| *version == row.version))
+    };
+    let rows = ledgers.values().flatten().filter(|row| row.state != State::Reverted && !row.version.is_repeatable());
+    for row in rows {
+        let part = by_version.get(&row.version).and_then(|file| file.parts.get(&row.store).map(|part| (file, part)));
+        match part {
+            _ if row.undone.is_some() => drift.push(Drift::HalfUndone { row: row.clone() }),
+            // Whether it is as it was is decided with the file that stands for it.
+            _ if is_squashed(row) => {}
+            None => drift.push(match moved(files, &ledgers[&row.store], row) {
+                Some(label) => Drift::Renamed { row: row.clone(), label, is_moved: true },
+                None => Drift::Missing { row: row.clone() },
+            }),
+            Some((file, _)) if file.name != row.name => {
+                drift.push(Drift::Renamed { row: row.clone(), label: file.label(), is_moved: false });
+            }
+            Some((_, part)) if row.state == State::Applied && part.up.checksum != row.checksum => {
+                drift.push(Drift::Edited { row: row.clone(), script: part.up.clone() }.refined());
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// What a squashed file comes to in a store.
+enum Squash {
+    /// It stands for nothing: an ordinary file, or none of its versions is applied.
+    Ordinary,
+    /// The versions that it stands for are applied: the ledger is told.
+    Record(Vec<Step>),
+    /// They are neither applied nor unknown.
+    Unfit(String),
+}
+
+/// Looks what a store has of the versions that a file stands for.
+fn squash(store: StoreKind, file: &Migration, part: &Part, rows: &[Row]) -> Squash {
+    let replaces = &part.up.header.replaces;
+    let applied = |version: &Version| rows.iter().find(|row| row.version == *version && row.state == State::Applied);
+    let is_recorded = applied(&file.version).is_some_and(|row| row.checksum == part.up.checksum);
+    let found: Vec<(&Version, &str, &Row)> = replaces
+        .iter()
+        .filter_map(|(version, checksum)| Some((version, checksum.as_str(), applied(version)?)))
+        .filter(|(version, ..)| !is_recorded || **version != file.version)
+        .collect();
+    let forgotten = found.iter().filter(|(version, ..)| **version != file.version);
+    let forgotten = forgotten.map(|(.., row)| Step::forget(row)).collect::<Vec<_>>();
+    if is_recorded {
+        return Squash::Record(forgotten);
+    }
+    if found.is_empty() {
+        return Squash::Ordinary;
+    }
+    if let Some((version, ..)) = found.iter().find(|(_, checksum, row)| row.checksum != *checksum) {
+        return Squash::Unfit(format!("{version} was applied with another text than the one that was squashed"));
+    }
+    let missing: Vec<&str> = replaces
+        .iter()
+        .filter(|(version, _)| applied(version).is_none())
+        .map(|(version, _)| version.as_str())
+        .collect();
+    if !missing.is_empty() {
+        return Squash::Unfit(format!("not applied: {}", missing.join(", ")));
+    }
+    let mut steps = vec![Step::forward(store, file, part, Action::Record)];
+    steps.extend(forgotten);
+    Squash::Record(steps)
 }
 
 /// The file that has the text of a row without a file, and no row of its own.
@@ -405,9 +619,14 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// The newest applied version.
+    /// The newest applied version that has a file; one without is told as such.
     pub(super) fn newest<'r>(&self, rows: &'r [Row]) -> Option<(usize, &'r Version)> {
-        let applied = rows.iter().filter(|row| row.state == State::Applied);
+        let has_file = |row: &&Row| self.places.contains_key(&row.version);
+        let applied = rows
+            .iter()
+            .filter(|row| row.state == State::Applied)
+            .filter(|row| !row.version.is_repeatable())
+            .filter(has_file);
         applied.map(|row| (self.place(&row.version), &row.version)).max_by_key(|(place, _)| *place)
     }
 }
@@ -421,34 +640,41 @@ fn forward(
 ) -> Plan {
     let mut plan = Plan::default();
     let mut versions = BTreeSet::new();
+    let mut stops = false;
     let last = if let Goal::To(version) = goal { timeline.place(version) } else { usize::MAX };
     let newest: BTreeMap<StoreKind, _> = ledgers.iter().map(|(store, rows)| (*store, timeline.newest(rows))).collect();
-    for file in files {
+    for file in files.iter().filter(|file| !file.version.is_repeatable()) {
         let place = timeline.place(&file.version);
-        if place > last {
-            break;
-        }
         for (store, rows) in ledgers {
             let Some(part) = file.parts.get(store) else { continue };
+            match squash(*store, file, part, rows) {
+                Squash::Ordinary => {}
+                Squash::Record(steps) => {
+                    plan.steps.extend(steps);
+                    continue;
+                }
+                Squash::Unfit(why) => {
+                    drift.push(Drift::Squash { step: Step::forward(*store, file, part, Action::Record), why });
+                    continue;
+                }
+            }
             let row = rows.iter().find(|row| row.version == file.version);
             if row.is_some_and(|row| row.state == State::Applied) {
                 continue;
             }
-            if matches!(goal, Goal::Steps(count) if versions.len() >= *count && !versions.contains(&file.version)) {
-                return plan;
+            let is_beyond = match goal {
+                Goal::To(_) => place > last,
+                Goal::Steps(count) => versions.len() >= *count && !versions.contains(&file.version),
+                _ => false,
+            };
+            if is_beyond {
+                stops = true;
+                continue;
             }
             versions.insert(file.version.clone());
-            let resume_from =
+            let mut step = Step::forward(*store, file, part, Action::Apply);
+            step.resume_from =
                 row.filter(|row| matches!(row.state, State::Started | State::Failed)).map_or(0, |row| row.steps_done);
-            let step = Step {
-                store: *store,
-                version: file.version.clone(),
-                name: file.name.clone(),
-                action: Action::Apply,
-                script: part.up.clone(),
-                up: part.up.clone(),
-                resume_from,
-            };
             let newest = newest.get(store).copied().flatten().filter(|(newest, _)| *newest > place);
             if let Some((_, newest)) = newest
                 && (!part.up.header.allow_out_of_order || is_high_water(&step))
@@ -459,47 +685,13 @@ fn forward(
             plan.steps.push(step);
         }
     }
+    // What a repeatable needs may be among the versions that are left for later.
+    if !stops {
+        plan.steps.extend(repeatables::pending(files, ledgers));
+    }
     plan
 }
 
-fn back(
-    files: &BTreeMap<&Version, &Migration>,
-    timeline: &Timeline<'_>,
-    ledgers: &BTreeMap<StoreKind, Vec<Row>>,
-    goal: &Goal,
-    drift: &mut Vec<Drift>,
-) -> Plan {
-    let mut plan = Plan::default();
-    let mut applied: BTreeMap<(usize, &Version), Vec<&Row>> = BTreeMap::new();
-    for row in ledgers.values().flatten() {
-        match row.state {
-            State::Applied => applied.entry((timeline.place(&row.version), &row.version)).or_default().push(row),
-            // What is half done must be settled before anything below it is undone.
-            State::Started | State::Failed => drift.push(Drift::Unfinished { row: row.clone() }),
-            State::Reverted => {}
-        }
-    }
-    let limit = if let Goal::Back(count) = goal { *count } else { usize::MAX };
-    let floor = if let Goal::BackTo(floor) = goal { timeline.place(floor) } else { 0 };
-    for ((place, version), mut rows) in applied.into_iter().rev().take(limit) {
-        if place <= floor {
-            break;
-        }
-        // Against the order in which they were applied.
-        rows.sort_by_key(|row| std::cmp::Reverse(row.store));
-        for row in rows {
-            let Some(part) = files.get(version).and_then(|file| file.parts.get(&row.store)) else { continue };
-            plan.steps.push(Step {
-                store: row.store,
-                version: version.clone(),
-                name: row.name.clone(),
-                action: Action::Revert,
-                // A part without a way back is refused by the caller, which sees that both are the same.
-                script: part.down.clone().unwrap_or_else(|| part.up.clone()),
-                up: part.up.clone(),
-                resume_from: 0,
-            });
-        }
-    }
-    plan
-}
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

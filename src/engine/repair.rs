@@ -10,7 +10,7 @@ use super::migrate::{self, Outcome, Work, close};
 use super::plan::{Action, Goal, Step};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration::{Header, Migration, Part, Script, label};
+use crate::project::migration::{Migration, Part, Script, label};
 use crate::report::{Change, Item};
 use crate::stores::{AnyStore, Store as _};
 
@@ -197,16 +197,7 @@ fn rows_to_amend(
 }
 
 fn affected_row(row: &Row, file: Option<&Migration>, part: Option<&Part>) -> Affected {
-    let nothing = || {
-        Arc::new(Script {
-            path: String::new(),
-            text: String::new(),
-            checksum: row.checksum.clone(),
-            header: Header::default(),
-            includes: BTreeMap::new(),
-            foreign: None,
-        })
-    };
+    let nothing = || Arc::new(Script { checksum: row.checksum.clone(), ..Script::default() });
     let up = part.map_or_else(nothing, |part| part.up.clone());
     let down = part.and_then(|part| part.down.clone());
     let step = Step {
@@ -214,8 +205,9 @@ fn affected_row(row: &Row, file: Option<&Migration>, part: Option<&Part>) -> Aff
         version: row.version.clone(),
         name: file.map_or_else(|| row.name.clone(), |file| file.name.clone()),
         action: Action::Record,
-        script: down.unwrap_or_else(|| up.clone()),
+        script: down.clone().unwrap_or_else(|| up.clone()),
         up,
+        down,
         resume_from: row.steps_done,
     };
     Affected { row: row.clone(), step }
@@ -250,12 +242,13 @@ async fn record(
             .hint("bring the file back (git checkout), then run it again")
         })?;
         steps.push(Step {
-            store: row.store,
             version: row.version.clone(),
             name: row.name.clone(),
-            action: Action::Record,
             script: part.up.clone(),
             up: part.up.clone(),
+            down: part.down.clone(),
+            store: row.store,
+            action: Action::Record,
             resume_from: 0,
         });
     }

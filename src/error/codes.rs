@@ -57,6 +57,8 @@ codes! {
         "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
     UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
         "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    Git, "LYX-GIT", Usage, "git cannot tell which files are new",
+        "`--base` asks git what changed since a revision: git must be installed, the project must be in a repository, and the revision must be there. A shallow clone of a CI job lacks it: fetch the whole history.";
     FileMissing, "LYX-FILE-MISSING", Usage, "a file or folder does not exist",
         "The path in the configuration or on the command line does not exist below the project's root.";
     FileKind, "LYX-FILE-KIND", Usage, "a path is not the kind of file that is needed",
@@ -69,6 +71,8 @@ codes! {
         "Migrations are named `VERSION_name.up.sql`, `.up.json` or `.up.redis`. A file that fits no form is refused, not skipped.";
     FileDuplicate, "LYX-FILE-DUPLICATE", Usage, "two files claim the same version",
         "One version may have one part per store and one name. Give one of them a new version.";
+    RepeatableCycle, "LYX-REPEATABLE-CYCLE", Usage, "repeatable migrations need each other",
+        "Each is to run after the other: by `lyrox: after NAME` or because one names what the other makes. Put both into one file, or take one of the references out.";
     FileSyntax, "LYX-FILE-SYNTAX", Usage, "a file cannot be parsed",
         "A quote, comment or bracket is not closed, or the text is not what the file's ending promises. Nothing was sent to any server.";
     SeedFile, "LYX-SEED-FILE", Usage, "a seed file cannot be used",
@@ -78,7 +82,7 @@ codes! {
     SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
         "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
-        "Rollback needs the `.down` file of each migration that it undoes. Write it, or write a new migration that undoes the change.";
+        "Rollback needs a way back for each migration that it undoes: its `.down` file, or the one that the ledger kept when it was applied. Write it, or write a new migration that undoes the change.";
 
     // consent
     Consent, "LYX-CONSENT", Consent, "consent is missing",
@@ -142,11 +146,13 @@ codes! {
     DriftHeader, "LYX-DRIFT-HEADER", State, "the directives of an applied migration were changed",
         "Only the comment lines at its top differ; what was run is the same. `lyrox db repair --accept VERSION` records it.";
     DriftMissing, "LYX-DRIFT-MISSING", State, "an applied migration has no file",
-        "The file was deleted or belongs to another branch. Bring it back; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
+        "The file was deleted or belongs to another branch. Bring it back, or undo it with the way back that the ledger keeps: `lyrox db rollback --version VERSION`; `lyrox db repair --forget VERSION` strikes it out of the ledger.";
     DriftRenamed, "LYX-DRIFT-RENAMED", State, "an applied migration was renamed",
         "It was applied under another name or version. Give it its name back; `lyrox db repair --accept VERSION` records a new name.";
     DriftOrder, "LYX-DRIFT-ORDER", State, "a migration is older than what is applied",
         "It was merged late. Give it a new version, or write `lyrox: allow out-of-order` in its header.";
+    DriftSquash, "LYX-DRIFT-SQUASH", State, "a squashed migration does not fit what is applied",
+        "It stands for versions of which this store has some, or had others. Apply all of them from the commit before the squash, then come back.";
     HistoryBroken, "LYX-HISTORY-BROKEN", State, "another tool's history has a migration that is not finished",
         "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
     HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",
@@ -169,12 +175,26 @@ codes! {
         "A table, column or row of the ledger is not as lyrox wrote it.";
     SchemaDrift, "LYX-SCHEMA-DRIFT", State, "the live schema differs from the snapshot",
         "Something was changed by hand. The message lists what.";
+    SnapshotMissing, "LYX-SNAPSHOT-MISSING", State, "a store has no snapshot to compare with",
+        "`lyrox db migrate` keeps one beside the ledger after each run. It is missing, or of another state of the migrations.";
+    ReplayDrift, "LYX-REPLAY-DRIFT", State, "the snapshot differs from a replay of the migrations",
+        "Something that the migrations do not make was in the store when the snapshot was taken, or a migration did otherwise then.";
+    DumpDrift, "LYX-DUMP-DRIFT", State, "the dump on disk is not of the live schema",
+        "`lyrox db dump --check` found files that `lyrox db dump` would write otherwise. Run it and commit what it writes.";
+    ScratchVersion, "LYX-SCRATCH-VERSION", State, "the scratch server is of another major version",
+        "Servers of different versions print the same schema differently. Install the live one's version, or name a server with `--scratch-url`.";
+    ScratchCluster, "LYX-SCRATCH-CLUSTER", State, "a migration would change a whole scratch server that others use",
+        "Roles, databases, tablespaces, server settings, libraries and users belong to the whole server. Nothing was run.";
+    ReplayFailed, "LYX-REPLAY-FAILED", Failed, "the migrations cannot be replayed on a scratch server",
+        "What one of them needs is on the live server and not on the scratch server, or the server refused it. The live stores were not touched.";
     ResetUnfinished, "LYX-RESET-UNFINISHED", State, "a reset was cut short",
         "Run `lyrox db reset` again, or `lyrox db migrate`: both finish it first.";
 
     // failures of the work itself
     MigrationFailed, "LYX-MIGRATION-FAILED", Failed, "a migration failed",
         "The message shows the statement, the server's words and what happened to the data.";
+    Lint, "LYX-LINT", Failed, "a migration breaks a rule of lint",
+        "The finding names the rule, the place and a safer way. Where the file is right after all: `lyrox: lint ignore RULE` in a comment above the statement, or `[lint] ignore` in lyrox.toml. `lyrox db lint --rules` lists the rules.";
     SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
         "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
     SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",

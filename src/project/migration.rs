@@ -13,14 +13,28 @@ use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 
 /// A version: digits, compared as a number and then as text, so that `2` comes before `10`. Other tools' versions may
-/// have several parts, told apart by `.` or `_`, of which each is compared so.
+/// have several parts, told apart by `.` or `_`, of which each is compared so. A repeatable migration has its name in its
+/// place, behind [`REPEATABLE`]; it comes after every number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(String);
+
+/// What stands before the name of a repeatable migration where others have their version.
+pub const REPEATABLE: &str = "R__";
 
 impl Version {
     /// Takes the text as it is in the file's name or the ledger.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// What a repeatable migration has for a version.
+    pub fn repeatable(name: &str) -> Self {
+        Self(format!("{REPEATABLE}{name}"))
+    }
+
+    /// Whether it is a repeatable migration's.
+    pub fn is_repeatable(&self) -> bool {
+        self.0.starts_with(REPEATABLE)
     }
 
     /// The text as it is in the file's name.
@@ -45,6 +59,9 @@ impl Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.is_repeatable() || other.is_repeatable() {
+            return self.is_repeatable().cmp(&other.is_repeatable()).then_with(|| self.0.cmp(&other.0));
+        }
         let (mut a, mut b) = (self.parts(), other.parts());
         loop {
             let (left, right) = (a.next(), b.next());
@@ -107,7 +124,7 @@ pub struct Part {
 }
 
 /// One file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Script {
     /// Its path relative to the project's root, with `/`.
     pub path: String,
@@ -154,6 +171,34 @@ impl Script {
     pub fn place(&self, offset: usize, width: usize) -> Place {
         Place::at_offset(&self.path, &self.text, offset, width)
     }
+
+    /// The text with what it includes, as a ledger keeps a way back; none where it cannot be told apart again.
+    pub fn kept(&self) -> Option<String> {
+        let mut kept = self.text.clone();
+        for (name, included) in &self.includes {
+            if included.contains('\0') {
+                return None;
+            }
+            kept.push_str(&format!("\0{name}\0{included}"));
+        }
+        Some(kept)
+    }
+
+    /// The script again that [`Self::kept`] put away; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// A header that this lyrox does not know.
+    pub fn from_kept(path: String, kept: &str, store: StoreKind) -> Result<Self> {
+        let mut pieces = kept.split('\0').map(str::to_owned);
+        let text = pieces.next().unwrap_or_default();
+        let mut includes = BTreeMap::new();
+        while let (Some(name), Some(included)) = (pieces.next(), pieces.next()) {
+            includes.insert(name, included);
+        }
+        let header = read_header(&path, &text, store)?;
+        let checksum = checksum(&text, &includes);
+        Ok(Self { path, text, checksum, header, includes, foreign: None })
+    }
 }
 
 /// The directives of a file's header: leading comment lines of the form `lyrox: ...`.
@@ -173,6 +218,10 @@ pub struct Header {
     pub vars: bool,
     /// What another tool fills in before it runs.
     pub fill: Fill,
+    /// Repeatable: the names of those that run before it.
+    pub after: Vec<String>,
+    /// Squashed: the versions that it stands for, with the checksum each was applied with.
+    pub replaces: Vec<(Version, String)>,
 }
 
 /// Which way a file goes.
@@ -279,7 +328,9 @@ fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
             }
         }
     }
-    Ok(found.into_values().collect())
+    let mut all: Vec<Migration> = found.into_values().collect();
+    all.extend(super::repeatable::read(root, dir)?);
+    Ok(all)
 }
 
 fn duplicate(shown: &str, version: &Version, other: &str) -> Error {
@@ -310,15 +361,15 @@ fn parse_name(file: &str) -> Option<FileName> {
 }
 
 /// Notes and scripts to include may lie beside migrations.
-fn has_free_ending(file: &str) -> bool {
+pub(super) fn has_free_ending(file: &str) -> bool {
     ["md", "txt", "lua"].iter().any(|ending| file.ends_with(&format!(".{ending}")))
 }
 
-/// Reads one file of a store.
+/// Reads one script of the folder `dir`; `shown` is its name in messages.
 ///
 /// # Errors
-/// A file that is empty, not UTF-8, or holds a directive that is none.
-pub fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
+/// A file that is empty, not UTF-8, holds a NUL, or a header that is not known.
+pub(super) fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: StoreKind) -> Result<Script> {
     let raw = text::read(path, shown)?;
     if raw.contains('\0') {
         return Err(
@@ -333,19 +384,23 @@ pub fn read_script(root: &Path, dir: &str, shown: &str, path: &Path, store: Stor
     }
     let header = read_header(shown, &text, store)?;
     let includes = if store == StoreKind::Redis { read_includes(root, dir, shown, &text)? } else { BTreeMap::new() };
-    let checksum = if includes.is_empty() {
-        text::sha256(text.as_bytes())
-    } else {
-        let mut all = text.clone();
-        for (name, included) in &includes {
-            all.push('\0');
-            all.push_str(name);
-            all.push('\0');
-            all.push_str(included);
-        }
-        text::sha256(all.as_bytes())
-    };
+    let checksum = checksum(&text, &includes);
     Ok(Script { path: shown.to_owned(), text, checksum, header, includes, foreign: None })
+}
+
+/// The checksum of a text and what it includes.
+fn checksum(text: &str, includes: &BTreeMap<String, String>) -> String {
+    if includes.is_empty() {
+        return text::sha256(text.as_bytes());
+    }
+    let mut all = text.to_owned();
+    for (name, included) in includes {
+        all.push('\0');
+        all.push_str(name);
+        all.push('\0');
+        all.push_str(included);
+    }
+    text::sha256(all.as_bytes())
 }
 
 /// Reads the `lyrox:` directives of a file's first comments.
@@ -375,7 +430,7 @@ pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> 
                 .why(why)
                 .at(Place::at_line(shown, text, index + 1))
                 .data("nothing was changed")
-                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars")
+                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars, after NAME")
         };
         let words: Vec<&str> = directive.split_whitespace().collect();
         match words.as_slice() {
@@ -387,6 +442,12 @@ pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> 
                 header.lint_ignore.extend(rules.iter().map(|rule| rule.trim_matches(',').to_owned()));
             }
             ["vars"] => header.vars = true,
+            ["after", names @ ..] if !names.is_empty() => {
+                header.after.extend(names.iter().map(|name| name.trim_matches(',').to_owned()));
+            }
+            ["replaces", version, checksum] => {
+                header.replaces.push((Version::new(*version), (*checksum).to_owned()));
+            }
             _ => return Err(wrong("it is not known".into())),
         }
     }

@@ -29,6 +29,7 @@ pub use stop::down;
 
 use crate::config::target::LocalUrls;
 use crate::config::{Config, file};
+use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 
@@ -48,6 +49,8 @@ pub struct UpRequest {
     pub app_role: Option<String>,
     /// MongoDB: the database in the URL; the project's name where not set.
     pub mongodb_database: Option<String>,
+    /// PostgreSQL: an installed server of this major version is preferred for a new data folder.
+    pub postgres_major: Option<u32>,
     /// `[local]`.
     pub local: file::Local,
     /// Fetch nothing.
@@ -64,6 +67,7 @@ impl UpRequest {
             stores: stores.to_vec(),
             app_role: settings.postgres.as_ref().and_then(|postgres| postgres.app_role.clone()),
             mongodb_database: settings.mongodb.as_ref().and_then(|mongodb| mongodb.database.clone()),
+            postgres_major: None,
             local: settings.local.clone(),
             offline,
         }
@@ -100,6 +104,27 @@ pub fn running(root: &Path) -> Result<LocalUrls> {
         return Ok(LocalUrls::default());
     }
     Ok(State::read(&root)?.urls(&root))
+}
+
+/// What `up` would start for a store: `PostgreSQL 15.18`. It is found, and fetched where need be; nothing is
+/// started.
+///
+/// # Errors
+/// `LYX-SERVER-BINARY`, `LYX-SERVER-DOWNLOAD`.
+pub async fn product(kind: StoreKind, request: &UpRequest, events: &dyn Events) -> Result<String> {
+    Ok(binaries::find(kind, request, request.postgres_major, events).await?.product())
+}
+
+/// The URL of a running PostgreSQL as its superuser: for throw-away servers alone, where everything that a
+/// migration does may be tried.
+///
+/// # Errors
+/// `LYX-SERVER-STATE` where the state cannot be used or no PostgreSQL was made.
+pub fn superuser_url(root: &Path) -> Result<String> {
+    let state = State::read(&canonical(root)?)?;
+    let record = state.servers.get(&StoreKind::Postgres).ok_or_else(|| Error::bug("PostgreSQL has no record"))?;
+    let password = record.password(state::ADMIN)?;
+    Ok(format!("postgres://{}:{}@127.0.0.1:{}/postgres", state::ADMIN, password.expose(), record.port))
 }
 
 /// How a server is.

@@ -215,7 +215,7 @@ fn hangs(kind: StoreKind, process: &Process) -> Error {
 async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Seat) -> Result<Server> {
     let found = home(&run.root, kind, &record);
     let major = if kind == StoreKind::Postgres { postgres::data_version(&found) } else { None };
-    let program = binaries::find(kind, run.request, major, run.events).await?;
+    let program = binaries::find(kind, run.request, major.or(run.request.postgres_major), run.events).await?;
     same_version(kind, &record, &program, major, &found)?;
     let home = place::settle(&run.root, kind, &mut record)?;
     let own = place::owner(record.privileges);

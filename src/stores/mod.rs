@@ -8,24 +8,30 @@ pub mod expand;
 pub mod lease;
 pub mod load;
 pub mod mongodb;
+pub mod names;
 pub mod packed;
 pub mod postgres;
 pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod scratch;
 pub mod smoke;
 pub mod stages;
 pub mod told;
+pub mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, Target};
-use crate::engine::event::Events;
+use crate::engine::dump::Dump;
+use crate::engine::event::{Events, Silent};
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Row};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Row};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Error, Result};
 pub use crate::kind::StoreKind;
 use crate::project::migration::Version;
@@ -57,6 +63,8 @@ pub struct ApplyOptions {
     pub transaction: crate::config::file::Transaction,
     /// Values for `${VAR}` in files that ask for it.
     pub variables: crate::config::Variables,
+    /// The id of the run, written to the rows of what it applies.
+    pub run: String,
 }
 
 /// What a dry run shows of one step: the transaction it belongs to and its statements.
@@ -112,12 +120,18 @@ pub trait Store {
     /// The kind of store.
     fn kind(&self) -> StoreKind;
 
+    /// What the server says it is: `PostgreSQL 15.18`, `MongoDB 6.0.5`, `Valkey 9.1.2`.
+    async fn product(&mut self) -> Result<String>;
+
     /// Takes the project's lock if it is free; never waits inside the server. The session (or lease)
     /// that runs the steps is the one that holds it.
     async fn try_lock(&mut self) -> Result<LockAnswer>;
 
     /// Gives the lock back. Never releases a lock that has become another's.
     async fn unlock(&mut self) -> Result<()>;
+
+    /// Watches the server while the run is at work; none for a store whose every request has a limit of its own.
+    fn watch(&self) -> Option<watch::Watch>;
 
     /// Who holds the lock now. Changes nothing.
     async fn lock_holder(&mut self) -> Result<Option<Holder>>;
@@ -140,6 +154,9 @@ pub trait Store {
         Ok(None)
     }
 
+    /// The texts that the ledger keeps of versions; those it does not know are left out.
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>>;
+
     /// Makes the ledger and writes the mark where there is none. Only under the lock.
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()>;
 
@@ -149,6 +166,33 @@ pub trait Store {
     /// Runs the steps in order, fast and safely, each with its ledger row. Stops at the first failure.
     /// Each finished step is told as an item.
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied;
+
+    /// Tries the steps in order until one fails, and tells what each did. `live`: nothing is kept, and each statement
+    /// ends within this limit; else the store is a scratch one. A store that cannot look into its own work
+    /// runs the steps and tells the time.
+    ///
+    /// # Errors
+    /// What kept it from trying. A step that fails is in its trial.
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        let _ = (live, events);
+        let applied = self.apply(steps, options, &Silent).await;
+        let mut trials: Vec<Trial> =
+            applied.done.iter().map(|done| Trial { elapsed: done.elapsed, ..Trial::default() }).collect();
+        trials.extend(applied.failure.map(|(_, error)| Trial { failure: Some(error), ..Trial::default() }));
+        Ok(trials)
+    }
+
+    /// Adds to trials what this store, the live one, says of what they locked. Reads only.
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        let _ = trials;
+        Ok(())
+    }
 
     /// Writes copies of other stores' rows: only asked of the store that bears witness for the others.
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()>;
@@ -167,6 +211,9 @@ pub trait Store {
 
     /// Reads the live schema in canonical form, lyrox's own objects left out.
     async fn snapshot(&mut self) -> Result<Snapshot>;
+
+    /// Writes the live schema as a script that makes it anew, lyrox's own objects left out. Reads only.
+    async fn dump(&mut self) -> Result<Dump>;
 
     /// Keeps a snapshot beside the ledger.
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()>;
@@ -236,11 +283,17 @@ impl Store for AnyStore {
     fn kind(&self) -> StoreKind {
         forward!(self, store => store.kind())
     }
+    async fn product(&mut self) -> Result<String> {
+        forward!(self, store => store.product().await)
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         forward!(self, store => store.try_lock().await)
     }
     async fn unlock(&mut self) -> Result<()> {
         forward!(self, store => store.unlock().await)
+    }
+    fn watch(&self) -> Option<watch::Watch> {
+        forward!(self, store => store.watch())
     }
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         forward!(self, store => store.lock_holder().await)
@@ -257,6 +310,9 @@ impl Store for AnyStore {
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         forward!(self, store => store.applied_text(version).await)
     }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        forward!(self, store => store.kept_texts(versions).await)
+    }
     async fn prepare(&mut self, mark: &crate::engine::ledger::Mark) -> Result<()> {
         forward!(self, store => store.prepare(mark).await)
     }
@@ -265,6 +321,18 @@ impl Store for AnyStore {
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         forward!(self, store => store.apply(steps, options, events).await)
+    }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        forward!(self, store => store.rehearse(steps, options, live, events).await)
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        forward!(self, store => store.look_at(trials).await)
     }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         forward!(self, store => store.copy_rows(rows).await)
@@ -277,6 +345,9 @@ impl Store for AnyStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         forward!(self, store => store.snapshot().await)
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        forward!(self, store => store.dump().await)
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         forward!(self, store => store.keep_snapshot(snapshot).await)

@@ -8,18 +8,18 @@ use crate::error::{Code, Error, Result};
 use crate::report::{Change, Item};
 
 /// The item of a step that is in effect.
-pub fn item(step: &Step, row: &Row, elapsed: Duration) -> Item {
+///
+/// None where whoever planned it tells it.
+pub fn item(step: &Step, row: &Row, elapsed: Duration) -> Option<Item> {
     let change = match step.action {
         Action::Apply => Change::Applied,
         Action::Revert => Change::Reverted,
         Action::Record => Change::Recorded,
+        Action::Forget | Action::Hook(_) => return None,
     };
     let count = u64::from(row.steps_total);
-    Item::pass(format!("{}.{}", step.store, step.version), step.label())
-        .store(step.store)
-        .change(change)
-        .detail(format!("{count} {}", step.store.step_word(count)))
-        .elapsed(elapsed)
+    let item = Item::pass(format!("{}.{}", step.store, step.version), step.label()).store(step.store).change(change);
+    Some(item.detail(format!("{count} {}", step.store.step_word(count))).elapsed(elapsed))
 }
 
 /// What happened to the data where `done` of `total` steps are in effect.

@@ -24,10 +24,12 @@ impl Human {
             Layout::Lines => line(item, word(item), has_color),
             Layout::Status => line(item, status_word(item), has_color),
             Layout::Stages => stage(item, has_color),
+            Layout::Findings => finding(item, has_color),
             Layout::Tests => {
                 self.tests += 1;
                 test(self.tests, item, has_color)
             }
+            Layout::Diff => difference(item, has_color),
         }
     }
 
@@ -45,6 +47,16 @@ impl Human {
         let mut text = String::new();
         if self.has_printed {
             text.push('\n');
+        }
+        if report.layout == Layout::Diff {
+            let mut hints: Vec<&str> = signed(report).filter_map(|item| item.hint.as_deref()).collect();
+            hints.dedup();
+            for hint in &hints {
+                let _ = writeln!(text, "  {} {}", paint("hint:", &Style::new().cyan(), has_color), clean(hint));
+            }
+            if !hints.is_empty() {
+                text.push('\n');
+            }
         }
         let left = report.summary.clone().unwrap_or_else(|| summary(report));
         let style = match report.exit {
@@ -66,6 +78,43 @@ impl Human {
         text.push('\n');
         text
     }
+}
+
+/// The items that are differences: their titles begin with a sign.
+fn signed(report: &Report) -> impl Iterator<Item = &Item> {
+    report.items.iter().filter(|item| is_signed(item))
+}
+
+fn is_signed(item: &Item) -> bool {
+    item.outcome == Outcome::Fail && ["+ ", "- ", "~ "].iter().any(|sign| item.title.starts_with(sign))
+}
+
+/// A difference: its sign and name, and what is behind it on the same line where there is room.
+fn difference(item: &Item, has_color: bool) -> String {
+    if !is_signed(item) {
+        return line(item, word(item), has_color);
+    }
+    let style = |text: &str| match text.as_bytes().first() {
+        Some(b'+') => Style::new().green(),
+        Some(b'-') => Style::new().red(),
+        Some(b'~') => Style::new().yellow(),
+        _ => Style::new().dim(),
+    };
+    let title = clean(&item.title);
+    let lines: Vec<String> = item.why.as_deref().unwrap_or_default().lines().map(clean).collect();
+    let mut text = format!("  {}", paint(&title, &style(&title), has_color));
+    if let [only] = lines.as_slice() {
+        let short = only.get(2..).unwrap_or_default();
+        if console::measure_text_width(&title) + console::measure_text_width(short) <= 72 {
+            let _ = writeln!(text, "    {short}");
+            return text;
+        }
+    }
+    text.push('\n');
+    for line in lines {
+        let _ = writeln!(text, "      {}", paint(&line, &style(&line), has_color));
+    }
+    text
 }
 
 /// The whole report as text, for a file.
@@ -208,6 +257,48 @@ fn test(number: usize, item: &Item, has_color: bool) -> String {
     text.push('\n');
     after(&mut text, item, false, has_color);
     text
+}
+
+/// What lint found: place and rule, the line with its caret, then what is wrong and what to do.
+fn finding(item: &Item, has_color: bool) -> String {
+    let (verb, style) = match item.outcome {
+        Outcome::Fail => ("error", Style::new().red().bold()),
+        Outcome::Warn => ("warning", Style::new().yellow()),
+        Outcome::Pass => ("ok", Style::new().green()),
+        Outcome::Skip => ("skip", Style::new().dim()),
+    };
+    let title = paint(&clean(&item.title), &Style::new().bold(), has_color);
+    let mut text = format!("{} {title}\n", paint(verb, &style, has_color));
+    let Some(place) = item.location.as_ref().and_then(|location| location.place.as_ref()) else { return text };
+    let _ = writeln!(text, "  {}", clean(&place.to_string()));
+    if let Some(line) = &place.text {
+        excerpt(&mut text, place, line, has_color);
+    }
+    for line in wrap(item.detail.as_deref().unwrap_or(""), 76) {
+        let _ = writeln!(text, "  {line}");
+    }
+    let hint = wrap(item.hint.as_deref().unwrap_or(""), 70);
+    for (number, line) in hint.iter().enumerate() {
+        let label = if number == 0 { paint("hint:", &Style::new().cyan(), has_color) } else { "     ".to_owned() };
+        let _ = writeln!(text, "  {label} {line}");
+    }
+    text.push('\n');
+    text
+}
+
+/// A text in lines of at most so many columns, cut at blanks; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in clean(text).split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if console::measure_text_width(line) + 1 + console::measure_text_width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn finish_line(text: &mut String, detail: &str, time: &str) {

@@ -7,6 +7,7 @@ mod json;
 mod junit;
 mod progress;
 pub mod prompt;
+mod sarif;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -142,10 +143,12 @@ impl Ui {
             Output::Json => self.out(&json::render(report)),
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),
+            Output::Sarif => self.out(&sarif::render(report)),
         }
         if let Some(path) = file {
             let text = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("xml") => junit::render(report),
+                Some("sarif") => sarif::render(report),
                 Some("txt") => human::whole(report),
                 _ => json::render(report),
             };

@@ -7,7 +7,7 @@ use crate::support::Project;
 
 /// Twenty-four files over three stores, with statements slow enough to be hit. Each leaves a mark that
 /// shows whether it ran twice.
-fn slow_project(name: &str) -> Project {
+pub(crate) fn slow_project(name: &str) -> Project {
     let project = Project::new(name, "");
     for number in 1..=10 {
         let no_transaction = if number % 5 == 0 { "-- lyrox: no-transaction\n" } else { "" };
@@ -30,7 +30,7 @@ fn slow_project(name: &str) -> Project {
 }
 
 #[track_caller]
-fn is_right(project: &Project, note: &str) {
+pub(crate) fn is_right(project: &Project, note: &str) {
     for number in 1..=10 {
         assert_eq!(project.sql_value(&format!("SELECT count(*) FROM t{number}")), "2", "t{number} {note}");
         if number % 2 == 0 {

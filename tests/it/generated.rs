@@ -39,3 +39,29 @@ fn the_schema_of_the_report_is_generated_from_its_types() {
     text.push('\n');
     hold("docs/report.schema.json", &text);
 }
+
+#[test]
+fn the_rules_of_lint_are_generated_from_their_table() {
+    use lyrox::engine::lint::rules::{RULES, Start, Theme};
+    let mut text = String::from(
+        "# The rules of lint\n\nGenerated from `src/engine/lint/rules.rs`; `lyrox db lint --rules` prints the same and what is on in a project. How lint\nis used: [lint.md](lint.md).\n",
+    );
+    for (theme, title) in [
+        (Theme::Files, "Any file"),
+        (Theme::Tenancy, "Tenants (with `[tenancy] model = \"row\"` and a `column`)"),
+        (Theme::Mongodb, "MongoDB"),
+        (Theme::Redis, "Redis"),
+        (Theme::Squawk, "PostgreSQL: squawk's rules"),
+    ] {
+        let _ = write!(text, "\n## {title}\n\n| rule | level | finds |\n|---|---|---|\n");
+        for rule in RULES.iter().filter(|rule| rule.theme == theme) {
+            let level = match rule.start {
+                Start::On => rule.level.word().to_owned(),
+                Start::OptIn => format!("off ({})", rule.level.word()),
+                Start::Handled(why) => format!("off ({}): {why}", rule.level.word()),
+            };
+            let _ = writeln!(text, "| `{}` | {level} | {} |", rule.name, rule.title);
+        }
+    }
+    hold("docs/lint-rules.md", &text);
+}

@@ -87,7 +87,12 @@ impl Bench {
     }
 
     fn options(&self, ledger: &Ledger, transaction: Transaction) -> ApplyOptions {
-        ApplyOptions { is_empty: ledger.is_empty, transaction, variables: self.config.variables.clone() }
+        ApplyOptions {
+            is_empty: ledger.is_empty,
+            transaction,
+            variables: self.config.variables.clone(),
+            run: String::new(),
+        }
     }
 
     fn steps(&self, ledger: &Ledger, goal: &Goal) -> Vec<Step> {

@@ -54,7 +54,12 @@ pub fn permit(config: &Config, kind: StoreKind) -> Permit {
 
 /// How steps are run in the tests.
 pub fn options(config: &Config) -> ApplyOptions {
-    ApplyOptions { is_empty: false, transaction: config::file::Transaction::Auto, variables: config.variables.clone() }
+    ApplyOptions {
+        is_empty: false,
+        transaction: config::file::Transaction::Auto,
+        variables: config.variables.clone(),
+        run: String::new(),
+    }
 }
 
 /// What is to be done for a goal, as files and ledger are now.

@@ -51,7 +51,7 @@ mod tests {
             (candidate(Format::Sqlx, 1), candidate(Format::GolangMigrate, 1), candidate(Format::Dbmate, 3));
         let cases: [(&[Detected], &[Format], &str); 7] = [
             (&[], &[Format::Sqlx], "none"),
-            (&[sqlx.clone()], &[], "sqlx"),
+            (std::slice::from_ref(&sqlx), &[], "sqlx"),
             (&[sqlx.clone(), golang.clone()], &[], "sqlx|golang-migrate"),
             (&[sqlx.clone(), golang.clone()], &[Format::GolangMigrate], "golang-migrate"),
             (&[sqlx.clone(), golang.clone()], &[Format::GolangMigrate, Format::Sqlx], "sqlx|golang-migrate"),

@@ -17,6 +17,11 @@ pub fn parts(folder: Folder<'_>, mut files: Vec<Migration>) -> Result<Vec<Migrat
     let Some(dir) = folder.settings.parts_dir.as_deref() else { return Ok(files) };
     let is_shared = dir.trim_end_matches('/') == folder.dir.trim_end_matches('/');
     for part in migration::read_parts(folder.root, dir, is_shared)? {
+        // Repeatables are lyrox's own in every store, and come last.
+        if part.version.is_repeatable() {
+            files.push(part);
+            continue;
+        }
         if let Some(postgres) = part.parts.get(&StoreKind::Postgres) {
             return Err(Error::new(Code::FileName, format!("`{}` is a part for PostgreSQL", postgres.up.path))
                 .why(format!("PostgreSQL's files are {}'s, in `{}`", folder.settings.format.name(), folder.dir))
@@ -67,7 +72,10 @@ fn insert(files: &mut Vec<Migration>, mut part: Migration) {
     match files.iter_mut().find(|file| digits(&file.version) == number) {
         Some(file) => file.parts.append(&mut part.parts),
         None => {
-            let at = files.iter().position(|file| digits(&file.version) > number).unwrap_or(files.len());
+            let at = files
+                .iter()
+                .position(|file| file.version.is_repeatable() || digits(&file.version) > number)
+                .unwrap_or(files.len());
             files.insert(at, part);
         }
     }

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use bson::DateTime;
+use bson::{DateTime, Document};
 use mongodb::Client;
 
 use super::error::{Refusal, work_error};
 use super::journal::{Journal, Unwritten};
-use super::ledger::{Books, MIGRATIONS};
+use super::ledger::{Books, EVENTS, MIGRATIONS};
 use super::lock::Held;
 use super::probe::{Found, means_done, probe};
 use super::run::{Stop, alone, together};
@@ -33,6 +33,8 @@ pub struct Runner<'a> {
     pub lock: &'a Held,
     /// The server takes transactions.
     pub has_transactions: bool,
+    /// The id of the run.
+    pub run: &'a str,
     /// Asked whether the user wants the run to end.
     pub events: &'a dyn Events,
 }
@@ -74,14 +76,37 @@ impl Runner<'_> {
         let id = bson::doc! { "_id": self.books.id(&step.version) };
         let before = self.books.collection(MIGRATIONS).find_one(id).await;
         let before = before.map_err(|error| self.work("read the ledger", &error))?;
-        let mut journal = Journal::take_up(self.books, step, commands, self.lock, before, now)?;
-        if step.action == Action::Record {
+        let mut journal = Journal::take_up(self.books, step, commands, self.lock, self.run, before, now)?;
+        if step.is_ledger_only() {
             journal.done = commands.len();
             let row = journal.finish(None).await.map_err(|unwritten| self.unwritten(&journal, commands, unwritten))?;
             return Ok((row, begun.elapsed()));
         }
         let row = self.run(&mut journal, commands).await?;
         Ok((row, begun.elapsed()))
+    }
+
+    /// Runs a hook: its commands one by one, without a row; an event says that it ran.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub async fn hook(&self, step: &Step, commands: &[Command]) -> Result<()> {
+        for (at, command) in commands.iter().enumerate() {
+            let data = told::data(step.action, at, commands.len(), false);
+            self.check_lock(data.clone()).await?;
+            match alone(self.client, self.lock, &self.books.database, command, at).await {
+                Ok(()) => {}
+                Err(Stop::Refused { refusal, .. }) => return Err(refused(step, commands, at, &refusal).data(data)),
+                Err(Stop::Gone(error) | Stop::InDoubt(error)) => {
+                    return Err(self.work("run a hook", &error).data(data).at(command.place(&step.script)));
+                }
+                Err(Stop::Overtaken) => return Err(lease::lost(StoreKind::Mongodb).data(data)),
+            }
+        }
+        let Action::Hook(moment) = step.action else { return Ok(()) };
+        let (filter, update) = self.books.event(moment.word(), step, Document::new());
+        let written = self.books.collection(EVENTS).update_one(filter, update).upsert(true).await;
+        written.map(drop).map_err(|error| self.work("write the event log", &error))
     }
 
     async fn run(&self, journal: &mut Journal<'_>, commands: &[Command]) -> Result<Row> {
@@ -140,6 +165,16 @@ impl Runner<'_> {
         match alone(self.client, self.lock, &self.books.database, command, at).await {
             Ok(()) => {}
             Err(Stop::Refused { refusal, .. }) if was_begun && means_done(command, refusal.code) => {}
+            // A repeatable says what is to be there, however often it runs.
+            Err(Stop::Refused { refusal, .. })
+                if journal.step().version.is_repeatable() && is_there(command, &refusal) =>
+            {
+                if let Some(change) = command.as_change()
+                    && let Err(stop) = alone(self.client, self.lock, &self.books.database, &change, at).await
+                {
+                    return Err(self.stopped(journal, commands, stop, false, was_begun).await);
+                }
+            }
             Err(stop) => return Err(self.stopped(journal, commands, stop, false, was_begun).await),
         }
         journal.done = at + 1;
@@ -191,6 +226,10 @@ impl Runner<'_> {
                 let data = told::data(step.action, done, total, is_transaction);
                 self.work("run a migration", &error).data(data).hint("run it again")
             }
+            // Whoever took the lock over has ended what this run had begun.
+            Stop::InDoubt(_) if matches!(self.lock.check().await, Ok(None)) => {
+                lease::lost(StoreKind::Mongodb).data(told::data(step.action, done, total, false))
+            }
             Stop::InDoubt(error) => {
                 let cause = self.work("run a migration", &error);
                 let why = cause.why_text().unwrap_or("no answer came").to_owned();
@@ -220,6 +259,15 @@ impl Runner<'_> {
 
     fn work(&self, doing: &str, error: &mongodb::error::Error) -> Error {
         work_error(self.endpoint, doing, error)
+    }
+}
+
+/// Whether a refusal says that what a repeatable makes is there already, or what it drops is gone, so that it can be
+/// brought to what the command asks for.
+fn is_there(command: &Command, refusal: &Refusal) -> bool {
+    match command.name() {
+        "create" => refusal.code == 48 && command.can_change(),
+        name => means_done(command, refusal.code) && matches!(name, "drop" | "dropIndexes"),
     }
 }
 

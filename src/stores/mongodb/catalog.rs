@@ -85,7 +85,10 @@ pub async fn snapshot(database: &Database, history: Option<&History>) -> Result<
 }
 
 /// The indexes of a collection; none where it went away meanwhile.
-async fn indexes(database: &Database, collection: &str) -> Result<Vec<Document>> {
+///
+/// # Errors
+/// The driver's.
+pub async fn indexes(database: &Database, collection: &str) -> Result<Vec<Document>> {
     match database.run_cursor_command(doc! { "listIndexes": collection }).await {
         Ok(cursor) => cursor.try_collect().await,
         Err(error) if super::error::refusal(&error).is_some_and(|refusal| refusal.code == 26) => Ok(Vec::new()),
@@ -95,24 +98,52 @@ async fn indexes(database: &Database, collection: &str) -> Result<Vec<Document>>
 
 /// Options with their keys sorted, except where the order of keys has a meaning.
 pub fn canonical(options: &Document) -> Value {
-    let fields: BTreeMap<String, Value> =
-        options.iter().map(|(key, value)| (key.clone(), canonical_option(key, value))).collect();
+    // What a server fills in by itself as soon as one of them is changed says nothing: it is how every
+    // collection without them is.
+    let is_usual = |key: &str, value: &Bson| match (key, value) {
+        ("validationLevel", Bson::String(level)) => level == "strict",
+        ("validationAction", Bson::String(action)) => action == "error",
+        ("validator", Bson::Document(validator)) => validator.is_empty(),
+        ("capped" | "autoIndexId", Bson::Boolean(is_on)) => *is_on == (key == "autoIndexId"),
+        // Its key is fixed and its version the server's.
+        ("idIndex" | "uuid", _) => true,
+        _ => false,
+    };
+    let fields: BTreeMap<String, Value> = options
+        .iter()
+        .filter(|(key, value)| !is_usual(key, value))
+        .map(|(key, value)| (key.clone(), canonical_option(key, value)))
+        .collect();
     Value::Object(fields.into_iter().collect())
 }
 
 fn canonical_option(key: &str, value: &Bson) -> Value {
     let value = value.clone().into_relaxed_extjson();
     // In a pipeline `{ $sort: { a: 1, b: 1 } }` differs from `{ $sort: { b: 1, a: 1 } }`.
-    if key == "pipeline" { value } else { sorted(value) }
+    if key == "pipeline" { value } else { sorted(without_versions(key, value)) }
 }
 
-fn canonical_index(index: &Document) -> Value {
+/// What a server adds by its own version or by another value of the same document.
+fn without_versions(key: &str, mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        if key == "collation" {
+            fields.shift_remove("version");
+        }
+        if key == "timeseries" && fields.contains_key("granularity") {
+            fields.shift_remove("bucketMaxSpanSeconds");
+        }
+    }
+    value
+}
+
+/// An index without its name and what its server says of itself, keys sorted except where their order counts.
+pub fn canonical_index(index: &Document) -> Value {
     let fields: BTreeMap<String, Value> = index
         .iter()
         .filter(|(key, _)| !["v", "ns", "name"].contains(&key.as_str()))
         .map(|(key, value)| {
             let value = value.clone().into_relaxed_extjson();
-            (key.clone(), if key == "key" { value } else { sorted(value) })
+            (key.clone(), if key == "key" { value } else { sorted(without_versions(key, value)) })
         })
         .collect();
     Value::Object(fields.into_iter().collect())

@@ -17,6 +17,8 @@ pub struct Journal<'a> {
     books: &'a Books,
     step: &'a Step,
     commands: &'a [Command],
+    /// The id of the run, for the row of what it applies.
+    run: &'a str,
     /// This run's lock: its token owns the row, its session writes it.
     lock: &'a Held,
     /// The row as it was before this run.
@@ -60,6 +62,7 @@ impl<'a> Journal<'a> {
         step: &'a Step,
         commands: &'a [Command],
         lock: &'a Held,
+        run: &'a str,
         before: Option<Document>,
         now: DateTime,
     ) -> Result<Self> {
@@ -69,6 +72,7 @@ impl<'a> Journal<'a> {
             books,
             step,
             commands,
+            run,
             lock,
             owner: before.as_ref().and_then(|row| row.get("runner").cloned()).unwrap_or(Bson::Null),
             started_at: now,
@@ -78,7 +82,11 @@ impl<'a> Journal<'a> {
         };
         let empty = Document::new();
         let before = journal.before.as_ref().unwrap_or(&empty);
+        let is_applied =
+            row.as_ref().is_some_and(|row| row.state == State::Applied && row.checksum == step.up.checksum);
         let hashes = match (step.action, state) {
+            // However far it came, a repeatable runs from its beginning.
+            (Action::Apply, _) if step.version.is_repeatable() && !is_applied => Vec::new(),
             (Action::Apply, Some(State::Applied)) | (Action::Revert, None | Some(State::Reverted)) => {
                 return Err(changed_meanwhile(step));
             }
@@ -150,7 +158,7 @@ impl<'a> Journal<'a> {
     async fn write_progress(&mut self) -> Result<(), Unwritten> {
         let mut fields = self.progress();
         if self.step.action == Action::Apply {
-            fields.extend(self.books.fields(self.step, self.commands.len()));
+            fields.extend(self.books.fields(self.step, self.commands.len(), self.run));
             fields.insert("state", State::Started.word());
             fields.insert("finished_at", Bson::Null);
             fields.insert("error_code", Bson::Null);
@@ -192,13 +200,17 @@ impl<'a> Journal<'a> {
             Action::Apply => (State::Applied, "applied"),
             Action::Record => (State::Applied, "recorded"),
             Action::Revert => (State::Reverted, "reverted"),
+            Action::Forget => (State::Reverted, "superseded"),
+            // A hook has no row.
+            Action::Hook(moment) => (State::Applied, moment.word()),
         };
         let mut fields = doc! { "state": state.word(), "finished_at": "$$NOW", "error_code": Bson::Null };
         if self.step.action == Action::Revert {
             fields.insert("steps_done", 0);
             fields.insert("owns", Bson::Array(Vec::new()));
-        } else {
-            fields.extend(self.books.fields(self.step, self.commands.len()));
+        } else if self.step.action != Action::Forget {
+            // What is only forgotten keeps what it made.
+            fields.extend(self.books.fields(self.step, self.commands.len(), self.run));
             fields.insert("steps_done", i32::try_from(self.commands.len()).unwrap_or(i32::MAX));
             fields.insert("owns", self.owns());
         }
@@ -322,7 +334,8 @@ impl<'a> Journal<'a> {
     async fn write(&mut self, fields: Document, session: Option<&mut ClientSession>) -> Result<Document, Unwritten> {
         let mut set = fields;
         set.insert("runner", self.lock.token.as_str());
-        if self.step.action != Action::Revert {
+        let undoes = matches!(self.step.action, Action::Revert | Action::Forget);
+        if !undoes {
             set.insert("started_at", self.started_at);
         }
         let mut update = vec![doc! { "$set": set }];
@@ -334,7 +347,7 @@ impl<'a> Journal<'a> {
         let write = rows
             .find_one_and_update(filter, update)
             // A row to be undone must be there; any other may be new.
-            .upsert(self.step.action != Action::Revert)
+            .upsert(!undoes)
             .return_document(ReturnDocument::After);
         let written = match session {
             Some(session) => write.session(session).await?,

@@ -8,8 +8,10 @@ use futures_util::TryStreamExt as _;
 use mongodb::{Collection, Database};
 
 use super::catalog;
+use std::collections::BTreeMap;
+
 use super::foreign::History;
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -92,7 +94,7 @@ impl Books {
                 { "$match": { "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str() } },
             ] } },
             // Only `kept` and `text` want these, and they may be long.
-            doc! { "$project": { "snapshot": 0, "text": 0 } },
+            doc! { "$project": { "snapshot": 0, "text": 0, "down_text": 0 } },
         ];
         let found: Vec<Document> = self.collection(META).aggregate(pipeline).await?.try_collect().await?;
         let mut ledger = Ledger::default();
@@ -142,6 +144,7 @@ impl Books {
                 "steps_done": i64::from(row.steps_done), "steps_total": i64::from(row.steps_total),
                 "started_at": &row.started_at, "finished_at": row.finished_at.as_deref(),
                 "actor": &row.actor, "lyrox": &row.lyrox, "error_code": row.error_code.as_deref(),
+                "run": row.run.as_deref(),
             };
             self.collection(COPIES).replace_one(doc! { "_id": id }, fields).upsert(true).await?;
         }
@@ -155,6 +158,23 @@ impl Books {
     pub async fn text(&self, version: &Version) -> mongodb::error::Result<Option<String>> {
         let row = self.collection(MIGRATIONS).find_one(doc! { "_id": self.id(version) }).await?;
         Ok(row.and_then(|row| packed::unpack(row.get_binary_generic("text").ok()?)))
+    }
+
+    /// The texts that are kept of versions.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn kept_texts(&self, versions: &[Version]) -> mongodb::error::Result<BTreeMap<Version, Kept>> {
+        let ids: Vec<Document> = versions.iter().map(|version| self.id(version)).collect();
+        let rows = self.collection(MIGRATIONS);
+        let found = rows.find(doc! { "_id": { "$in": ids } });
+        let rows: Vec<Document> = found.projection(doc! { "text": 1, "down_text": 1 }).await?.try_collect().await?;
+        let text = |row: &Document, field: &str| packed::unpack(row.get_binary_generic(field).ok()?);
+        let kept = |row: &Document| {
+            let version = row.get_document("_id").ok()?.get_str("version").ok()?.to_owned();
+            Some((Version::new(version), Kept { up: text(row, "text"), down: text(row, "down_text") }))
+        };
+        Ok(rows.iter().filter_map(kept).collect())
     }
 
     /// Makes the ledger's collections and writes the mark where there is none.
@@ -293,11 +313,15 @@ impl Books {
     }
 
     /// The fields of a row that come from its migration; its state and times are added by the caller.
-    pub fn fields(&self, step: &Step, total: usize) -> Document {
+    pub fn fields(&self, step: &Step, total: usize, run: &str) -> Document {
+        let down = step.down.as_ref().and_then(|down| down.kept()).map_or(Bson::Null, |down| packed_text(&down));
         doc! {
             "name": literal(&step.name),
             "checksum": step.up.checksum.as_str(),
             "text": packed_text(&step.up.text),
+            "has_down": down != Bson::Null,
+            "down_text": down,
+            "run": if run.is_empty() { Bson::Null } else { run.into() },
             "steps_total": i32::try_from(total).unwrap_or(i32::MAX),
             "actor": literal(&actor()),
             "lyrox": env!("CARGO_PKG_VERSION"),
@@ -346,6 +370,12 @@ pub fn row(document: &Document) -> Result<Row> {
         actor: text("actor")?,
         lyrox: text("lyrox")?,
         error_code: document.get_str("error_code").ok().map(str::to_owned),
+        run: document.get_str("run").ok().map(str::to_owned),
+        has_down: document.get_bool("has_down").unwrap_or(false),
+        down_text: None,
+        undone: document.get_document("reverting").ok().map(|reverting| {
+            reverting.get_i32("steps_done").ok().and_then(|done| u32::try_from(done).ok()).unwrap_or(0)
+        }),
         version: Version::new(version),
     })
 }
@@ -369,6 +399,10 @@ fn copy(id: &Document, document: &Document) -> Result<Row> {
         actor: word("actor")?,
         lyrox: word("lyrox")?,
         error_code: document.get_str("error_code").ok().map(str::to_owned),
+        run: document.get_str("run").ok().map(str::to_owned),
+        has_down: false,
+        down_text: None,
+        undone: None,
         version: Version::new(version),
     })
 }

@@ -5,27 +5,34 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod dump;
 pub mod error;
 mod foreign;
 mod journal;
 mod ledger;
 pub mod load;
 mod lock;
+pub mod names;
 mod probe;
 pub mod query;
 mod run;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
 
+use std::collections::BTreeMap;
+
 use crate::config::{Config, Endpoint, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
-use crate::engine::plan::Step;
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
+use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
+use crate::stores::watch::{Watch, watch};
 use crate::stores::{Applied, ApplyOptions, Done, Holder, Holding, LockAnswer, Preview, Store, StoreKind, told};
 use ledger::{Books, Trouble};
 use script::Kind;
@@ -81,9 +88,20 @@ impl MongodbStore {
     }
 }
 
+/// The commands of a step; none where only the ledger is written about what has no text any more.
+fn commands(step: &Step, options: &ApplyOptions) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget { Ok(Vec::new()) } else { script::read(&step.script, &options.variables) }
+}
+
 impl Store for MongodbStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Mongodb
+    }
+
+    async fn product(&mut self) -> Result<String> {
+        let build = self.books.database.run_command(bson::doc! { "buildInfo": 1 }).await;
+        let build = build.map_err(self.failed("ask for the version"))?;
+        Ok(format!("MongoDB {}", build.get_str("version").unwrap_or("of unknown version")))
     }
 
     async fn try_lock(&mut self) -> Result<LockAnswer> {
@@ -116,6 +134,21 @@ impl Store for MongodbStore {
         }
     }
 
+    fn watch(&self) -> Option<Watch> {
+        let (client, place) = (self.connected.client.clone(), self.endpoint.url.authority());
+        Some(Box::pin(async move {
+            let admin = client.database("admin");
+            watch(StoreKind::Mongodb, place, async || {
+                match admin.run_command(bson::doc! { "ping": 1 }).await {
+                    Ok(_) => true,
+                    // A server that refuses is there.
+                    Err(error) => error::refusal(&error).is_some(),
+                }
+            })
+            .await
+        }))
+    }
+
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         lock::holder_of(&self.books.collection(ledger::LOCK)).await.map_err(self.failed("look at the lock"))
     }
@@ -146,6 +179,10 @@ impl Store for MongodbStore {
         self.books.text(version).await.map_err(self.failed("read the ledger"))
     }
 
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.books.kept_texts(versions).await.map_err(self.failed("read the ledger"))
+    }
+
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.books.prepare(mark).await.map_err(self.failed("make the ledger"))
     }
@@ -155,7 +192,7 @@ impl Store for MongodbStore {
         let mut number = 0;
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
-            let commands = script::read(&step.script, &options.variables)?;
+            let commands = commands(step, options)?;
             told::refuse_shortened(step, commands.len())?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
@@ -174,7 +211,7 @@ impl Store for MongodbStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match script::read(&step.script, &options.variables) {
+            match commands(step, options) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }
@@ -189,6 +226,7 @@ impl Store for MongodbStore {
             endpoint: &self.endpoint,
             lock,
             has_transactions: self.connected.has_transactions(),
+            run: &options.run,
             events,
         };
         let has_data = scripts.iter().flatten().any(|command| command.kind == Kind::Data);
@@ -199,9 +237,18 @@ impl Store for MongodbStore {
             if events.is_cancelled() {
                 break;
             }
+            if step.is_hook() {
+                if let Err(error) = runner.hook(step, commands).await {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+                continue;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
-                    events.item(told::item(step, &row, elapsed));
+                    if let Some(item) = told::item(step, &row, elapsed) {
+                        events.item(item);
+                    }
                     applied.done.push(Done { row, elapsed });
                 }
                 Err(error) => {
@@ -224,6 +271,12 @@ impl Store for MongodbStore {
 
     async fn snapshot(&mut self) -> Result<Snapshot> {
         catalog::snapshot(&self.books.database, self.books.history.as_ref())
+            .await
+            .map_err(self.failed("read the schema"))
+    }
+
+    async fn dump(&mut self) -> Result<Dump> {
+        dump::dump(&self.books.database, self.books.history.as_ref(), &self.books.project)
             .await
             .map_err(self.failed("read the schema"))
     }

@@ -40,6 +40,9 @@ pub enum Kind {
     Other,
 }
 
+/// The options of a collection that `collMod` can change.
+const VALIDATION: [&str; 3] = ["validator", "validationLevel", "validationAction"];
+
 impl Command {
     /// The command's name: its first key.
     pub fn name(&self) -> &str {
@@ -49,6 +52,28 @@ impl Command {
     /// What the first key names, where that is a collection.
     pub fn target(&self) -> Option<&str> {
         self.document.iter().next().and_then(|(_, value)| value.as_str())
+    }
+
+    /// Whether a `create` asks only for what can be changed on something that is there already.
+    pub fn can_change(&self) -> bool {
+        let changeable = ["create", "viewOn", "pipeline", "writeConcern", "comment"];
+        self.document.keys().all(|key| changeable.contains(&key.as_str()) || VALIDATION.contains(&key.as_str()))
+    }
+
+    /// The `collMod` that brings what is there to what a `create` asks for; none for a command that makes nothing.
+    pub fn as_change(&self) -> Option<Self> {
+        let target = self.target().filter(|_| self.name() == "create")?;
+        let mut document = bson::doc! { "collMod": target };
+        if let Some(on) = self.document.get("viewOn") {
+            document.insert("viewOn", on.clone());
+            document.insert("pipeline", self.document.get("pipeline").cloned().unwrap_or(Bson::Array(Vec::new())));
+        } else {
+            let defaults = [Bson::Document(Document::new()), "strict".into(), "error".into()];
+            for (key, default) in VALIDATION.into_iter().zip(defaults) {
+                document.insert(key, self.document.get(key).cloned().unwrap_or(default));
+            }
+        }
+        Some(Self { document, ..self.clone() })
     }
 
     /// Where it stands.

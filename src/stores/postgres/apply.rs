@@ -2,7 +2,7 @@
 //! shared for speed is taken apart again where it fails, so that a file stands or falls by itself.
 
 use super::failure::stays;
-use super::script::{Mode, Prepared, chunk, prepare_all};
+use super::script::{Mode, Prepared, chunk, prepare_all, unit};
 use super::transaction::Undone;
 use super::{Path, PostgresStore};
 use crate::config::file::Transaction;
@@ -17,6 +17,7 @@ impl PostgresStore {
     /// Applies the steps; see [`Store::apply`](crate::stores::Store::apply).
     pub(super) async fn run_steps(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         let mut applied = Applied::default();
+        self.run_id.clone_from(&options.run);
         let files = match prepare_all(steps, options) {
             Ok(files) => files,
             Err(error) => {
@@ -74,24 +75,28 @@ impl PostgresStore {
             }
             match self.run_transaction(files, &stays(&names(applied)), events).await {
                 Ok(done) => {
-                    for (file, done) in files.iter().zip(done) {
+                    for (file, done) in files.iter().filter(|file| !file.step.is_hook()).zip(done) {
                         tell(events, file, &done);
                         applied.done.push(done);
                     }
                 }
                 Err(undone) => {
                     let Undone { file, may_split, error, sqlstate } = *undone;
-                    if files.len() == 1 || !may_split || options.transaction == Transaction::All {
-                        let failed = &files[file.unwrap_or(0)];
+                    if unit(files) == files.len() || !may_split || options.transaction == Transaction::All {
+                        let migration = files.iter().position(|file| !file.step.is_hook());
+                        let failed = &files[file.or(migration).unwrap_or(0)];
                         let event = self.event("failed", Some(failed.step), None, sqlstate.as_deref());
                         // The failure is told whether or not the log could be written.
                         let _ = super::run(&mut self.connection, event).await;
                         return Err((failed.index, error));
                     }
                     // The queue is a stack: what is to run first goes on last.
-                    match file {
-                        Some(at) => queue.extend([&files[at + 1..], &files[at..=at], &files[..at]]),
-                        None => queue.extend(files.chunks(1).rev()),
+                    let units = units(files);
+                    match file.and_then(|at| units.iter().find(|unit| unit.contains(&at))) {
+                        Some(unit) => {
+                            queue.extend([&files[unit.end..], &files[unit.clone()], &files[..unit.start]]);
+                        }
+                        None => queue.extend(units.into_iter().rev().map(|unit| &files[unit])),
                     }
                 }
             }
@@ -110,6 +115,18 @@ impl PostgresStore {
     }
 }
 
+/// Where each migration, with its hooks, begins and ends.
+fn units(files: &[Prepared<'_>]) -> Vec<std::ops::Range<usize>> {
+    let mut units = Vec::new();
+    let mut from = 0;
+    while from < files.len() {
+        let until = from + unit(&files[from..]);
+        units.push(from..until);
+        from = until;
+    }
+    units
+}
+
 fn names(applied: &Applied) -> Vec<String> {
     applied.done.iter().map(|done| crate::project::migration::label(&done.row.version, &done.row.name)).collect()
 }
@@ -122,6 +139,8 @@ fn tell(events: &dyn Events, file: &Prepared<'_>, done: &Done) {
         Action::Apply => (Change::Applied, statements(count)),
         Action::Revert => (Change::Reverted, statements(count)),
         Action::Record => (Change::Recorded, "not run".to_owned()),
+        // A row that says less is told by whoever planned it.
+        Action::Forget | Action::Hook(_) => return,
     };
     let item = Item::pass(format!("{}.{}", step.store, step.version), step.label());
     events.item(item.store(step.store).change(change).detail(detail).elapsed(done.elapsed));

@@ -2,7 +2,7 @@
 
 use super::connect::text;
 use super::error::{catalog_error, sqlstate};
-use super::ident::{literal, literal_or_null};
+use super::ident::literal;
 use super::{PostgresStore, run};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
@@ -56,45 +56,6 @@ impl PostgresStore {
             Err(error) => return Err(unreadable(&error)),
         }
         Ok(schemas)
-    }
-
-    /// Fills the placeholders of a query over the catalog.
-    pub(super) fn fill(&self, query: &str, schemas: &[String]) -> String {
-        let list: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
-        let schema = literal(self.settings.schema.name());
-        let role = self.config.settings.postgres.as_ref().and_then(|section| section.app_role.as_deref());
-        let mut sql = String::with_capacity(query.len() * 2);
-        let mut rest = query;
-        while let Some((before, after)) = rest.split_once('{') {
-            sql.push_str(before);
-            let (key, after) = after.split_once('}').unwrap_or((after, ""));
-            match key.split(':').collect::<Vec<_>>().as_slice() {
-                ["schemas"] => sql.push_str(&format!("ARRAY[{}]::name[]", list.join(", "))),
-                ["schema"] => sql.push_str(&schema),
-                ["role"] => sql.push_str(&literal_or_null(role)),
-                ["name", name] => sql.push_str(&format!(
-                    "CASE WHEN n.nspname = {schema} THEN {name}::text ELSE n.nspname || '.' || {name} END"
-                )),
-                ["own", class, alias] => {
-                    sql.push_str(&format!(
-                        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{class}'::regclass \
-                         AND e.objid = {alias}.oid AND e.deptype = 'e')"
-                    ));
-                    // Another tool's history is lyrox's own object: no part of the schema.
-                    if *class == "pg_class" && self.history.is_some() {
-                        sql.push_str(&format!(" AND {}", self.not_history(alias)));
-                    }
-                }
-                _ => {
-                    sql.push('{');
-                    sql.push_str(key);
-                    sql.push('}');
-                }
-            }
-            rest = after;
-        }
-        sql.push_str(rest);
-        sql
     }
 }
 

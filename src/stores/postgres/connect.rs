@@ -43,18 +43,19 @@ impl Settings {
 
     /// One `SELECT` that brings a session to these settings, ended by `;`. Its row means nothing.
     pub fn sql(&self, facts: &Facts) -> String {
-        self.select(facts, false)
+        format!("SELECT {};", self.columns(facts, false))
     }
 
     /// The same for the transaction that is open, and for nothing after it.
     pub fn sql_local(&self, facts: &Facts) -> String {
-        self.select(facts, true)
+        format!("SELECT {};", self.columns(facts, true))
     }
 
-    fn select(&self, facts: &Facts, is_local: bool) -> String {
+    /// What a `SELECT` has to hold to bring a session, or the open transaction alone, to these settings.
+    pub fn columns(&self, facts: &Facts, is_local: bool) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
         let mut sql = format!(
-            "SELECT pg_catalog.set_config('search_path', {}, {is_local}), \
+            "pg_catalog.set_config('search_path', {}, {is_local}), \
              pg_catalog.set_config('lock_timeout', '{}', {is_local}), \
              pg_catalog.set_config('statement_timeout', '{}', {is_local}), \
              pg_catalog.set_config('idle_in_transaction_session_timeout', '300000', {is_local})",
@@ -70,7 +71,6 @@ impl Settings {
         if facts.watches_client {
             sql.push_str(&format!(", pg_catalog.set_config('client_connection_check_interval', '500ms', {is_local})"));
         }
-        sql.push(';');
         sql
     }
 }

@@ -5,6 +5,7 @@ use super::error::{detail, hint, is_lost, reported, sqlstate, words};
 use super::message::{Role, Stop, Where};
 use super::script::Prepared;
 use super::splitter::{Kind, Lexer, Token};
+use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Place};
 
 /// The error of a stopped batch; `data` says what happened to the data.
@@ -28,7 +29,7 @@ pub fn error(stop: &Stop, files: &[Prepared<'_>], data: String) -> Error {
             let found = found.at(place);
             match special_hint(&stop.error, prepared, statement).or(own) {
                 Some(hint) => found.hint(hint),
-                None => found.hint_if_none("mend the file, then run lyrox db migrate again"),
+                None => found.hint_if_none(format!("mend the file, then run {} again", command(prepared.step))),
             }
         }
         Where::Own { file, role } => {
@@ -62,6 +63,11 @@ fn code(error: &sqlx::Error) -> Code {
         Some("42501") => Code::Privilege,
         _ => Code::MigrationFailed,
     }
+}
+
+/// The command that runs a step again.
+pub fn command(step: &Step) -> &'static str {
+    if step.action == Action::Revert { "lyrox db rollback" } else { "lyrox db migrate" }
 }
 
 /// Hints that need the statement to be known.

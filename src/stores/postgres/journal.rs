@@ -6,6 +6,7 @@ use super::block::{Unit, unit};
 use super::connect::text;
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
+use super::ident::literal;
 use super::index::{Found, Shape, shape};
 use super::ledger::{Entry, elapsed, read_row};
 use super::message::{Batch, Role, Stop, Where};
@@ -67,7 +68,7 @@ impl PostgresStore {
 
     async fn past(&mut self, file: &Prepared<'_>) -> Result<Past> {
         let sql = format!(
-            "SELECT state, steps_done, down_done, step_open, text FROM lyrox.migrations WHERE {}",
+            "SELECT state, steps_done, down_done, step_open, text, down_text FROM lyrox.migrations WHERE {}",
             self.row_of(file.step)
         );
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
@@ -76,7 +77,8 @@ impl PostgresStore {
         let state = text(row, 0).and_then(|state| State::parse(&state));
         let is_down = file.step.action == Action::Revert;
         let is_unfinished = matches!(state, Some(State::Started | State::Failed));
-        if !is_down && !is_unfinished {
+        // A repeatable runs from its beginning, however far it came.
+        if !is_down && !is_unfinished || file.step.version.is_repeatable() {
             return Ok(Past::default());
         }
         let done = number(if is_down { 2 } else { 1 }).and_then(|done| usize::try_from(done).ok()).unwrap_or(0);
@@ -85,7 +87,8 @@ impl PostgresStore {
             done,
             is_open: number(3) == Some(if is_down { -next } else { next }),
             has_failed: state == Some(State::Failed),
-            text: text(row, 4).filter(|_| !is_down),
+            // The row keeps the text of what runs, whichever way it goes.
+            text: if is_down { text(row, 5) } else { text(row, 4) },
         })
     }
 
@@ -130,19 +133,20 @@ impl PostgresStore {
     async fn begin_journal(&mut self, file: &Prepared<'_>, at: usize) -> Result<()> {
         let files = std::slice::from_ref(file);
         let mut batch = Batch::default();
-        self.begin_file(&mut batch, 0, file);
+        self.begin_file(&mut batch, 0, file, Role::Before);
         batch.own(
             0,
             Role::Before,
             match file.step.action {
-                Action::Revert => self.mark(file, at, None),
-                _ => self.upsert(Entry {
+                Action::Revert => self.begin_down(file, at),
+                _ => self.upsert(&[Entry {
                     step: file.step,
                     state: State::Started,
                     done: u32::try_from(at).unwrap_or(u32::MAX),
                     total: file.total(),
                     event: "started",
-                }),
+                    span: None,
+                }]),
             },
         );
         for statement in self.history_started(file.step) {
@@ -157,6 +161,15 @@ impl PostgresStore {
         let sent = batch.send(&mut self.connection, files).await;
         sent.map(drop)
             .map_err(|stop| failure::error(&stop, files, format!("stopped after step {at} of {}", file.total())))
+    }
+
+    /// As [`Self::mark`], and keeps the text that runs: the next run can tell what was edited since.
+    fn begin_down(&self, file: &Prepared<'_>, at: usize) -> String {
+        let text = literal(&file.step.script.text);
+        format!(
+            "UPDATE lyrox.migrations SET down_done = {at}, step_open = NULL, down_text = {text} WHERE {}",
+            self.row_of(file.step)
+        )
     }
 
     /// An `UPDATE` that says how many statements are in effect and which one is begun.
@@ -193,7 +206,8 @@ impl PostgresStore {
                     file.total(),
                     at + 1
                 );
-                return Err(failure::error(&stop, std::slice::from_ref(file), data).hint("run lyrox db migrate again"));
+                return Err(failure::error(&stop, std::slice::from_ref(file), data)
+                    .hint(format!("run {} again", failure::command(file.step))));
             }
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
             let left = if is_bare { self.look_for(file.statement(at), true).await.ok() } else { None };
@@ -241,7 +255,7 @@ impl PostgresStore {
                 .why("it is left from a concurrent build that was cut short, and not from this migration")
                 .at(file.place_of(at))
                 .data(format!("stopped after step {at} of {}", file.total()))
-                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run lyrox db migrate again")));
+                .hint(format!("DROP INDEX CONCURRENTLY {index}, then run {} again", failure::command(file.step))));
         }
         if let Err(stop) = self.note_mark(file, at, Some(at + 1)).await {
             return Ok(Err(stop));
@@ -265,7 +279,11 @@ impl PostgresStore {
     async fn fail(&mut self, file: &Prepared<'_>, at: usize, stop: &Stop, left: Option<Found>, stays: &str) -> Error {
         let code = sqlstate(&stop.error);
         let mut sql = String::from("SET SESSION AUTHORIZATION DEFAULT;");
-        if file.step.action != Action::Revert {
+        if file.step.action == Action::Revert {
+            // The server says that it failed: there is no doubt to settle.
+            sql.push_str(&self.mark(file, at, None));
+            sql.push(';');
+        } else {
             sql.push_str(&format!(
                 "UPDATE lyrox.migrations SET state = 'failed', error_code = {} WHERE {};",
                 super::ident::literal_or_null(code),
@@ -289,7 +307,10 @@ impl PostgresStore {
         if matches!(stop.place, Where::Own { .. }) {
             return error;
         }
-        error.hint_if_none("mend the file from this statement on, then run lyrox db migrate again: it goes on there")
+        error.hint_if_none(format!(
+            "mend the file from this statement on, then run {} again: it goes on there",
+            failure::command(file.step)
+        ))
     }
 
     /// Writes the row as done.
@@ -301,15 +322,23 @@ impl PostgresStore {
         for statement in self.history_of(file.step) {
             batch.own(0, Role::History, statement);
         }
-        batch.own(0, Role::Ledger, self.upsert(entry(file))).own(0, Role::Commit, "COMMIT");
-        let rows = batch.send(&mut self.connection, files).await.map_err(|stop| {
-            failure::error(
-                &stop,
-                files,
-                format!("all {} steps are in effect; the ledger does not say so yet", file.total()),
-            )
-            .hint("run lyrox db migrate again: it writes the ledger")
-        })?;
+        batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
+        let rows = match batch.send(&mut self.connection, files).await {
+            Ok(rows) => rows,
+            Err(stop) => {
+                // The row is part of the transaction whose answer was lost: where it is there, all is done.
+                if is_lost(&stop.error)
+                    && let Ok(mut done) = self.settle(files, &stop, "").await
+                    && let Some(done) = done.pop()
+                {
+                    return Ok(done);
+                }
+                let data = format!("all {} steps are in effect; the ledger may not say so yet", file.total());
+                let error = failure::error(&stop, files, data);
+                let command = failure::command(file.step);
+                return Err(error.hint(format!("run {command} again: it writes the ledger")));
+            }
+        };
         let row = rows.first().ok_or_else(|| Error::bug("the ledger answered no row"))?;
         Ok(Done { row: read_row(row)?, elapsed: elapsed(row) })
     }

@@ -6,8 +6,10 @@ use sqlx::postgres::PgRow;
 use super::connect::text;
 use super::error::{server_error, sqlstate};
 use super::ident::{literal, literal_or_null};
+use std::collections::BTreeMap;
+
 use super::{Path, PostgresStore, run};
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -29,11 +31,11 @@ IF pg_catalog.to_regnamespace({schema}) IS NULL THEN EXECUTE pg_catalog.format('
 END $lyrox$;
 CREATE TABLE IF NOT EXISTS lyrox.migrations (
     project text NOT NULL, tenant text NOT NULL DEFAULT '', store text NOT NULL, version text NOT NULL,
-    name text NOT NULL, checksum text NOT NULL, text text,
+    name text NOT NULL, checksum text NOT NULL, text text, down_text text,
     state text NOT NULL CHECK (state IN ('started', 'applied', 'failed', 'reverted')),
     steps_done int NOT NULL, steps_total int NOT NULL, step_open int, down_done int NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL, finished_at timestamptz,
-    actor text NOT NULL, lyrox text NOT NULL, error_code text,
+    actor text NOT NULL, lyrox text NOT NULL, error_code text, run text,
     PRIMARY KEY (project, tenant, store, version));
 CREATE TABLE IF NOT EXISTS lyrox.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -52,10 +54,10 @@ CREATE TABLE IF NOT EXISTS lyrox.layout (one boolean PRIMARY KEY DEFAULT true CH
 /// The columns of a row as [`read_row`] wants them; `m` is the row.
 pub(super) const COLUMNS: &str = "m.store, m.version, m.name, m.checksum, \
     CASE WHEN m.state IN ('started', 'failed') THEN m.text END, m.state, m.steps_done, m.steps_total, \
-    pg_catalog.to_char(m.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
-    pg_catalog.to_char(m.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
-    m.actor, m.lyrox, m.error_code, \
-    pg_catalog.round(1000 * extract(epoch FROM m.finished_at - m.started_at)::numeric, 3)";
+    (1000000 * pg_catalog.date_part('epoch', m.started_at))::bigint, \
+    (1000000 * pg_catalog.date_part('epoch', m.finished_at))::bigint, m.actor, m.lyrox, m.error_code, \
+    m.run, m.down_text IS NOT NULL, \
+    CASE WHEN m.state = 'applied' AND (m.down_done > 0 OR m.step_open < 0) THEN m.down_done END";
 
 /// Tables, views and sequences of the project's schema that belong to no extension.
 const EMPTINESS: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -76,6 +78,17 @@ pub struct Entry<'a> {
     pub total: u32,
     /// What happened, for the event log.
     pub event: &'static str,
+    /// When it began and ended; none: it began at `lyrox.began`, which [`BEGIN_CLOCK`] sets, and ends now.
+    pub span: Option<Span>,
+}
+
+/// A stretch of the server's time, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its beginning.
+    pub began: i64,
+    /// Its end.
+    pub finished: i64,
 }
 
 impl PostgresStore {
@@ -202,8 +215,13 @@ impl PostgresStore {
             // Another project of the same database may make the same schema at the same moment.
             let is_race = matches!(sqlstate(&error), Some("23505" | "42P06" | "42P07" | "42710" | "40P01" | "55P03"));
             if !is_race || tries == 5 {
+                let data = if super::error::is_lost(&error) {
+                    "no migration was run"
+                } else {
+                    "rolled back; nothing was changed"
+                };
                 return Err(server_error(Code::LedgerDamaged, "the ledger in schema `lyrox` cannot be made", &error)
-                    .data("rolled back; nothing was changed")
+                    .data(data)
                     .hint_if_none(format!(
                         "GRANT CREATE ON DATABASE \"{}\" TO \"{}\"",
                         self.facts.database, self.facts.user
@@ -244,41 +262,71 @@ impl PostgresStore {
             literal(what),
             at.map_or_else(|| "NULL".to_owned(), |at| at.to_string()),
             literal_or_null(code),
-            literal(&actor()),
+            literal(&self.actor),
             literal(LYROX),
         )
     }
 
-    /// One statement that writes a step's row and its event, ended by `;`; it answers the row.
-    /// The step began at `lyrox.began`, which [`began`] sets.
-    pub(super) fn upsert(&self, entry: Entry<'_>) -> String {
-        let step = entry.step;
-        let text = (step.up.text.len() <= LARGEST_TEXT).then_some(step.up.text.as_str());
-        let is_finished = matches!(entry.state, State::Applied | State::Reverted);
+    /// One statement that writes the rows of steps and their events, ended by `;`; it answers the rows in order.
+    /// All of them have the same event. What is undone keeps its name and its texts.
+    pub(super) fn upsert(&self, entries: &[Entry<'_>]) -> String {
+        let mut values = String::new();
+        for entry in entries {
+            if !values.is_empty() {
+                values.push_str(", ");
+            }
+            self.push_values(&mut values, entry);
+        }
+        let event = entries.first().map_or("", |entry| entry.event);
+        let told = if entries.first().is_some_and(|entry| entry.state == State::Reverted) {
+            ""
+        } else {
+            "name = EXCLUDED.name, checksum = EXCLUDED.checksum, text = EXCLUDED.text, down_text = EXCLUDED.down_text, \
+             steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
+        };
         format!(
-            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, state, steps_done, \
-             steps_total, started_at, finished_at, actor, lyrox) VALUES ({project}, 'postgres', {version}, {name}, {checksum}, \
-             {text}, '{state}', {done}, {total}, {BEGAN}, {finished}, {actor}, {lyrox}) \
-             ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, checksum = EXCLUDED.checksum, \
-             text = EXCLUDED.text, state = EXCLUDED.state, steps_done = EXCLUDED.steps_done, \
-             steps_total = EXCLUDED.steps_total, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
+            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+             steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES {values} \
+             ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
+             steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
              finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, lyrox = EXCLUDED.lyrox, error_code = NULL \
              RETURNING m.*), \
              e AS (INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) \
-             SELECT m.project, m.store, m.version, '{event}', m.actor, m.lyrox FROM m) SELECT {COLUMNS} FROM m;",
+             SELECT m.project, m.store, m.version, '{event}', m.actor, m.lyrox FROM m) SELECT {COLUMNS} FROM m;"
+        )
+    }
+
+    /// What [`PostgresStore::upsert`] inserts for one step.
+    fn push_values(&self, values: &mut String, entry: &Entry<'_>) {
+        use std::fmt::Write as _;
+        let step = entry.step;
+        let fits = |text: &String| text.len() <= LARGEST_TEXT;
+        let text = Some(&step.up.text).filter(|text| fits(text));
+        let down = step.down.as_ref().and_then(|down| down.kept()).filter(fits);
+        let is_finished = matches!(entry.state, State::Applied | State::Reverted);
+        let at = |micros: i64| format!("pg_catalog.to_timestamp({micros} / 1000000.0::float8)");
+        let (began, finished) = match entry.span {
+            Some(span) => (at(span.began), at(span.finished)),
+            None => (BEGAN.to_owned(), "pg_catalog.clock_timestamp()".to_owned()),
+        };
+        let _ = write!(
+            values,
+            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {began}, \
+             {finished}, {actor}, {lyrox}, {run})",
             project = literal(&self.project),
             version = literal(step.version.as_str()),
             name = literal(&step.name),
             checksum = literal(&step.up.checksum),
-            text = literal_or_null(text),
+            text = literal_or_null(text.map(String::as_str)),
+            down = literal_or_null(down.as_deref()),
             state = entry.state.word(),
             done = entry.done,
             total = entry.total,
-            finished = if is_finished { "pg_catalog.clock_timestamp()" } else { "NULL" },
-            actor = literal(&actor()),
+            finished = if is_finished { &finished } else { "NULL" },
+            actor = literal(&self.actor),
             lyrox = literal(LYROX),
-            event = entry.event,
-        )
+            run = literal_or_null(Some(self.run_id.as_str()).filter(|run| !run.is_empty())),
+        );
     }
 
     /// The `WHERE` of a step's row.
@@ -292,12 +340,12 @@ impl PostgresStore {
             let values: Vec<String> = rows.iter().map(|row| self.copy_values(row)).collect();
             let sql = format!(
                 "INSERT INTO lyrox.migrations (project, store, version, name, checksum, text, state, steps_done, steps_total, \
-                 started_at, finished_at, actor, lyrox, error_code) VALUES {} \
+                 started_at, finished_at, actor, lyrox, error_code, run) VALUES {} \
                  ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, \
                  checksum = EXCLUDED.checksum, text = EXCLUDED.text, state = EXCLUDED.state, \
                  steps_done = EXCLUDED.steps_done, steps_total = EXCLUDED.steps_total, \
                  started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, \
-                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code",
+                 lyrox = EXCLUDED.lyrox, error_code = EXCLUDED.error_code, run = EXCLUDED.run",
                 values.join(", ")
             );
             self.write(sql, "the copies of other stores' rows cannot be written").await?;
@@ -313,7 +361,7 @@ impl PostgresStore {
             .iter()
             .map(|row| {
                 let what = if row.state == State::Applied { "taken over" } else { "undone elsewhere" };
-                let (version, actor) = (literal(row.version.as_str()), literal(&actor()));
+                let (version, actor) = (literal(row.version.as_str()), literal(&self.actor));
                 format!("({project}, 'postgres', {version}, '{what}', {actor}, {})", literal(LYROX))
             })
             .collect();
@@ -323,7 +371,7 @@ impl PostgresStore {
 
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {})",
+            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             literal(&self.project),
             row.store.name(),
             literal(row.version.as_str()),
@@ -338,7 +386,28 @@ impl PostgresStore {
             literal(&row.actor),
             literal(&row.lyrox),
             literal_or_null(row.error_code.as_deref()),
+            literal_or_null(row.run.as_deref()),
         )
+    }
+
+    /// The texts that are kept of versions.
+    pub(super) async fn read_kept(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        if versions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let list: Vec<String> = versions.iter().map(|version| literal(version.as_str())).collect();
+        let sql = format!(
+            "SELECT version, text, down_text FROM lyrox.migrations WHERE {} AND store = 'postgres' AND version IN ({})",
+            self.scope(),
+            list.join(", ")
+        );
+        let rows = run(&mut self.connection, sql)
+            .await
+            .map_err(|error| server_error(Code::LedgerDamaged, "the ledger cannot be read", &error))?;
+        let kept = |row: &PgRow| {
+            (Version::new(text(row, 0).unwrap_or_default()), Kept { up: text(row, 1), down: text(row, 2) })
+        };
+        Ok(rows.iter().map(kept).collect())
     }
 
     /// The text that was applied under a version, where it was kept.
@@ -390,13 +459,20 @@ fn moment(time: Option<&str>) -> String {
     }
 }
 
-/// When the current step began, as [`began`] noted it; the transaction's start where that was lost.
-const BEGAN: &str = "coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('lyrox.began', true), '')::float8), \
+/// When the current step began, as [`BEGIN_CLOCK`] noted it; the transaction's start where that was lost.
+const BEGAN: &str = "coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('lyrox.began', true), '')::float8 / 1000000), \
                      pg_catalog.now())";
 
-/// A `SELECT` that notes the server's time as the beginning of a step, ended by `;`.
-pub fn began() -> &'static str {
-    "SELECT pg_catalog.set_config('lyrox.began', extract(epoch FROM pg_catalog.clock_timestamp())::text, false);"
+/// The server's time in microseconds since 1970.
+pub const CLOCK: &str = "(1000000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()))::bigint::text";
+
+/// Notes the server's time as the beginning of a step, and is that time: a column of a `SELECT`.
+pub const BEGIN_CLOCK: &str = "pg_catalog.set_config('lyrox.began', \
+    (1000000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()))::bigint::text, false)";
+
+/// The time that a `SELECT` of [`CLOCK`] or [`BEGIN_CLOCK`] answered.
+pub fn clock(row: &PgRow) -> Option<i64> {
+    text(row, 0)?.parse().ok()
 }
 
 /// Reads a row of the ledger.
@@ -416,19 +492,33 @@ pub fn read_row(row: &PgRow) -> Result<Row> {
         state: State::parse(&word(5, "state")?).ok_or_else(|| wrong("state"))?,
         steps_done: number(6, "steps_done")?,
         steps_total: number(7, "steps_total")?,
-        started_at: word(8, "started_at")?,
-        finished_at: text(row, 9),
+        started_at: micros(row, 8).and_then(rfc3339).ok_or_else(|| wrong("started_at"))?,
+        finished_at: micros(row, 9).and_then(rfc3339),
         actor: word(10, "actor")?,
         lyrox: word(11, "lyrox")?,
         error_code: text(row, 12),
+        run: text(row, 13),
+        has_down: text(row, 14).as_deref() == Some("t"),
+        down_text: None,
+        undone: text(row, 15).and_then(|text| text.parse().ok()),
         version: Version::new(version),
     })
 }
 
 /// How long the step of a row took, by the server's clock.
 pub fn elapsed(row: &PgRow) -> std::time::Duration {
-    let millis = text(row, 13).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    std::time::Duration::from_secs_f64(millis.max(0.0) / 1000.0)
+    let micros = micros(row, 8).zip(micros(row, 9)).map_or(0, |(began, finished)| finished - began);
+    std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+fn micros(row: &PgRow, at: usize) -> Option<i64> {
+    text(row, at)?.parse().ok()
+}
+
+/// A time of the server's, to the microsecond, in UTC.
+fn rfc3339(micros: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_microsecond(micros).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
 }
 
 fn newer(version: i32) -> Error {

@@ -20,6 +20,8 @@ const LARGEST: usize = 256 * 1024;
 pub enum Role {
     /// Before the text of a file: transaction, settings.
     Before,
+    /// Asks for the server's time; its row is handed out.
+    Clock,
     /// After the text: deferred constraints are checked now, and blamed on the file.
     Constraints,
     /// Writes another tool's history.
@@ -108,7 +110,7 @@ impl Batch {
         self
     }
 
-    /// Sends everything in order and hands out the rows that ledger statements answered.
+    /// Sends everything in order and hands out the rows that ledger and clock answered.
     ///
     /// # Errors
     /// The first error and where it arose; what was not sent yet is not sent.
@@ -176,7 +178,7 @@ impl Message {
                 match answers.try_next().await {
                     Ok(Some(Either::Left(_))) => done += 1,
                     Ok(Some(Either::Right(row))) => {
-                        if matches!(parts.get(done), Some(Part { what: What::Own(Role::Ledger), .. })) {
+                        if matches!(parts.get(done), Some(Part { what: What::Own(Role::Ledger | Role::Clock), .. })) {
                             rows.push(row);
                         }
                     }

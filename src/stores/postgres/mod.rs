@@ -5,9 +5,12 @@ mod apply;
 mod block;
 mod catalog;
 pub mod check;
+pub mod cluster;
 pub mod connect;
+mod dump;
 pub mod error;
 mod failure;
+mod fill;
 mod foreign;
 mod grant;
 mod holdings;
@@ -18,9 +21,12 @@ mod ledger;
 pub mod load;
 pub mod lock;
 mod message;
+pub mod names;
 mod pooled;
 pub mod pooler;
 pub mod query;
+mod rehearse;
+pub mod scratch;
 mod script;
 mod settle;
 pub mod smoke;
@@ -28,6 +34,7 @@ pub mod splitter;
 mod transaction;
 mod wipe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,13 +43,16 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use self::connect::{Facts, Settings};
 use crate::config::{Config, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row, State};
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
+use crate::stores::watch::{Watch, watch};
 use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
@@ -59,6 +69,8 @@ pub struct PostgresStore {
     pub config: Config,
     /// The server of this run.
     pub target: Target,
+    /// Who runs this, for the ledger.
+    actor: String,
     is_locked: bool,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
@@ -72,6 +84,8 @@ pub struct PostgresStore {
     is_set_up: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
+    /// The id of the run, for the rows of what it applies.
+    run_id: String,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
 }
@@ -108,6 +122,7 @@ impl PostgresStore {
             project: config.settings.project.name.clone(),
             config: config.clone(),
             target: target.clone(),
+            actor: actor(),
             is_locked: false,
             history,
             found: None,
@@ -115,6 +130,7 @@ impl PostgresStore {
             path: Path::Unknown,
             is_set_up,
             is_prepared: false,
+            run_id: String::new(),
             made_extensions: Vec::new(),
         })
     }
@@ -180,11 +196,36 @@ impl Store for PostgresStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Postgres
     }
+    async fn product(&mut self) -> Result<String> {
+        let (major, minor) = (self.facts.version / 10_000, self.facts.version % 10_000);
+        Ok(format!("PostgreSQL {major}.{minor}"))
+    }
     async fn try_lock(&mut self) -> Result<LockAnswer> {
         self.take_lock().await
     }
     async fn unlock(&mut self) -> Result<()> {
         self.release_lock().await
+    }
+    fn watch(&self) -> Option<Watch> {
+        let (endpoint, ca_file) = (self.target.direct.clone(), self.target.ca_file.clone());
+        Some(Box::pin(async move {
+            let place = endpoint.url.authority();
+            let mut kept: Option<PgConnection> = None;
+            watch(StoreKind::Postgres, place, async || {
+                let mut connection = match kept.take() {
+                    Some(connection) => connection,
+                    None => match connect::connect(&endpoint, ca_file.as_deref(), "watch").await {
+                        Ok(connection) => connection,
+                        // A server that refuses is there.
+                        Err(error) => return error.code() != Code::ConnectTimeout,
+                    },
+                };
+                let is_there = run(&mut connection, "SELECT 1".into()).await.is_ok();
+                kept = is_there.then_some(connection);
+                is_there
+            })
+            .await
+        }))
     }
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
         self.read_holder().await
@@ -201,6 +242,9 @@ impl Store for PostgresStore {
     async fn applied_text(&mut self, version: &Version) -> Result<Option<String>> {
         self.read_text(version).await
     }
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.read_kept(versions).await
+    }
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.make_ledger(mark).await?;
         self.make_history().await?;
@@ -215,6 +259,18 @@ impl Store for PostgresStore {
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await
     }
+    async fn rehearse(
+        &mut self,
+        steps: &[Step],
+        options: &ApplyOptions,
+        live: Option<Duration>,
+        events: &dyn Events,
+    ) -> Result<Vec<Trial>> {
+        self.try_steps(steps, options, live, events).await
+    }
+    async fn look_at(&mut self, trials: &mut [Trial]) -> Result<()> {
+        self.ask_live(trials).await
+    }
     async fn copy_rows(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await
     }
@@ -227,6 +283,9 @@ impl Store for PostgresStore {
     }
     async fn snapshot(&mut self) -> Result<Snapshot> {
         self.read_schema().await
+    }
+    async fn dump(&mut self) -> Result<Dump> {
+        self.write_dump().await
     }
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.write_snapshot(snapshot).await
@@ -254,7 +313,8 @@ impl Store for PostgresStore {
         self.clear_resetting().await
     }
     async fn close(self) {
-        let _ = self.connection.close().await;
+        // A server that is gone takes no goodbye.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
     }
 }
 

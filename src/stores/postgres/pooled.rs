@@ -40,7 +40,8 @@ impl PostgresStore {
         }
         // The session that was tried may still wait for an answer.
         (self.connection, self.facts) = connect::open_plain(&self.config, &self.target).await?;
-        if run(&mut self.connection, "BEGIN; ROLLBACK".into()).await.is_err() {
+        let begun = run(&mut self.connection, "BEGIN".into()).await;
+        if begun.is_err() || run(&mut self.connection, "ROLLBACK".into()).await.is_err() {
             return Err(Error::new(Code::Pooler, "a statement pooler is in the way")
                 .why("it hands out a connection per statement, so nothing can be a transaction")
                 .data("nothing was changed")

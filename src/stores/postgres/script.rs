@@ -7,7 +7,7 @@ use super::block;
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
 use crate::config::Variables;
 use crate::config::file::Transaction;
-use crate::engine::plan::{Action, Step};
+use crate::engine::plan::Step;
 use crate::error::{Code, Error, Place, Result};
 use crate::stores::{ApplyOptions, Preview, told};
 
@@ -128,15 +128,15 @@ pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<
 
 fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Prepared<'a>> {
     let header = &step.script.header;
-    let (text, fillings) = if step.action != Action::Record && !header.fill.is_nothing() {
+    let (text, fillings) = if !step.is_ledger_only() && !header.fill.is_nothing() {
         fill_as_the_tool(step, variables)?
-    } else if step.action != Action::Record && header.vars {
+    } else if !step.is_ledger_only() && header.vars {
         fill(step, variables)?
     } else {
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
     };
     let mut prepared = Prepared { index, step, text, statements: Vec::new(), mode: Mode::Transaction, fillings };
-    if step.action == Action::Record {
+    if step.is_ledger_only() {
         return Ok(prepared);
     }
     prepared.statements = split(&prepared.text).map_err(|problem| unreadable(&prepared, problem))?;
@@ -149,10 +149,15 @@ fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Pr
             .hint(format!("write the migration, or delete `{path}`")));
     }
     let owns_transactions = prepared.statements.iter().any(|found| found.kind == Kind::Control);
-    if step.script.header.no_transaction
-        || prepared.statements.iter().any(|found| found.kind == Kind::Bare)
-        || (is_foreign && owns_transactions)
-    {
+    let bare = prepared.statements.iter().position(|found| found.kind == Kind::Bare);
+    if step.is_hook() && (step.script.header.no_transaction || bare.is_some()) {
+        return Err(Error::new(Code::FileSyntax, format!("`{}` cannot run in a transaction", step.script.path))
+            .why("a hook runs in the transaction of its migration, or in one of its own")
+            .at(prepared.place_of(bare.unwrap_or(0)))
+            .data("nothing was changed")
+            .hint("move it into a migration with `-- lyrox: no-transaction` at its top"));
+    }
+    if step.script.header.no_transaction || bare.is_some() || (is_foreign && owns_transactions) {
         prepared.mode = Mode::Journal;
     }
     if is_foreign && owns_transactions {
@@ -266,6 +271,16 @@ fn fill<'a>(step: &'a Step, variables: &Variables) -> Result<(Cow<'a, str>, Vec<
     Ok((Cow::Owned(text), fillings))
 }
 
+/// How many of the first steps belong to one migration: itself and the hooks around it, which live and die with it.
+/// A journaled migration and its hooks each stand alone.
+pub fn unit(files: &[Prepared<'_>]) -> usize {
+    let Some(first) = files.first() else { return 0 };
+    let is_same =
+        |file: &&Prepared<'_>| !first.step.version.as_str().is_empty() && file.step.version == first.step.version;
+    let count = files.iter().take_while(is_same).count().max(1);
+    if files[..count].iter().any(|file| file.mode == Mode::Journal) { 1 } else { count }
+}
+
 /// How many of the first steps share a transaction; 0 where the first cannot run in one.
 pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
     let shares = match options.transaction {
@@ -274,18 +289,27 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
         Transaction::Each => false,
     };
     let mut relations = 0;
-    for (count, file) in files.iter().enumerate() {
-        if file.mode == Mode::Journal {
+    let mut migrations = 0;
+    let mut count = 0;
+    while count < files.len() {
+        let unit = &files[count..count + unit(&files[count..])];
+        if unit[0].mode == Mode::Journal {
             return count;
         }
-        relations += file.relations();
-        let is_full = count > 0 && (!shares || count == LARGEST_CHUNK || relations > LARGEST_RELATIONS);
+        // A hook of the run has a transaction of its own.
+        let stands_alone = unit[0].step.is_hook() && unit[0].step.version.as_str().is_empty();
+        relations += unit.iter().map(Prepared::relations).sum::<u32>();
+        let is_full =
+            count > 0 && (!shares || stands_alone || migrations == LARGEST_CHUNK || relations > LARGEST_RELATIONS);
         if is_full {
             return count;
         }
+        count += unit.len();
+        migrations += 1;
         // A new value of an enum cannot be used before the transaction that adds it ends.
-        if file.statements.iter().any(|statement| statement.kind == Kind::AddValue) {
-            return count + 1;
+        let adds_value = unit.iter().flat_map(|file| &file.statements).any(|found| found.kind == Kind::AddValue);
+        if adds_value || stands_alone {
+            return count;
         }
     }
     files.len()

@@ -37,7 +37,8 @@ impl PostgresStore {
         let lost = |error: Error| Box::new(Undone { file: None, may_split: false, error, sqlstate: None });
         let rolled_back = || {
             let data = format!("rolled back by the server; nothing of this transaction was applied{stays}");
-            lost(failure::error(stop, files, data).hint("run lyrox db migrate again once the server is reachable"))
+            let again = failure::command(files[0].step);
+            lost(failure::error(stop, files, data).hint(format!("run {again} again once the server is reachable")))
         };
         let doubt = |why: &str| lost(in_doubt(files, &words(&stop.error), why));
         let old = self.facts.pid;
@@ -104,7 +105,11 @@ impl PostgresStore {
     /// The rows of files where all of them are as the transaction would have left them.
     async fn rows_of(&mut self, files: &[Prepared<'_>]) -> Result<Option<Vec<Done>>> {
         let ledger = self.read_ledger().await?;
-        let found = files.iter().map(|file| {
+        let mut migrations = files.iter().filter(|file| !file.step.is_hook()).peekable();
+        if migrations.peek().is_none() {
+            return Err(Error::new(Code::InDoubt, "a hook has no row in the ledger that could tell"));
+        }
+        let found = migrations.map(|file| {
             let row = ledger.rows.iter().find(|row| row.version == file.step.version)?;
             let is_done = row.state == entry(file).state && row.checksum == file.step.up.checksum;
             is_done.then(|| Done { row: row.clone(), elapsed: Duration::ZERO })

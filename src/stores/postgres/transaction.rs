@@ -7,8 +7,8 @@ use rand::RngExt as _;
 
 use super::error::{is_lost, sqlstate, words};
 use super::failure::{self, is_passing};
-use super::ledger::{Entry, began, elapsed, read_row};
-use super::message::{Batch, Role, Where};
+use super::ledger::{BEGIN_CLOCK, CLOCK, Entry, Span, clock, elapsed, read_row};
+use super::message::{Batch, Role, Stop, Where};
 use super::script::Prepared;
 use super::splitter::Kind;
 use super::{Path, PostgresStore, run};
@@ -49,8 +49,7 @@ impl PostgresStore {
             {
                 return Ok(done);
             }
-            let batch = self.transaction(files);
-            let stop = match batch.send(&mut self.connection, files).await {
+            let stop = match self.send_transaction(files).await {
                 Ok(rows) => return done(&rows),
                 Err(stop) => stop,
             };
@@ -59,7 +58,7 @@ impl PostgresStore {
             }
             let file = match stop.place {
                 Where::Statement { file, .. } => Some(file),
-                Where::Own { role: Role::Commit, .. } if files.len() > 1 => None,
+                Where::Own { role: Role::Commit | Role::Ledger, .. } if files.len() > 1 => None,
                 Where::Own { file, .. } => Some(file),
             };
             let is_final = !is_passing(&stop.error) || tries == TRIES;
@@ -69,8 +68,13 @@ impl PostgresStore {
                 return self.settle(files, &stop, stays).await;
             }
             if is_final {
-                let what = if files.len() == 1 { "nothing of this file" } else { "nothing of these files" };
-                let data = format!("rolled back; {what} was applied{stays}");
+                let what = if super::script::unit(files) == files.len() {
+                    "nothing of this file"
+                } else {
+                    "nothing of these files"
+                };
+                let word = if files[0].step.action == Action::Revert { "undone" } else { "applied" };
+                let data = format!("rolled back; {what} was {word}{stays}");
                 return Err(Box::new(Undone {
                     file,
                     may_split: true,
@@ -89,8 +93,9 @@ impl PostgresStore {
         }
     }
 
-    /// The messages of a transaction over files.
-    fn transaction(&self, files: &[Prepared<'_>]) -> Batch {
+    /// Sends a transaction over files. One file goes in one message with its row and the COMMIT; the rows of
+    /// several are written together, once it is known when each began and ended.
+    async fn send_transaction(&mut self, files: &[Prepared<'_>]) -> Result<Vec<sqlx::postgres::PgRow>, Box<Stop>> {
         let mut batch = Batch::default();
         let is_pooled = self.path == Path::Pooled;
         if !is_pooled {
@@ -99,45 +104,77 @@ impl PostgresStore {
         if let Some(lock) = self.history_table_lock() {
             batch.own(0, Role::Before, lock);
         }
+        let is_shared = files.len() > 1;
+        let role = if is_shared { Role::Clock } else { Role::Before };
         for (at, file) in files.iter().enumerate() {
             if file.statements.is_empty() {
-                batch.own(at, Role::Before, began());
-            } else {
-                self.begin_file(&mut batch, at, file);
-                batch.statements(at, 0..file.statements.len());
-                end_quoting(&mut batch, at, file);
-                batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
-                // The file may have become someone who cannot write the ledger.
-                batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+                batch.own(at, role, format!("SELECT {BEGIN_CLOCK}"));
+                self.write_history(&mut batch, at, file);
+                continue;
             }
-            for statement in self.history_of(file.step) {
-                batch.own(at, Role::History, statement);
+            self.begin_file(&mut batch, at, file, role);
+            batch.statements(at, 0..file.statements.len());
+            end_quoting(&mut batch, at, file);
+            batch.own(at, Role::Constraints, "SET CONSTRAINTS ALL IMMEDIATE");
+            self.write_history(&mut batch, at, file);
+        }
+        let last = files.len() - 1;
+        // The file may have become someone who cannot write the ledger.
+        batch.own(last, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        let mut clocks = Vec::new();
+        if is_shared {
+            batch.own(last, Role::Clock, format!("SELECT {CLOCK}"));
+            clocks = batch.send(&mut self.connection, files).await?.iter().filter_map(clock).collect();
+            batch = Batch::default();
+        }
+        let spans = clocks.windows(2).map(|pair| Span { began: pair[0], finished: pair[1] });
+        let spans: Vec<Option<Span>> = spans.map(Some).chain(std::iter::repeat(None)).take(files.len()).collect();
+        let told: Vec<(&Prepared<'_>, Entry<'_>)> =
+            files.iter().zip(spans).map(|(file, span)| (file, Entry { span, ..entry(file) })).collect();
+        for told in told.chunk_by(|(_, a), (_, b)| a.event == b.event) {
+            // A hook has no row: that it ran is all there is to write.
+            if told[0].0.step.is_hook() {
+                for (file, entry) in told {
+                    batch.own(last, Role::Ledger, self.event(entry.event, Some(file.step), None, None));
+                }
+                continue;
             }
-            batch.own(at, Role::Ledger, self.upsert(entry(file)));
+            let entries: Vec<Entry<'_>> = told.iter().map(|(_, entry)| *entry).collect();
+            batch.own(last, Role::Ledger, self.upsert(&entries));
         }
         if is_pooled {
             // What a file set for its session would stay with a connection that others use.
-            batch.own(files.len() - 1, Role::Before, "RESET ALL");
+            batch.own(last, Role::Before, "RESET ALL");
         }
-        batch.own(files.len() - 1, Role::Commit, "COMMIT");
-        batch
+        batch.own(last, Role::Commit, "COMMIT");
+        batch.send(&mut self.connection, files).await
     }
 
-    /// Brings the session to the settings that a file begins with, whatever came before it.
-    pub(super) fn begin_file(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+    /// What the other tool would write of a file, as the role that owns its history.
+    fn write_history(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>) {
+        let statements = self.history_of(file.step);
+        if !statements.is_empty() {
+            batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        }
+        for statement in statements {
+            batch.own(at, Role::History, statement);
+        }
+    }
+
+    /// Brings the session to the settings that a file begins with, whatever came before it, and notes the time.
+    pub(super) fn begin_file(&self, batch: &mut Batch, at: usize, file: &Prepared<'_>, role: Role) {
         let header = &file.step.script.header;
         let mut settings = self.settings.clone();
         settings.lock_timeout = header.lock_timeout.map_or(settings.lock_timeout, |limit| limit.millis());
         settings.statement_timeout =
             header.statement_timeout.map_or(settings.statement_timeout, |limit| limit.millis());
         if self.path == Path::Pooled {
-            batch.own(at, Role::Before, settings.sql_local(&self.facts));
-        } else {
-            batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
-            batch.own(at, Role::Before, "RESET ALL");
-            batch.own(at, Role::Before, settings.sql(&self.facts));
+            batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts, true)));
+            return;
         }
-        batch.own(at, Role::Before, began());
+        batch.own(at, Role::Before, "SET SESSION AUTHORIZATION DEFAULT");
+        batch.own(at, Role::Before, "RESET ALL");
+        batch.own(at, role, format!("SELECT {BEGIN_CLOCK}, {}", settings.columns(&self.facts, false)));
     }
 }
 
@@ -154,9 +191,12 @@ pub fn entry<'a>(file: &'a Prepared<'_>) -> Entry<'a> {
         Action::Apply => (State::Applied, "applied"),
         Action::Record => (State::Applied, "recorded"),
         Action::Revert => (State::Reverted, "reverted"),
+        Action::Forget => (State::Reverted, "superseded"),
+        // A hook has no row.
+        Action::Hook(moment) => (State::Applied, moment.word()),
     };
     let done = if state == State::Applied { file.total() } else { 0 };
-    Entry { step: file.step, state, done, total: file.total(), event }
+    Entry { step: file.step, state, done, total: file.total(), event, span: None }
 }
 
 fn done(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Done>, Box<Undone>> {

@@ -8,8 +8,9 @@ use redis::{RedisError, Value};
 use super::commands::{Known, look_up};
 use super::error::{Refusal, refusal, work_error};
 use super::journal::{Journal, Ran};
-use super::ledger::{Books, Trouble};
+use super::ledger::{Books, Event, Trouble};
 use super::lock::Held;
+use super::lua;
 use super::probe::{Found, code, means_done, probe};
 use super::script::Command;
 use crate::config::Endpoint;
@@ -35,6 +36,8 @@ pub struct Runner<'a> {
     pub endpoint: &'a Endpoint,
     /// The lock that every write looks at.
     pub lock: &'a Held,
+    /// The id of the run.
+    pub run: &'a str,
     /// Asked whether the user wants the run to end.
     pub events: &'a dyn Events,
 }
@@ -48,20 +51,61 @@ impl Runner<'_> {
         let begun = Instant::now();
         let nothing = told::data(step.action, 0, commands.len(), false);
         let mut link = self.books.link.clone();
-        let known = if step.action == Action::Record {
+        let known = if step.is_ledger_only() {
             commands.iter().map(|_| Known { keys: None, is_read: false, is_scripted: false }).collect()
         } else {
             look_up(&mut link, &self.books.keys, &step.script, commands).await?
         };
-        let taken = Journal::take_up(self.books, self.lock, step, commands).await;
+        let taken = Journal::take_up(self.books, self.lock, step, commands, self.run).await;
         let taken = taken.map_err(|trouble| self.trouble("read the ledger", trouble).data_if_none(&nothing))?;
         let mut journal = taken.ok_or_else(|| lease::lost(StoreKind::Redis).data(nothing))?;
-        if step.action == Action::Record {
+        if step.is_ledger_only() {
             journal.done = commands.len();
             journal.doing = None;
         }
         let row = self.run(&mut journal, commands, &known).await?;
         Ok((row, begun.elapsed()))
+    }
+
+    /// Runs a hook: its commands one by one, without a row; an event says that it ran.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub async fn hook(&self, step: &Step, commands: &[Command]) -> Result<()> {
+        let mut link = self.books.link.clone();
+        look_up(&mut link, &self.books.keys, &step.script, commands).await?;
+        for (at, command) in commands.iter().enumerate() {
+            let data = told::data(step.action, at, commands.len(), false);
+            match self.lock.is_ours().await {
+                Ok(true) => {}
+                Ok(false) => return Err(lease::lost(StoreKind::Redis).data(data)),
+                Err(error) => return Err(self.work("renew the lock", &error).data(data)),
+            }
+            let mut send = redis::Cmd::new();
+            for word in &command.words {
+                send.arg(word.as_slice());
+            }
+            let is_everywhere = matches!(command.name().as_str(), "FUNCTION" | "SCRIPT" | "ACL");
+            let answer =
+                if is_everywhere { link.everywhere(&send).await } else { send.query_async::<Value>(&mut link).await };
+            if let Err(error) = answer {
+                let Some(refusal) = refusal(&error) else {
+                    return Err(self.work("run a hook", &error).data(data).at(command.place(&step.script)));
+                };
+                let what = format!("step {} of {}, `{}`, failed", at + 1, commands.len(), command.full_name());
+                return Err(Error::new(Code::MigrationFailed, what)
+                    .why(refusal.shown())
+                    .at(place_in_file(step, command, &refusal).unwrap_or_else(|| command.place(&step.script)))
+                    .data(data)
+                    .hint(refusal.advice().map_or_else(|| told::way_on(step.action, 0), str::to_owned)));
+            }
+        }
+        let Action::Hook(moment) = step.action else { return Ok(()) };
+        let keys = &self.books.keys;
+        let mut tell = redis::cmd("EVAL");
+        tell.arg(lua::TELL).arg(2).arg(keys.lock()).arg(keys.events()).arg(&self.lock.value);
+        tell.arg(Event::new(moment.word(), step).json()?);
+        tell.exec_async(&mut link).await.map_err(|error| self.work("write the event log", &error))
     }
 
     async fn run(&self, journal: &mut Journal<'_>, commands: &[Command], known: &[Known]) -> Result<Row> {

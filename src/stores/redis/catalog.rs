@@ -8,7 +8,6 @@ use super::probe::{code, field};
 use crate::config::file::Redis as Section;
 use crate::engine::snapshot::Snapshot;
 use crate::kind::StoreKind;
-use crate::project::text::sha256;
 
 /// Reads the schema.
 ///
@@ -29,7 +28,7 @@ pub async fn snapshot(books: &mut Books, section: &Section) -> RedisResult<Snaps
     let mut keys = Vec::new();
     for (kind, name) in books.owned().await? {
         let definition = match kind.as_str() {
-            "function" => code(&mut books.link, &name).await?.map(|code| format!("sha256 {}", sha256(&code))),
+            "function" => code(&mut books.link, &name).await?.map(|code| String::from_utf8_lossy(&code).into_owned()),
             "user" => user(books, &name).await?,
             "key" => {
                 keys.push(name);
@@ -52,27 +51,51 @@ async fn user(books: &mut Books, name: &str) -> RedisResult<Option<String>> {
     let mut get = redis::cmd("ACL");
     get.arg("GETUSER").arg(name);
     let rules: Value = get.query_async(&mut books.link).await?;
-    if rules == Value::Nil {
+    Ok(rules_of(&rules)?.map(|rules| rules.join(" ")))
+}
+
+/// The rules of a user as `ACL SETUSER` takes them, without passwords; nothing where there is no such user.
+///
+/// # Errors
+/// An answer that cannot be read.
+pub fn rules_of(user: &Value) -> RedisResult<Option<Vec<String>>> {
+    if *user == Value::Nil {
         return Ok(None);
     }
-    let flags = rules.as_map_iter().and_then(|mut pairs| {
+    let named = |name: &str| {
+        let mut pairs = user.as_map_iter()?;
         pairs
-            .find(|(key, _)| matches!(key, Value::BulkString(name) if name == b"flags"))
-            .map(|(_, flags)| flags.clone())
-    });
-    let mut words: Vec<String> = flags.map(redis::from_redis_value).transpose()?.unwrap_or_default();
-    // Which flags there are differs between servers; these two are what the rules say.
+            .find(|(key, _)| matches!(key, Value::BulkString(text) if text == name.as_bytes()))
+            .map(|(_, value)| value.clone())
+    };
+    let mut words: Vec<String> = named("flags").map(redis::from_redis_value).transpose()?.unwrap_or_default();
+    // Which flags there are differs between servers; these are what the rules say.
     words.retain(|flag| flag == "on" || flag == "off" || flag == "nopass");
     words.sort();
     for rule in ["keys", "channels", "commands"] {
         // Up to Redis 6 keys and channels come as lists, and are left out here.
-        words.extend(field(&rules, rule).map(|rule| String::from_utf8_lossy(&rule).into_owned()));
+        let rules = field(user, rule).map(|rule| String::from_utf8_lossy(&rule).into_owned()).unwrap_or_default();
+        words.extend(rules.split_whitespace().map(str::to_owned));
     }
-    Ok(Some(words.join(" ")))
+    if let Some(Value::Array(selectors)) = named("selectors") {
+        for selector in &selectors {
+            let rules: Vec<String> = ["keys", "channels", "commands"]
+                .iter()
+                .filter_map(|rule| field(selector, rule))
+                .map(|rule| String::from_utf8_lossy(&rule).into_owned())
+                .filter(|rule| !rule.is_empty())
+                .collect();
+            words.push(format!("({})", rules.join(" ")));
+        }
+    }
+    Ok(Some(words))
 }
 
 /// The types of the keys that are there to stay: one with a life to live is no schema.
-async fn types(books: &mut Books, names: &[String]) -> RedisResult<Vec<(String, String)>> {
+///
+/// # Errors
+/// The driver's.
+pub async fn types(books: &mut Books, names: &[String]) -> RedisResult<Vec<(String, String)>> {
     let mut found = Vec::with_capacity(names.len());
     for batch in names.chunks(1000) {
         let mut answers: Vec<(String, i64)> = Vec::with_capacity(batch.len());

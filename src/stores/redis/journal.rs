@@ -21,8 +21,10 @@ pub struct Journal<'a> {
     lock: &'a Held,
     step: &'a Step,
     commands: &'a [Command],
-    /// The row as it was before this run.
-    before: Option<(String, State)>,
+    /// The row as it was before this run, as it is stored and as it reads.
+    before: Option<(String, Entry)>,
+    /// The id of the run, for the row of what it applies.
+    run: &'a str,
     started_ms: i64,
     /// The row has been written by this run.
     is_written: bool,
@@ -54,6 +56,7 @@ impl<'a> Journal<'a> {
         lock: &'a Held,
         step: &'a Step,
         commands: &'a [Command],
+        run: &'a str,
     ) -> Result<Option<Self>, Trouble> {
         let mut books = books.clone();
         let version = step.version.as_str();
@@ -77,13 +80,20 @@ impl<'a> Journal<'a> {
             lock,
             step,
             commands,
-            before: row.zip(entry.as_ref().map(|entry| entry.state)),
+            before: row.zip(entry.clone()),
+            run,
             started_ms: now,
             is_written: false,
             done: 0,
             doing: None,
         };
         let state = entry.as_ref().map(|entry| entry.state);
+        let is_applied =
+            entry.as_ref().is_some_and(|entry| entry.state == State::Applied && entry.checksum == step.up.checksum);
+        // However far it came, a repeatable runs from its beginning.
+        if step.action == Action::Apply && step.version.is_repeatable() && !is_applied {
+            return Ok(Some(journal));
+        }
         match (step.action, state) {
             (Action::Apply, Some(State::Applied)) | (Action::Revert, None | Some(State::Reverted)) => {
                 return Err(changed_meanwhile(step).into());
@@ -94,7 +104,7 @@ impl<'a> Journal<'a> {
             _ => {}
         }
         let way = if step.action == Action::Revert { "down" } else { "up" };
-        if let Some(kept) = kept.filter(|kept| kept.way == way && step.action != Action::Record) {
+        if let Some(kept) = kept.filter(|kept| kept.way == way && !step.is_ledger_only()) {
             if kept.done > commands.len() || kept.chain != journal.chain(kept.done) {
                 return Err(edited(step, kept.done).into());
             }
@@ -148,10 +158,15 @@ impl<'a> Journal<'a> {
         run.arg(self.begin_row()?);
         if is_last {
             run.arg(self.end_row()?).arg(Event::new(self.word(), self.step).json()?);
-            let text = Some(&self.step.up.text).filter(|_| self.step.action != Action::Revert);
-            run.arg(text.and_then(|text| packed::pack_base64(text)).unwrap_or_default());
+            if self.undoes() {
+                run.arg("=").arg("=");
+            } else {
+                let down = self.step.down.as_ref().and_then(|down| down.kept());
+                run.arg(packed::pack_base64(&self.step.up.text).unwrap_or_default());
+                run.arg(down.and_then(|down| packed::pack_base64(&down)).unwrap_or_default());
+            }
         } else {
-            run.arg("").arg("").arg("");
+            run.arg("").arg("").arg("=").arg("=");
         }
         run.arg(self.journal_head()).arg(self.chain(self.done)).arg(self.done);
         run.arg(owned.len());
@@ -188,7 +203,7 @@ impl<'a> Journal<'a> {
     /// The driver's.
     pub async fn fail(&mut self, word: &str, is_partial: bool, disowned: &str) -> Result<(), Trouble> {
         let is_clean = self.done == 0 && !is_partial;
-        let settled = self.before.as_ref().filter(|(_, state)| matches!(state, State::Applied | State::Reverted));
+        let settled = self.before.as_ref().filter(|(_, row)| matches!(row.state, State::Applied | State::Reverted));
         let (row, journal) = if !self.is_written {
             ("=".to_owned(), "=".to_owned())
         } else if is_clean {
@@ -220,7 +235,14 @@ impl<'a> Journal<'a> {
             Action::Apply => "applied",
             Action::Record => "recorded",
             Action::Revert => "reverted",
+            Action::Forget => "superseded",
+            Action::Hook(moment) => moment.word(),
         }
+    }
+
+    /// What is undone keeps its name and its texts.
+    fn undoes(&self) -> bool {
+        matches!(self.step.action, Action::Revert | Action::Forget)
     }
 
     fn entry(&self, state: State, done: usize) -> Entry {
@@ -235,6 +257,13 @@ impl<'a> Journal<'a> {
             actor: actor(),
             lyrox: env!("CARGO_PKG_VERSION").into(),
             error_code: None,
+            run: Some(self.run.to_owned()).filter(|run| !run.is_empty()),
+            has_down: self
+                .step
+                .down
+                .as_ref()
+                .and_then(|down| down.kept())
+                .is_some_and(|kept| kept.len() <= packed::LIMIT),
             finished_ms: None,
         }
     }
@@ -249,7 +278,20 @@ impl<'a> Journal<'a> {
 
     fn end_row(&self) -> Result<String> {
         match self.step.action {
-            Action::Revert => json(&self.entry(State::Reverted, 0)),
+            Action::Revert | Action::Forget => {
+                let before = self.before.as_ref().map(|(_, row)| row.clone());
+                let row = before.unwrap_or_else(|| self.entry(State::Reverted, 0));
+                json(&Entry {
+                    state: State::Reverted,
+                    steps_done: 0,
+                    started_ms: self.started_ms,
+                    actor: actor(),
+                    lyrox: env!("CARGO_PKG_VERSION").into(),
+                    error_code: None,
+                    finished_ms: None,
+                    ..row
+                })
+            }
             _ => json(&self.entry(State::Applied, self.commands.len())),
         }
     }

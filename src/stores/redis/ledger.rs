@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
 use super::link::Link;
-use crate::engine::ledger::{LAYOUT, Ledger, Mark, Row, State, actor};
+use crate::engine::ledger::{Kept, LAYOUT, Ledger, Mark, Row, State, actor};
 use crate::engine::plan::Step;
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
@@ -28,9 +28,16 @@ pub struct Entry {
     pub actor: String,
     pub lyrox: String,
     pub error_code: Option<String>,
+    #[serde(default)]
+    pub run: Option<String>,
+    #[serde(default)]
+    pub has_down: bool,
     /// Last, so that a script of the server can write its own time there.
     pub finished_ms: Option<i64>,
 }
+
+/// What the field of a way back's text has behind the version.
+pub const DOWN: &str = ":down";
 
 /// How far an unfinished migration is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -151,6 +158,25 @@ impl Books {
         let packed: Option<String> =
             redis::cmd("HGET").arg(self.keys.texts()).arg(version.as_str()).query_async(&mut self.link).await?;
         Ok(packed.and_then(|packed| packed::unpack_base64(&packed)))
+    }
+
+    /// The texts that are kept of versions.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>, RedisError> {
+        if versions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.keys.texts());
+        for version in versions {
+            get.arg(version.as_str()).arg(format!("{version}{DOWN}"));
+        }
+        let found: Vec<Option<String>> = get.query_async(&mut self.link).await?;
+        let text = |at: usize| packed::unpack_base64(found.get(at)?.as_deref()?);
+        let kept = |at: usize| Kept { up: text(2 * at), down: text(2 * at + 1) };
+        Ok(versions.iter().enumerate().map(|(at, version)| (version.clone(), kept(at))).collect())
     }
 
     /// Writes layout and mark where there are none.
@@ -282,6 +308,12 @@ pub fn row(version: &str, entry: &Entry, journal: Option<&Journal>) -> Row {
         actor: entry.actor.clone(),
         lyrox: entry.lyrox.clone(),
         error_code: entry.error_code.clone(),
+        run: entry.run.clone(),
+        has_down: entry.has_down,
+        down_text: None,
+        undone: journal
+            .filter(|journal| entry.state == State::Applied && journal.way == "down")
+            .map(|journal| u32::try_from(journal.done).unwrap_or(u32::MAX)),
     }
 }
 

@@ -36,10 +36,10 @@ return {'taken', ms, redis.call('HGET', KEYS[2], ARGV[3]), redis.call('HGET', KE
 /// Runs commands until one fails, and writes how far it came.
 /// KEYS: lock, migrations, journal, events, owned, texts, then the commands' keys.
 /// ARGV: 1 our value, 2 the lease, 3 the version, 4 the row to begin with (empty: leave it), 5 the row to
-/// end with (empty: it goes on later), 6 the event to end with, 7 the text to keep (empty: none),
-/// 8 the journal's beginning (it is completed by its chain and count), 9 the chain and 10 the count of what
-/// is in effect before, 11 how many owned names follow; the names with their values; then each command as
-/// its chain, its number of words, its words.
+/// end with (empty: it goes on later), 6 the event to end with, 7 the text to keep and 8 that of its way back
+/// (empty: none, `=`: as they are), 9 the journal's beginning (it is completed by its chain and count), 10 the
+/// chain and 11 the count of what is in effect before, 12 how many owned names follow; the names with their
+/// values; then each command as its chain, its number of words, its words.
 /// A JSON text that ends in `null}` gets the server's time in its place.
 pub const RUN: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'lost'} end
@@ -50,13 +50,13 @@ local function stamped(json)
   local t = redis.call('TIME')
   return string.sub(json, 1, -6) .. string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)) .. '}'
 end
-local chain, done = ARGV[9], tonumber(ARGV[10])
+local chain, done = ARGV[10], tonumber(ARGV[11])
 local function journal()
-  redis.call('HSET', KEYS[3], version, ARGV[8] .. '\"chain\":\"' .. chain .. '\",\"done\":' .. done .. '}')
+  redis.call('HSET', KEYS[3], version, ARGV[9] .. '\"chain\":\"' .. chain .. '\",\"done\":' .. done .. '}')
 end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], version, ARGV[4]) end
-local at = 12
-for _ = 1, tonumber(ARGV[11]) do
+local at = 13
+for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', KEYS[5], ARGV[at], ARGV[at + 1])
   at = at + 2
 end
@@ -77,7 +77,9 @@ else
   redis.call('HSET', KEYS[2], version, stamped(ARGV[5]))
   redis.call('HDEL', KEYS[3], version)
   redis.call('RPUSH', KEYS[4], stamped(ARGV[6]))
-  if ARGV[7] ~= '' then redis.call('HSET', KEYS[6], version, ARGV[7]) end
+  for field, text in pairs({[version] = ARGV[7], [version .. ':down'] = ARGV[8]}) do
+    if text == '' then redis.call('HDEL', KEYS[6], field) elseif text ~= '=' then redis.call('HSET', KEYS[6], field, text) end
+  end
 end
 return {'done', done, redis.call('HGET', KEYS[2], version)}";
 
@@ -99,4 +101,13 @@ put(KEYS[2], ARGV[3])
 put(KEYS[3], ARGV[4])
 redis.call('RPUSH', KEYS[4], stamped(ARGV[5]))
 if ARGV[6] ~= '' then redis.call('HDEL', KEYS[5], ARGV[6]) end
+return 1";
+
+/// Writes one event, if the lock is still ours.
+/// KEYS: lock, events. ARGV: our value, the event.
+pub const TELL: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local t = redis.call('TIME')
+local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+redis.call('RPUSH', KEYS[2], string.sub(ARGV[2], 1, -6) .. ms .. '}')
 return 1";

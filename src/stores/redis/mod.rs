@@ -6,6 +6,7 @@ mod catalog;
 pub mod check;
 mod commands;
 pub mod connect;
+mod dump;
 pub mod error;
 mod journal;
 pub mod keys;
@@ -14,20 +15,25 @@ pub mod link;
 pub mod load;
 mod lock;
 mod lua;
+pub mod names;
 mod probe;
 pub mod query;
+pub mod scratch;
 pub mod script;
 pub mod smoke;
 mod wipe;
 
 pub use crate::project::words;
 
+use std::collections::BTreeMap;
+
 use crate::config::file::Redis as Section;
 use crate::config::{Config, Endpoint, Target};
+use crate::engine::dump::Dump;
 use crate::engine::event::Events;
 use crate::engine::guard::Permit;
-use crate::engine::ledger::{Amendment, Ledger, Mark, Row};
-use crate::engine::plan::Step;
+use crate::engine::ledger::{Amendment, Kept, Ledger, Mark, Row};
+use crate::engine::plan::{Action, Step};
 use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::project::migration::Version;
@@ -40,6 +46,7 @@ pub struct RedisStore {
     connected: connect::Connected,
     endpoint: Endpoint,
     section: Section,
+    project: String,
     books: Books,
     lock: Option<lock::Held>,
 }
@@ -55,7 +62,8 @@ impl RedisStore {
         let keys = Keys::new(&target.namespace, connected.link.is_cluster());
         let books = Books { keys, link: connected.link.clone() };
         let section = config.settings.redis.clone().unwrap_or_default();
-        Ok(Self { connected, endpoint, section, books, lock: None })
+        let project = config.settings.project.name.clone();
+        Ok(Self { connected, endpoint, section, project, books, lock: None })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -102,9 +110,27 @@ impl RedisStore {
     }
 }
 
+/// The commands of a step; none where only the ledger is written about what has no text any more.
+fn commands(step: &Step, prefix: &str, options: &ApplyOptions) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget {
+        return Ok(Vec::new());
+    }
+    script::read(&step.script, prefix, &options.variables)
+}
+
 impl Store for RedisStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
+    }
+
+    async fn product(&mut self) -> Result<String> {
+        let asked = redis::cmd("INFO").arg("server").query_async::<redis::InfoDict>(&mut self.books.link).await;
+        let info = asked.map_err(Self::failed(&self.endpoint, "ask for the version"))?;
+        Ok(match (info.get::<String>("valkey_version"), info.get::<String>("redis_version")) {
+            (Some(version), _) => format!("Valkey {version}"),
+            (None, Some(version)) => format!("Redis {version}"),
+            (None, None) => "Redis of unknown version".into(),
+        })
     }
 
     async fn try_lock(&mut self) -> Result<LockAnswer> {
@@ -119,6 +145,11 @@ impl Store for RedisStore {
             Some(held) => held.release().await.map_err(Self::failed(&self.endpoint, "give the lock back")),
             None => Ok(()),
         }
+    }
+
+    fn watch(&self) -> Option<crate::stores::watch::Watch> {
+        // Every request has its limit.
+        None
     }
 
     async fn lock_holder(&mut self) -> Result<Option<Holder>> {
@@ -148,13 +179,17 @@ impl Store for RedisStore {
         self.books.text(version).await.map_err(Self::failed(&self.endpoint, "read the ledger"))
     }
 
+    async fn kept_texts(&mut self, versions: &[Version]) -> Result<BTreeMap<Version, Kept>> {
+        self.books.kept_texts(versions).await.map_err(Self::failed(&self.endpoint, "read the ledger"))
+    }
+
     async fn prepare(&mut self, mark: &Mark) -> Result<()> {
         self.books.prepare(mark).await.map_err(Self::troubled(&self.endpoint, "make the ledger"))
     }
 
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         let read = |step: &Step| {
-            let commands = script::read(&step.script, &self.books.keys.prefix, &options.variables)?;
+            let commands = commands(step, &self.books.keys.prefix, options)?;
             told::refuse_shortened(step, commands.len())?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
             Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
@@ -166,7 +201,7 @@ impl Store for RedisStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match script::read(&step.script, &self.books.keys.prefix, &options.variables) {
+            match commands(step, &self.books.keys.prefix, options) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }
@@ -175,14 +210,23 @@ impl Store for RedisStore {
             let error = Error::bug("Redis is written to without its lock");
             return Applied { failure: Some((0, error)), ..applied };
         };
-        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, events };
+        let runner = apply::Runner { books: &self.books, endpoint: &self.endpoint, lock, run: &options.run, events };
         for (index, (step, commands)) in steps.iter().zip(&scripts).enumerate() {
             if events.is_cancelled() {
                 break;
             }
+            if step.is_hook() {
+                if let Err(error) = runner.hook(step, commands).await {
+                    applied.failure = Some((index, error));
+                    break;
+                }
+                continue;
+            }
             match runner.step(step, commands).await {
                 Ok((row, elapsed)) => {
-                    events.item(told::item(step, &row, elapsed));
+                    if let Some(item) = told::item(step, &row, elapsed) {
+                        events.item(item);
+                    }
                     applied.done.push(Done { row, elapsed });
                 }
                 Err(error) => {
@@ -204,6 +248,12 @@ impl Store for RedisStore {
     async fn snapshot(&mut self) -> Result<Snapshot> {
         let snapshot = catalog::snapshot(&mut self.books, &self.section).await;
         snapshot.map_err(Self::failed(&self.endpoint, "read the schema"))
+    }
+
+    async fn dump(&mut self) -> Result<Dump> {
+        let rows = self.ledger().await?.rows;
+        let dump = dump::dump(&mut self.books, &self.project, &rows).await;
+        dump.map_err(Self::failed(&self.endpoint, "read the schema"))
     }
 
     async fn keep_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {

@@ -4,10 +4,12 @@
 //! `LYROX_INTEROP_TOOLS` names the folders (`:` between them) whose `bin/` and `node_modules/` hold the tools;
 //! `target/interop` where it is not set.
 
+mod dbmate;
 mod drizzle;
 mod graphile;
 mod node_pg_migrate;
 mod prisma;
+mod refinery;
 mod sqlx;
 mod supabase;
 
@@ -54,7 +56,7 @@ pub trait Tool {
 
 /// Both ways on one database: the tool applies some and lyrox the rest, lyrox applies some and the tool the rest; back
 /// again where the tool can; then the same from an empty database with lyrox first.
-#[allow(clippy::print_stderr, reason = "which version it was is what a person wants to see")]
+#[allow(clippy::print_stderr, reason = "which version was met belongs to the result")]
 pub fn both_ways(tool: &impl Tool) {
     let project = open(tool);
     eprintln!("{}: {}", tool.format(), tool.version(&project).trim());

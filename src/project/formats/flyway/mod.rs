@@ -222,7 +222,8 @@ impl Reader<'_> {
         };
         let header = Header {
             no_transaction: beside.executes_in_transaction == Some(false),
-            allow_out_of_order: self.settings.out_of_order,
+            // A baseline that is needed comes before all else, whatever it stands for.
+            allow_out_of_order: self.settings.out_of_order || file.name.kind == Kind::Baseline,
             ..Header::default()
         };
         // What is not to be executed is recorded all the same.

@@ -260,6 +260,7 @@ mod tests {
                 action,
                 script: script.clone(),
                 up: script,
+                down: None,
                 resume_from: 0,
             }
         };

@@ -82,16 +82,26 @@ impl PostgresStore {
     pub(in crate::stores::postgres) fn history_of(&self, step: &Step) -> Vec<String> {
         let Some(history) = &self.history else { return Vec::new() };
         let found = self.found.clone().unwrap_or_default();
+        let is_known = step.up.foreign.is_some();
         statements(&match step.action {
-            Action::Apply | Action::Record => history.applied(&found, step),
-            Action::Revert => history.reverted(&found, step),
+            Action::Apply | Action::Record if is_known => history.applied(&found, step),
+            Action::Revert if is_known => history.reverted(&found, step),
+            // The file is gone: the version is the key.
+            Action::Revert => {
+                let foreign = Foreign { key: step.version.as_str().to_owned(), ..Foreign::default() };
+                let up = Arc::new(Script { foreign: Some(foreign), ..(*step.up).clone() });
+                history.reverted(&found, &Step { up, ..step.clone() })
+            }
+            // What the tool does not know: lyrox's own repeatables and hooks.
+            Action::Apply | Action::Record | Action::Forget | Action::Hook(_) => return Vec::new(),
         })
     }
 
     /// What the tool writes before a step that no transaction covers.
     pub(in crate::stores::postgres) fn history_started(&self, step: &Step) -> Vec<String> {
         let found = self.found.clone().unwrap_or_default();
-        let sql = self.history.as_ref().and_then(|history| history.started(&found, step));
+        let history = self.history.as_ref().filter(|_| step.up.foreign.is_some());
+        let sql = history.and_then(|history| history.started(&found, step));
         sql.map(|sql| statements(&sql)).unwrap_or_default()
     }
 
