@@ -134,8 +134,6 @@ pub enum ToolLock {
     None,
     /// A session's advisory lock with this key: tried, never waited for.
     Advisory(i64),
-    /// `LOCK TABLE` on the history table in the migration's transaction.
-    Table,
 }
 
 /// How one tool remembers.
