@@ -18,7 +18,7 @@ use super::fill::{Fill, Placeholders};
 use super::{Detected, Folder, detect as found, duplicate, free_clock, migration, raw, refused, script, shown, walk};
 use crate::config::file::Format;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{Foreign, Header, Migration, Script};
+use crate::project::migration::{Foreign, Header, Migration, Script, Version};
 
 /// A file to be read.
 struct File<'a> {
@@ -102,7 +102,7 @@ fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<
     for ((kind, key), (up, name)) in found {
         let down = if kind == Kind::Versioned { undo.remove(&key).map(|(script, _)| script) } else { None };
         migrations.push(match kind {
-            Kind::Repeatable => migration(&format!("R__{}", name.description), "", up, None),
+            Kind::Repeatable => migration(Version::repeatable(&name.description).as_str(), "", up, None),
             Kind::Baseline => migration(&format!("{}B", name.version), &name.description, up, None),
             _ => migration(&name.version, &name.description, up, down),
         });
@@ -113,9 +113,9 @@ fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<
             .hint("bring back its V file, or delete it"));
     }
     migrations.sort_by(|a, b| {
-        let group = |migration: &Migration| match migration.version.as_str() {
-            version if version.starts_with("R__") => 2,
-            version if version.ends_with('B') => 0,
+        let group = |migration: &Migration| match &migration.version {
+            version if version.is_repeatable() => 2,
+            version if version.as_str().ends_with('B') => 0,
             _ => 1,
         };
         group(a).cmp(&group(b)).then_with(|| a.version.cmp(&b.version))
@@ -187,7 +187,7 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     let taken = if folder.root.join(&dir).exists() { walk(place)? } else { Vec::new() };
     let mut versions: Vec<String> =
         taken.iter().filter_map(|path| parse_name(path.rsplit('/').next()?, &settings).ok()??.into_version()).collect();
-    versions.sort_by_key(|version| crate::project::migration::Version::new(version.as_str()));
+    versions.sort_by_key(|version| Version::new(version.as_str()));
     let version = match versions.last() {
         None => "1".to_owned(),
         Some(newest) if newest.len() >= 12 && newest.bytes().all(|byte| byte.is_ascii_digit()) => {
