@@ -101,9 +101,6 @@ impl PostgresStore {
         if !is_pooled {
             batch.own(0, Role::Before, "BEGIN");
         }
-        if let Some(lock) = self.history_table_lock() {
-            batch.own(0, Role::Before, lock);
-        }
         let is_shared = files.len() > 1;
         let role = if is_shared { Role::Clock } else { Role::Before };
         for (at, file) in files.iter().enumerate() {

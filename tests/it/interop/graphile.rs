@@ -2,7 +2,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use super::{Tool, both_ways, open, try_run};
+use super::{Tool, both_ways, open, program, try_run_at};
 use crate::support::Project;
 
 struct Graphile;
@@ -27,7 +27,9 @@ fn commit(project: &Project, number: usize, body: &str) {
 }
 
 fn graphile(project: &Project, arguments: &[&str]) -> (i32, String) {
-    try_run(project, "graphile-migrate", arguments)
+    // It wants to know of a shadow database, which it never opens for these.
+    let shadow = format!("{}_shadow", project.postgres);
+    try_run_at(project, &program("graphile-migrate"), arguments, &[("SHADOW_DATABASE_URL", &shadow)])
 }
 
 impl Tool for Graphile {

@@ -137,18 +137,11 @@ impl PostgresStore {
         )
     }
 
-    /// The lock that the tool takes in a migration's transaction, as a statement.
-    pub(in crate::stores::postgres) fn history_table_lock(&self) -> Option<String> {
-        let history = self.history.as_ref()?;
-        let is_table = history.lock(&self.facts.database) == ToolLock::Table;
-        is_table.then(|| format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", history.table()))
-    }
-
     /// The key of the tool's own session lock.
     pub(in crate::stores::postgres) fn tool_lock(&self) -> Option<i64> {
         match self.history.as_ref()?.lock(&self.facts.database) {
             ToolLock::Advisory(key) => Some(key),
-            ToolLock::None | ToolLock::Table => None,
+            ToolLock::None => None,
         }
     }
 

@@ -134,8 +134,6 @@ pub enum ToolLock {
     None,
     /// A session's advisory lock with this key: tried, never waited for.
     Advisory(i64),
-    /// `LOCK TABLE` on the history table in the migration's transaction.
-    Table,
 }
 
 /// How one tool remembers.
@@ -195,5 +193,5 @@ pub fn text(row: &PgRow, at: usize) -> Option<String> {
 
 /// Nanoseconds since the step began, as an SQL expression of type bigint.
 pub const ELAPSED_NANOS: &str = "(1000000000 * (extract(epoch FROM pg_catalog.clock_timestamp()) \
-    - coalesce(nullif(pg_catalog.current_setting('lyrox.began', true), '')::numeric, \
+    - coalesce(nullif(pg_catalog.current_setting('lyrox.began', true), '')::numeric / 1000000, \
     extract(epoch FROM pg_catalog.now()))))::bigint";
