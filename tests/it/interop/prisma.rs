@@ -132,8 +132,8 @@ fn edits_and_failures_are_seen_by_both() {
     assert!(code != 0 && told.contains("division by zero"), "{told}");
     let run = project.lyrox(&["db", "migrate"]);
     run.exit(6).says("LYX-HISTORY-BROKEN").says("npx prisma migrate resolve --rolled-back");
-    let (code, told) = prisma(&project, &["migrate", "resolve", "--rolled-back", "20240101000003_make_t3"]);
-    assert_eq!(code, 0, "{told}");
+    // What `migrate resolve --rolled-back` writes; the command itself asks a binary whether it can connect.
+    project.sql("UPDATE _prisma_migrations SET rolled_back_at = now() WHERE migration_name = '20240101000003_make_t3'");
     tool.write(&project, 3);
     project.lyrox(&["db", "migrate"]).ok();
     holds(&project, 3);
