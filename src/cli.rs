@@ -185,6 +185,8 @@ pub enum Db {
     Unlock(commands::unlock::Args),
     /// Find unsafe and tenant-unsafe migrations before they run; contacts no server
     Lint(commands::lint::Args),
+    /// Make many migrations one, once a replay has proved that the schema is the same
+    Squash(commands::squash::Args),
     /// Make a new migration
     New(commands::new::Args),
     /// Apply a seed set; running it again changes nothing
@@ -242,6 +244,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Db(Db::Dump(args)) => commands::dump::run(app, args).await,
         Command::Db(Db::Repair(args)) => commands::repair::run(app, args).await,
         Command::Db(Db::Lint(args)) => commands::lint::run(app, args).await,
+        Command::Db(Db::Squash(args)) => commands::squash::run(app, args).await,
         Command::Db(Db::New(args)) => commands::new::run(app, args).await,
         Command::Db(Db::Seed(args)) | Command::Seed(args) => commands::seed::run(app, args).await,
         Command::Db(Db::SmokeTest(args)) | Command::SmokeTest(args) => commands::smoke_test::run(app, args).await,

@@ -2,6 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -14,6 +15,9 @@ use lyrox::ui::Ui;
 
 /// How long a step that is running may take to end after the first signal.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// The report is printed: the process only ends.
+static IS_LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// The PostgreSQL driver fills in from these what a URL leaves open, and cannot be told not to. Nothing but
 /// lyrox's own configuration may decide where and how it connects.
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
                 (polite_end(&app, work.as_mut()).await, Some(signal))
             }
         };
-        render(&app, outcome, signal)
+        let exit = render(&app, outcome, signal);
+        // From here on nothing is at work but what the drivers still had in hand: it is dropped, not waited for.
+        IS_LEAVING.store(true, Ordering::Relaxed);
+        exit
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     ExitCode::from(exit.code())
@@ -58,6 +65,10 @@ fn main() -> ExitCode {
 
 /// A panic is a bug: it is told like any error, through the redactor, and ends with its own exit code.
 fn report_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    // A driver's task that finds its other end gone: everything is told already, and the exit code decided.
+    if IS_LEAVING.load(Ordering::Relaxed) {
+        return;
+    }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let error = Error::bug(format!("lyrox failed at {place}"))
         .why(panic.payload_as_str().unwrap_or("no reason is known").to_owned())

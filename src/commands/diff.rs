@@ -1,5 +1,6 @@
 //! `lyrox db diff`
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::app::App;
@@ -137,7 +138,7 @@ async fn replay(
         return Ok(Vec::new());
     }
     let files = scratch::applied(&files, &rows);
-    let roles = crate::stores::scratch::roles_spoken_of(&files, work.config);
+    let names = crate::stores::scratch::names_spoken_of(&files, work.config);
     let scratch = Scratch::open(work, stores, &files, request).await?;
     let replayed = async {
         scratch.replay(app).await?;
@@ -162,12 +163,12 @@ async fn replay(
             empty.objects.extend(declared.map(|(object, definition)| (object.clone(), definition.clone())));
             empty
         });
-        let left_out = leave_out_foreign_grants(&mut kept, &mut made, &roles);
+        let left_out = leave_out_foreign(&mut kept, &mut made, &names);
         if left_out > 0 {
             app.note(format!(
-                "{}: {} to roles that no migration names left out: the server or its provider gave them",
+                "{}: {} that no migration names left out (grants, extensions, publications)",
                 reading.kind,
-                plural(left_out, "grant")
+                plural(left_out, "object")
             ));
         }
         pairs.push((kept, made));
@@ -180,17 +181,18 @@ fn is_declared(object: &str) -> bool {
     object.starts_with("keyspace ") || object.starts_with("channels ")
 }
 
-/// Grants to roles that neither a migration nor the configuration speaks of are not the project's: a provider
-/// hands them out to roles of its own. Answers how many the snapshot has.
-fn leave_out_foreign_grants(
-    kept: &mut Snapshot,
-    made: &mut Snapshot,
-    roles: &std::collections::BTreeSet<String>,
-) -> usize {
+/// What a server or its provider hands out by itself is not the project's: grants to roles, extensions and
+/// publications that neither a migration nor the configuration speaks of. Answers how many the snapshot has.
+fn leave_out_foreign(kept: &mut Snapshot, made: &mut Snapshot, names: &BTreeSet<String>) -> usize {
     let is_foreign = |object: &String| {
-        let is_grant = object.starts_with("grant ") || object.starts_with("default privileges ");
-        let role = object.rsplit_once(" to ").map_or("", |(_, role)| role);
-        is_grant && role != "PUBLIC" && role != "its owner" && !roles.contains(role)
+        let name = if object.starts_with("grant ") || object.starts_with("default privileges ") {
+            object.rsplit_once(" to ").map_or("", |(_, role)| role)
+        } else if let Some(name) = object.strip_prefix("extension ").or_else(|| object.strip_prefix("publication ")) {
+            name
+        } else {
+            return false;
+        };
+        name != "PUBLIC" && name != "its owner" && !names.contains(name)
     };
     let before = kept.objects.len();
     kept.objects.retain(|object, _| !is_foreign(object));

@@ -25,6 +25,7 @@ pub mod rollback;
 pub mod seed;
 pub mod setup;
 pub mod smoke_test;
+pub mod squash;
 pub mod status;
 pub mod unlock;
 pub mod up;

@@ -44,6 +44,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         return Err(Error::new(Code::Usage, format!("the project has no {missing}"))
             .hint(format!("add a section [{missing}] to lyrox.toml first")));
     }
+    // golang-migrate's MongoDB files have a folder and numbers of their own.
+    let section = config.settings.mongodb.as_ref().filter(|section| section.format == Format::GolangMigrate);
+    if let Some(section) = section.filter(|_| !args.repeatable && stores.remove(&StoreKind::Mongodb)) {
+        let dir = section.migrations_dir.as_deref().unwrap_or(&migrations.dir);
+        let folder = Folder { root: &config.root, dir, settings: migrations };
+        for (file, text) in formats::golang_migrate::new_mongodb_files(folder, &name, jiff::Timestamp::now())? {
+            write(app, config, StoreKind::Mongodb, &file, &text)?;
+        }
+    }
     let is_foreign = migrations.format != Format::Lyrox;
     let dir = match &migrations.parts_dir {
         Some(dir) if is_foreign => dir,
@@ -127,7 +136,11 @@ fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -
     Ok(())
 }
 
-fn file_name(words: &str) -> Result<String> {
+/// What a migration of this name is called on disk.
+///
+/// # Errors
+/// A name that cannot be a file's name.
+pub fn file_name(words: &str) -> Result<String> {
     let name: String = words.trim().chars().map(|c| if c.is_whitespace() || c == '-' { '_' } else { c }).collect();
     let is_good = !name.is_empty() && name.len() <= 100 && name.chars().all(|c| c == '_' || c.is_alphanumeric());
     if is_good {

@@ -141,7 +141,7 @@ struct Known<'a> {
 impl Known<'_> {
     /// It comes at or before a version of the tool; repeatable migrations come behind them all.
     fn is_up_to(&self, version: &Version) -> bool {
-        !self.file.version.as_str().starts_with("R__") && Version::new(self.foreign.key.as_str()) <= *version
+        !self.file.version.is_repeatable() && Version::new(self.foreign.key.as_str()) <= *version
     }
 
     fn is_unfinished(&self) -> bool {

@@ -157,6 +157,8 @@ codes! {
         "With `format` under [migrations], the other tool's history is the truth of what is applied. It says that a migration was begun or failed there (golang-migrate's dirty, Prisma's failed, sqlx's success = false): that tool would refuse to go on, and so does lyrox. The message has the command that settles it.";
     HistoryGone, "LYX-HISTORY-GONE", State, "another tool's history is missing",
         "lyrox's ledger says that migrations are applied, and the other tool's history, which lyrox keeps in step, is not there: it was dropped, or `format` was set after lyrox had migrated by itself. `lyrox db repair --record postgres` writes it from the ledger, if what the migrations made is there.";
+    SquashDiffers, "LYX-SQUASH-DIFFERS", Failed, "the squashed migration makes another schema",
+        "Both were replayed on scratch stores, and what they made differs in the objects that the message lists. No file was touched. Most often an older file behaves otherwise among the others: squash up to the version before it with `--to`.";
     HistoryForeign, "LYX-HISTORY-FOREIGN", State, "the history table belongs to another tool",
         "dbmate, golang-migrate and Rails all call their history `schema_migrations`. The table that was found is not one of the tool that `format` under [migrations] names. Set `format` to the tool that is used here, or `history` to the table that its own setting names.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",

@@ -172,6 +172,12 @@ impl Script {
         Place::at_offset(&self.path, &self.text, offset, width)
     }
 
+    /// A script from its parts, with its checksum.
+    pub fn of(path: String, text: String, header: Header, includes: BTreeMap<String, String>) -> Self {
+        let checksum = checksum(&text, &includes);
+        Self { path, text, checksum, header, includes, foreign: None }
+    }
+
     /// The text with what it includes, as a ledger keeps a way back; none where it cannot be told apart again.
     pub fn kept(&self) -> Option<String> {
         let mut kept = self.text.clone();
@@ -196,8 +202,7 @@ impl Script {
             includes.insert(name, included);
         }
         let header = read_header(&path, &text, store)?;
-        let checksum = checksum(&text, &includes);
-        Ok(Self { path, text, checksum, header, includes, foreign: None })
+        Ok(Self::of(path, text, header, includes))
     }
 }
 
@@ -257,6 +262,9 @@ fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
     }
     let read_error =
         |error: std::io::Error| Error::new(Code::FileKind, format!("cannot read `{dir}`")).why(error.to_string());
+    if folder.join(super::squash::JOURNAL).exists() {
+        return Err(super::squash::cut_short(dir));
+    }
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;

@@ -7,5 +7,6 @@ pub mod migration;
 pub mod repeatable;
 pub mod seed;
 pub mod smoke;
+pub mod squash;
 pub mod text;
 pub mod words;

@@ -115,11 +115,13 @@ pub fn roles_named(files: &[Migration]) -> BTreeSet<String> {
     scripts().flat_map(|text| postgres::cluster::names(text)).filter(|name| !made.contains(name)).collect()
 }
 
-/// The roles that migrations or the configuration speak of.
-pub fn roles_spoken_of(files: &[Migration], config: &Config) -> BTreeSet<String> {
+/// The names that PostgreSQL's migrations or the configuration speak of: among them roles and extensions.
+pub fn names_spoken_of(files: &[Migration], config: &Config) -> BTreeSet<String> {
     let scripts = files.iter().filter_map(|file| file.parts.get(&StoreKind::Postgres)).map(|part| &part.up.text);
     let mut names: BTreeSet<String> = scripts.flat_map(|text| postgres::cluster::names(text)).collect();
-    names.extend(config.settings.postgres.as_ref().and_then(|section| section.app_role.clone()));
+    let section = config.settings.postgres.as_ref();
+    names.extend(section.and_then(|section| section.app_role.clone()));
+    names.extend(section.into_iter().flat_map(|section| section.extensions.clone()));
     names
 }
 

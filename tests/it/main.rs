@@ -31,6 +31,7 @@ mod seed;
 mod servers;
 mod setup;
 mod smoke;
+mod squash;
 mod store_run;
 mod support;
 mod url;

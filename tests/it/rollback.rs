@@ -202,3 +202,43 @@ fn a_ledger_of_an_earlier_layout_is_told_and_not_guessed() {
     project.sql("ALTER TABLE lyrox.migrations DROP COLUMN down_text, DROP COLUMN run");
     project.lyrox(&["db", "status"]).exit(6).says("LYX-LEDGER-DAMAGED").says("does not exist");
 }
+
+/// A rollback is killed at growing delays, then run again: each way back runs once, whatever the kill hit.
+#[test]
+fn a_killed_rollback_is_finished_by_the_next() {
+    for delay in [120, 300, 480, 700] {
+        let project = Project::new("rb_kill", "");
+        project.write("migrations/1_log.up.sql", "CREATE TABLE log (what int);");
+        for number in 2..=6 {
+            let bare = if number % 2 == 0 { "-- lyrox: no-transaction\n" } else { "" };
+            project.write(&format!("migrations/{number}_t.up.sql"), &format!("CREATE TABLE t{number} (id int);"));
+            project.write(
+                &format!("migrations/{number}_t.down.sql"),
+                &format!("{bare}INSERT INTO log SELECT {number} FROM pg_sleep(0.05);\nDROP TABLE t{number};\n"),
+            );
+            project.write(&format!("migrations/{number}_t.up.json"), &format!(r#"[{{ "create": "c{number}" }}]"#));
+            project.write(&format!("migrations/{number}_t.down.json"), &format!(r#"[{{ "drop": "c{number}" }}]"#));
+            project.write(&format!("migrations/{number}_t.up.redis"), "INCR {{prefix}}up\n");
+            project.write(&format!("migrations/{number}_t.down.redis"), "INCR {{prefix}}down\nSET {{prefix}}x 1\n");
+        }
+        project.lyrox(&["db", "migrate"]).ok();
+        let mut child = project
+            .command(&["db", "rollback", "--to", "1", "--yes"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("lyrox");
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let _ = child.kill();
+        child.wait().expect("an end");
+        project.lyrox(&["db", "rollback", "--to", "1", "--yes"]).ok();
+        assert_eq!(
+            project.sql_value("SELECT string_agg(what::text, ' ' ORDER BY what) FROM log"),
+            "2 3 4 5 6",
+            "{delay}"
+        );
+        let down = project.redis(&["GET", &format!("{}down", project.prefix)]);
+        assert_eq!(down, redis::Value::BulkString(b"5".to_vec()), "{delay}");
+        project.lyrox(&["db", "status"]).ok().says("1 applied, 15 pending");
+    }
+}

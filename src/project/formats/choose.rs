@@ -56,7 +56,7 @@ mod tests {
             (&[sqlx.clone(), golang.clone()], &[Format::GolangMigrate], "golang-migrate"),
             (&[sqlx.clone(), golang.clone()], &[Format::GolangMigrate, Format::Sqlx], "sqlx|golang-migrate"),
             (&[sqlx.clone(), dbmate.clone()], &[Format::Sqlx], "dbmate"),
-            (&[dbmate, golang, sqlx.clone()], &[], "dbmate"),
+            (&[dbmate.clone(), golang.clone(), sqlx.clone()], &[], "dbmate"),
         ];
         for (candidates, recorded, wanted) in cases {
             assert_eq!(name(choose(candidates, recorded)), wanted, "{candidates:?} {recorded:?}");

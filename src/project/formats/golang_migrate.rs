@@ -133,10 +133,29 @@ pub fn read_mongodb(folder: Folder<'_>) -> Result<Vec<Migration>> {
 /// # Errors
 /// As [`files`].
 pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result<Vec<(String, String)>> {
+    new_pair(folder, name, now, "sql", |what| format!("-- {what}\n"))
+}
+
+/// The MongoDB files of a new migration.
+///
+/// # Errors
+/// As [`files`].
+pub fn new_mongodb_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result<Vec<(String, String)>> {
+    // The tool reads strict JSON: a comment would be an error to it.
+    new_pair(folder, name, now, "json", |_| "[\n]\n".to_owned())
+}
+
+fn new_pair(
+    folder: Folder<'_>,
+    name: &str,
+    now: jiff::Timestamp,
+    ending: &str,
+    text: impl Fn(&str) -> String,
+) -> Result<Vec<(String, String)>> {
     let taken = if folder.root.join(folder.dir).exists() { files(folder)? } else { Vec::new() };
     let version = free_version(now, taken.iter().filter_map(|file| parse_name(file).map(|name| name.digits)), 6);
-    let file = |way: &str, text: String| (shown(folder, &format!("{version}_{name}.{way}.sql")), text);
-    Ok(vec![file("up", format!("-- {name}\n")), file("down", format!("-- undo: {name}\n"))])
+    let file = |way: &str, what: &str| (shown(folder, &format!("{version}_{name}.{way}.{ending}")), text(what));
+    Ok(vec![file("up", name), file("down", &format!("undo: {name}"))])
 }
 
 /// golang-migrate leaves no file of its own: pairs of its form, and its name in `go.mod` or where a project keeps commands.

@@ -49,7 +49,8 @@ pub fn mongodb(root: &Path, settings: &Settings, mut files: Vec<Migration>) -> R
     }
     let migrations = &settings.migrations;
     let dir = section.migrations_dir.as_deref().unwrap_or(&migrations.dir).trim_end_matches('/');
-    for file in &mut files {
+    // Repeatables stay lyrox's own.
+    for file in files.iter_mut().filter(|file| !file.version.is_repeatable()) {
         // In a shared folder they were read as lyrox's.
         let Some(part) = file.parts.remove(&StoreKind::Mongodb) else { continue };
         if part.up.path.rsplit_once('/').is_none_or(|(folder, _)| folder != dir) {
@@ -66,15 +67,21 @@ pub fn mongodb(root: &Path, settings: &Settings, mut files: Vec<Migration>) -> R
     Ok(files)
 }
 
+/// A file that stands for others is no place for a part: it may come and go.
+fn is_baseline(file: &Migration) -> bool {
+    file.parts.values().any(|part| part.up.foreign.as_ref().is_some_and(|foreign| foreign.is_baseline))
+}
+
 /// Puts a part to the migration with its number, else in front of the first greater one.
 fn insert(files: &mut Vec<Migration>, mut part: Migration) {
     let number = part.version.as_number();
-    match files.iter_mut().find(|file| digits(&file.version) == number) {
+    let is_place = |file: &Migration| digits(&file.version) == number && !is_baseline(file);
+    match files.iter_mut().find(|file| is_place(file)) {
         Some(file) => file.parts.append(&mut part.parts),
         None => {
             let at = files
                 .iter()
-                .position(|file| file.version.is_repeatable() || digits(&file.version) > number)
+                .position(|file| file.version.is_repeatable() || (digits(&file.version) > number && !is_baseline(file)))
                 .unwrap_or(files.len());
             files.insert(at, part);
         }

@@ -205,6 +205,9 @@ impl Runner<'_> {
                 let is_partial = written > 0;
                 let code = refusal.code.to_string();
                 let journaled = journal.fail(&code, is_partial).await;
+                if journaled.is_err() && matches!(self.lock.check().await, Ok(None)) {
+                    return lease::lost(StoreKind::Mongodb).data(told::data(step.action, done, total, is_transaction));
+                }
                 if was_begun {
                     return unclear(step, commands, at, refusal.shown());
                 }

@@ -141,7 +141,7 @@ impl<'a> Journal<'a> {
         self.write_progress().await?;
         if let Some(history) = &self.books.history {
             let mut session = self.lock.session.lock().await;
-            history.started(&self.books.database, self.step, &mut session).await?;
+            history.started(self.books, self.step, &mut session).await?;
         }
         Ok(())
     }
@@ -216,10 +216,10 @@ impl<'a> Journal<'a> {
         }
         // The other tool's history comes first: what it says is applied is, whatever the row says.
         if let Some(history) = &self.books.history {
-            let database = &self.books.database;
+            let books = self.books;
             match session.as_deref_mut() {
-                Some(session) => history.done(database, self.step, session).await?,
-                None => history.done(database, self.step, &mut *self.lock.session.lock().await).await?,
+                Some(session) => history.done(books, self.step, session).await?,
+                None => history.done(books, self.step, &mut *self.lock.session.lock().await).await?,
             }
         }
         let written = self.write(fields, session.as_deref_mut()).await?;
@@ -250,7 +250,7 @@ impl<'a> Journal<'a> {
         if self.done == 0 && !is_partial {
             if let Some(history) = &self.books.history {
                 let mut session = self.lock.session.lock().await;
-                history.undone(&self.books.database, self.step, &mut session).await?;
+                history.undone(self.books, self.step, &mut session).await?;
             }
             let rows = self.books.collection(MIGRATIONS);
             let filter = doc! { "_id": self.books.id(&self.step.version), "runner": self.lock.token.as_str() };

@@ -5,7 +5,7 @@
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt as _;
-use mongodb::{Collection, Database};
+use mongodb::{ClientSession, Collection, Database};
 
 use super::catalog;
 use std::collections::BTreeMap;
@@ -205,6 +205,24 @@ impl Books {
         let update = doc! { "$setOnInsert": words, "$currentDate": { "since": true } };
         meta.update_one(doc! { "_id": "environment" }, update).upsert(true).await?;
         Ok(())
+    }
+
+    /// The number of the newest applied version below one; -1 where there is none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn newest_below(&self, version: &Version, session: &mut ClientSession) -> mongodb::error::Result<i64> {
+        let filter = doc! {
+            "_id.project": self.project.as_str(), "_id.tenant": self.tenant.as_str(), "state": State::Applied.word(),
+        };
+        let mut rows =
+            self.collection(MIGRATIONS).find(filter).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+        let mut newest: Option<Version> = None;
+        while let Some(row) = rows.next(session).await.transpose()? {
+            let found = row.get_document("_id").ok().and_then(|id| id.get_str("version").ok()).map(Version::new);
+            newest = newest.max(found.filter(|found| found < version && !found.is_repeatable()));
+        }
+        Ok(newest.and_then(|version| version.as_str().parse().ok()).unwrap_or(-1))
     }
 
     /// Writes rows that follow from another tool's history, and that they do.

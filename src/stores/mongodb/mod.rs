@@ -19,6 +19,7 @@ mod run;
 pub mod scratch;
 pub mod script;
 pub mod smoke;
+pub mod squash;
 mod wipe;
 
 use std::collections::BTreeMap;

@@ -156,7 +156,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
 }
 
 /// The text with comments blanked out, so that every offset stays what it was.
-fn without_comments(script: &Script) -> Result<String> {
+pub(super) fn without_comments(script: &Script) -> Result<String> {
     let mut bytes = script.text.clone().into_bytes();
     let mut at = 0;
     while at < bytes.len() {

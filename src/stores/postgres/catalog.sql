@@ -238,7 +238,7 @@ WITH item (path, acl, usual, owner) AS (
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = ANY ({schemas}) AND p.proacl IS NOT NULL AND {own:pg_proc:p}
     UNION ALL
-    SELECT 'schema ' || n.nspname, n.nspacl, pg_catalog.acldefault('n', n.nspowner), n.nspowner
+    SELECT 'schema ' || n.nspname, n.nspacl, {usual_schema}, n.nspowner
     FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY ({schemas}) AND n.nspacl IS NOT NULL
     UNION ALL
     SELECT 'type ' || {name:t.typname}, t.typacl, pg_catalog.acldefault('T', t.typowner), t.typowner

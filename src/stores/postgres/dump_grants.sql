@@ -14,7 +14,7 @@ WITH item (place, part, after, path, lead, columns, target, acl, usual, owner) A
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = ANY ({schemas}) AND p.proacl IS NOT NULL AND {own:pg_proc:p}
     UNION ALL
-    SELECT 0, n.nspname::text, 'pg_namespace:' || n.oid, '', '', '', 'SCHEMA ' || pg_catalog.quote_ident(n.nspname), n.nspacl, pg_catalog.acldefault('n', n.nspowner), n.nspowner
+    SELECT 0, n.nspname::text, 'pg_namespace:' || n.oid, '', '', '', 'SCHEMA ' || pg_catalog.quote_ident(n.nspname), n.nspacl, {usual_schema}, n.nspowner
     FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY ({schemas}) AND n.nspacl IS NOT NULL
     UNION ALL
     SELECT 3, {name:t.typname}, 'pg_type:' || t.oid, '', '', '', 'TYPE ' || t.oid::regtype, t.typacl, pg_catalog.acldefault('T', t.typowner), t.typowner

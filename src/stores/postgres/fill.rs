@@ -36,6 +36,7 @@ impl PostgresStore {
                      (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent))))) AND (k.conislocal OR c.relispartition))",
                     late("pg_constraint", "k.oid")
                 )),
+                ["usual_schema"] => sql.push_str(USUAL_SCHEMA),
                 ["sequence"] => sql.push_str(SEQUENCE),
                 ["aggregate"] => sql.push_str(AGGREGATE),
                 ["name", name] => sql.push_str(&format!(
@@ -74,6 +75,12 @@ impl PostgresStore {
 /// Who migrates: the owner of the ledger's schema, whoever looks at it now; before there is one, whoever looks.
 const OWNER: &str = "coalesce((SELECT w.nspowner FROM pg_catalog.pg_namespace w WHERE w.nspname = 'lyrox'), \
     (SELECT w.oid FROM pg_catalog.pg_roles w WHERE w.rolname = current_user))";
+
+/// What a schema `n` grants unless told otherwise. `public` is open to everyone, until version 15 also for making things.
+const USUAL_SCHEMA: &str = "pg_catalog.acldefault('n', n.nspowner) || CASE WHEN n.nspname <> 'public' THEN NULL \
+    WHEN pg_catalog.current_setting('server_version_num')::int < 150000 \
+    THEN ARRAY[pg_catalog.makeaclitem(0, n.nspowner, 'USAGE', false), pg_catalog.makeaclitem(0, n.nspowner, 'CREATE', false)] \
+    ELSE ARRAY[pg_catalog.makeaclitem(0, n.nspowner, 'USAGE', false)] END";
 
 /// The options of an identity column's sequence, which is `s` and `q`.
 const SEQUENCE: &str = "' (SEQUENCE NAME ' || q.oid::regclass || ' START ' || s.seqstart || ' INCREMENT ' || s.seqincrement \

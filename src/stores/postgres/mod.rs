@@ -31,6 +31,7 @@ mod script;
 mod settle;
 pub mod smoke;
 pub mod splitter;
+pub mod squash;
 mod transaction;
 mod wipe;
 

@@ -216,3 +216,46 @@ fn its_lock_keeps_lyrox_out() {
         project.lyrox(&["db", "migrate", "--lock-wait", "0s"]).exit(5).says("Flyway's own lock");
     });
 }
+
+#[test]
+fn repeatables_run_again_when_text_or_placeholder_change() {
+    let project = begun(INIT);
+    let configured = |who: &str| {
+        let settings = format!(
+            "[project]\nname = \"{}\"\n[postgres]\n[migrations]\nformat = \"flyway\"\ndir = \"sql\"\n[migrations.placeholders]\nwho = \"{who}\"\n",
+            project.name
+        );
+        project.write("lyrox.toml", &settings);
+    };
+    configured("me");
+    project.write("sql/R__the_view.sql", "CREATE OR REPLACE VIEW w AS SELECT '${who}'::text AS who, id FROM v;\n");
+    project.lyrox(&["db", "migrate"]).ok().says("R__the_view");
+    let newest = "SELECT version, description, type, script, checksum, success, count(*) OVER () FROM flyway_schema_history \
+                  WHERE version IS NULL ORDER BY installed_rank DESC LIMIT 1";
+    let sum = |who: &str| crc(&format!("CREATE OR REPLACE VIEW w AS SELECT '{who}'::text AS who, id FROM v;"));
+    rows(&project, newest, &[&["-", "the view", "SQL", "R__the_view.sql", &sum("me"), "t", "1"]]);
+    project.lyrox(&["db", "migrate"]).ok().says("up to date");
+
+    configured("you");
+    project.lyrox(&["db", "status", "--check"]).exit(8);
+    project.lyrox(&["db", "migrate"]).ok().says("R__the_view");
+    rows(&project, newest, &[&["-", "the view", "SQL", "R__the_view.sql", &sum("you"), "t", "2"]]);
+    project.sql("INSERT INTO v VALUES (1)");
+    rows(&project, "SELECT who FROM w", &[&["you"]]);
+    // A version that comes later is not late: repeatables come behind them all.
+    project.write("sql/V2__two.sql", "CREATE TABLE two (id int);\n");
+    project.lyrox(&["db", "migrate"]).ok().says("2_two").never_says("R__the_view");
+
+    // What Flyway ran meanwhile counts; the plain sum is as good.
+    let text = "CREATE OR REPLACE VIEW w AS SELECT 'they'::text AS who, id FROM v;\n";
+    project.write("sql/R__the_view.sql", text);
+    project.sql(&insert(9, "", "the view", "SQL", "R__the_view.sql", &crc(text.trim_end()), true));
+    project.lyrox(&["db", "migrate"]).ok().never_says("R__the_view");
+    project.lyrox(&["db", "status", "--check"]).ok();
+    project.remove("sql/R__the_view.sql");
+    project.lyrox(&["db", "status", "--check"]).ok();
+}
+
+fn crc(text: &str) -> String {
+    crc32fast::hash(text.as_bytes()).cast_signed().to_string()
+}

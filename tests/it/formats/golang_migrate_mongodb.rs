@@ -154,6 +154,14 @@ fn a_late_file_a_missing_one_and_a_foreign_collection_are_told() {
 }
 
 #[test]
+fn new_files_are_the_tools() {
+    let project = project(false);
+    project.lyrox(&["db", "new", "more"]).ok().says("db/mongodb/000003_more.up.json").says("000003_more.down.json");
+    let text = std::fs::read_to_string(project.path("db/mongodb/000003_more.up.json")).expect("a text");
+    assert_eq!(text, "[\n]\n");
+}
+
+#[test]
 fn a_reset_takes_the_history_with_it() {
     let project = project(false);
     project.lyrox(&["db", "migrate"]).ok();

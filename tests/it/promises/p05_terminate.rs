@@ -46,14 +46,13 @@ fn sigterm_ends_a_run_soon_with_143_and_nothing_open() {
         if is_long {
             project.write("migrations/05_m.up.sql", "CREATE TABLE t5 (id int);\nINSERT INTO t5 VALUES (1), (2);\n");
         }
-        let begun = Instant::now();
         let again = project.lyrox(&["db", "migrate"]);
         // The file that was cut short may be in effect up to a step, and was changed since.
         if !is_long {
             again.ok();
             is_right(&project, &format!("round {round}"));
         }
-        assert!(begun.elapsed() < Duration::from_secs(8), "round {round}: a lock is left behind\n{again}");
+        again.never_says("waiting for the lock").never_says("LYX-LOCK");
     }
     figure("P5", format!("{rounds} signals ({early} after the end): at most {slowest:?}, always 143, nothing open"));
 }

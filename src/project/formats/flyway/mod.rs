@@ -2,38 +2,23 @@
 //! before it on an empty history. The rules are those of `ResourceNameParser`, `SqlMigrationResolver` and
 //! `ChecksumCalculator`.
 
+mod beside;
+mod names;
 pub mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::beside::beside;
+pub use self::names::canonical;
+use self::names::{Kind, Name, parse_name};
 use self::settings::{FILES, Settings};
 use super::fill::{Fill, Placeholders};
 use super::{Detected, Folder, detect as found, duplicate, free_clock, migration, raw, refused, script, shown, walk};
 use crate::config::file::Format;
 use crate::error::{Code, Error, Result};
-use crate::project::migration::{Foreign, Header, Migration, Script};
-use crate::project::text::normalise;
-
-/// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Versioned,
-    Baseline,
-    Undo,
-    Repeatable,
-}
-
-/// A name that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Name {
-    kind: Kind,
-    /// With `.` between its parts, as Flyway shows it; empty for repeatables.
-    version: String,
-    /// What follows the separator, as it is in the name.
-    description: String,
-}
+use crate::project::migration::{Foreign, Header, Migration, Script, Version};
 
 /// A file to be read.
 struct File<'a> {
@@ -43,16 +28,6 @@ struct File<'a> {
     name: Name,
 }
 
-/// A version in its shortest form: `01.2.0` and `1_2` are the same.
-pub fn canonical(version: &str) -> String {
-    let parts = version.split(['.', '_']).map(|part| part.trim_start_matches('0'));
-    let mut parts: Vec<&str> = parts.map(|part| if part.is_empty() { "0" } else { part }).collect();
-    while parts.len() > 1 && parts.last() == Some(&"0") {
-        parts.pop();
-    }
-    parts.join(".")
-}
-
 /// CRC32 of the text without its line ends and byte-order mark, as a signed number.
 pub fn checksum(raw: &str) -> i32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -60,41 +35,6 @@ pub fn checksum(raw: &str) -> i32 {
         hasher.update(line.as_bytes());
     }
     hasher.finalize().cast_signed()
-}
-
-/// The callbacks that Flyway runs from files of these names.
-const CALLBACKS: [&str; 4] = ["before", "after", "createSchema", "beforeConnect"];
-
-fn parse_name(file: &str, settings: &Settings) -> Result<Option<Name>, &'static str> {
-    let Some(stem) = settings.suffixes.iter().find_map(|suffix| file.strip_suffix(suffix.as_str())) else {
-        return Ok(None);
-    };
-    let kinds = [Kind::Versioned, Kind::Undo, Kind::Baseline, Kind::Repeatable];
-    let mut prefixes: Vec<(&String, Kind)> = settings.prefixes.iter().zip(kinds).collect();
-    prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-    let Some((rest, kind)) = prefixes.into_iter().find_map(|(prefix, kind)| {
-        let rest = stem.strip_prefix(prefix.as_str()).filter(|_| !prefix.is_empty())?;
-        // What merely begins with the letter is no migration: `Views.sql`, `backup.sql`.
-        let is_repeatable = kind == Kind::Repeatable && rest.starts_with(settings.separator.as_str());
-        (is_repeatable || (kind != Kind::Repeatable && rest.starts_with(|c: char| c.is_ascii_digit())))
-            .then_some((rest, kind))
-    }) else {
-        let is_callback = CALLBACKS.iter().any(|callback| {
-            stem.strip_prefix(callback)
-                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()) || rest.is_empty())
-        });
-        return if is_callback { Err("it is a callback, which only Flyway runs") } else { Ok(None) };
-    };
-    let (version, description) = rest.split_once(settings.separator.as_str()).unwrap_or((rest, ""));
-    let version = version.replace('_', ".");
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if kind != Kind::Repeatable && !version.split('.').all(is_number) {
-        return Err("its version is not made of numbers");
-    }
-    if kind == Kind::Repeatable && description.is_empty() {
-        return Err("a repeatable migration wants a description");
-    }
-    Ok(Some(Name { kind, version, description: description.to_owned() }))
 }
 
 /// The folders that are read: Flyway's own locations where the project's folder is one of them or does not exist.
@@ -162,7 +102,7 @@ fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<
     for ((kind, key), (up, name)) in found {
         let down = if kind == Kind::Versioned { undo.remove(&key).map(|(script, _)| script) } else { None };
         migrations.push(match kind {
-            Kind::Repeatable => migration(&format!("R__{}", name.description), "", up, None),
+            Kind::Repeatable => migration(Version::repeatable(&name.description).as_str(), "", up, None),
             Kind::Baseline => migration(&format!("{}B", name.version), &name.description, up, None),
             _ => migration(&name.version, &name.description, up, down),
         });
@@ -173,9 +113,9 @@ fn assemble(found: BTreeMap<(Kind, String), (Arc<Script>, Name)>) -> Result<Vec<
             .hint("bring back its V file, or delete it"));
     }
     migrations.sort_by(|a, b| {
-        let group = |migration: &Migration| match migration.version.as_str() {
-            version if version.starts_with("R__") => 2,
-            version if version.ends_with('B') => 0,
+        let group = |migration: &Migration| match &migration.version {
+            version if version.is_repeatable() => 2,
+            version if version.as_str().ends_with('B') => 0,
             _ => 1,
         };
         group(a).cmp(&group(b)).then_with(|| a.version.cmp(&b.version))
@@ -194,13 +134,13 @@ impl Reader<'_> {
         let folder = Folder { dir: file.location, ..self.folder };
         let path = shown(folder, &file.script);
         let text = raw(folder, &file.script)?;
-        let mut placeholders = Placeholders {
+        let placeholders = Placeholders {
             prefix: self.settings.prefix.clone(),
             suffix: self.settings.suffix.clone(),
             values: self.values.clone(),
             file: file.script.rsplit('/').next().unwrap_or_default().to_owned(),
         };
-        let beside = self.beside(folder, &file.script, &mut placeholders)?;
+        let beside = beside(folder, &file.script, &placeholders)?;
         let replaces = beside.replaces.unwrap_or(self.settings.replaces) && text.contains(&self.settings.prefix);
         let plain = checksum(&text).to_string();
         // Repeatables run again when a placeholder has another value.
@@ -234,70 +174,6 @@ impl Reader<'_> {
         }
         Ok(script)
     }
-
-    /// What `<script>.conf` beside a script says.
-    fn beside(&self, folder: Folder<'_>, script: &str, placeholders: &mut Placeholders) -> Result<Beside> {
-        let file = format!("{script}.conf");
-        let mut beside = Beside::default();
-        if !folder.root.join(folder.dir).join(&file).is_file() {
-            return Ok(beside);
-        }
-        let path = shown(folder, &file);
-        let wrong = |line: &str, why: &str| {
-            Error::new(Code::FileSyntax, format!("`{path}`: `{line}` cannot be used"))
-                .why(why.to_owned())
-                .data("nothing was changed")
-        };
-        for line in normalise(raw(folder, &file)?).lines().map(str::trim) {
-            let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else { continue };
-            let value = value.trim();
-            let yes_or_no = || match value.to_ascii_lowercase().as_str() {
-                "true" => Ok(Some(true)),
-                "false" => Ok(Some(false)),
-                _ => Err(wrong(line, "it is `true` or `false`")),
-            };
-            match key.trim().to_ascii_lowercase().as_str() {
-                "executeintransaction" => beside.executes_in_transaction = yes_or_no()?,
-                "placeholderreplacement" => beside.replaces = yes_or_no()?,
-                "shouldexecute" => {
-                    let text = placeholders.apply(value).unwrap_or_else(|| value.to_owned());
-                    let said = is_true(&text).ok_or_else(|| wrong(line, "it is `true`, `false`, `a==b` or `a!=b`"))?;
-                    beside.executes = Some(said);
-                }
-                "encoding" if value.replace('-', "").eq_ignore_ascii_case("utf8") => {}
-                "encoding" => return Err(wrong(line, "lyrox reads UTF-8").hint("save the script as UTF-8")),
-                _ => {}
-            }
-        }
-        Ok(beside)
-    }
-}
-
-/// What `<script>.conf` says.
-#[derive(Debug, Default)]
-struct Beside {
-    executes_in_transaction: Option<bool>,
-    executes: Option<bool>,
-    replaces: Option<bool>,
-}
-
-/// A condition of `shouldExecute`.
-fn is_true(text: &str) -> Option<bool> {
-    let text = text.trim().trim_start_matches('(').trim_end_matches(')').trim();
-    for (sign, both) in [("&", true), ("|", false)] {
-        if let Some((left, right)) = text.split_once(sign) {
-            let (left, right) = (is_true(left)?, is_true(right.trim_start_matches(sign))?);
-            return Some(if both { left && right } else { left || right });
-        }
-    }
-    let word = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
-    if let Some((left, right)) = text.split_once("!=") {
-        return Some(word(left) != word(right));
-    }
-    if let Some((left, right)) = text.split_once("==") {
-        return Some(word(left) == word(right));
-    }
-    text.parse().ok()
 }
 
 /// The file of a new migration: the next number where the others are plain numbers, else the time.
@@ -311,7 +187,7 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     let taken = if folder.root.join(&dir).exists() { walk(place)? } else { Vec::new() };
     let mut versions: Vec<String> =
         taken.iter().filter_map(|path| parse_name(path.rsplit('/').next()?, &settings).ok()??.into_version()).collect();
-    versions.sort_by_key(|version| crate::project::migration::Version::new(version.as_str()));
+    versions.sort_by_key(|version| Version::new(version.as_str()));
     let version = match versions.last() {
         None => "1".to_owned(),
         Some(newest) if newest.len() >= 12 && newest.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -328,12 +204,6 @@ pub fn new_files(folder: Folder<'_>, name: &str, now: jiff::Timestamp) -> Result
     let suffix = settings.suffixes.first().map_or(".sql", String::as_str);
     let file = format!("{prefix}{version}{}{name}{suffix}", settings.separator);
     Ok(vec![(shown(place, &file), format!("-- {name}\n"))])
-}
-
-impl Name {
-    fn into_version(self) -> Option<String> {
-        (self.kind != Kind::Repeatable).then_some(self.version)
-    }
 }
 
 /// Flyway is at home where its configuration lies, where a build file names it, or where files have its form.

@@ -1,5 +1,6 @@
 //! Names, checksums and what stands beside scripts.
 
+use super::beside::is_true;
 use super::*;
 use crate::config::file::Migrations;
 use crate::kind::StoreKind;

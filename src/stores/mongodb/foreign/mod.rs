@@ -5,7 +5,7 @@ use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{ClientSession, Database, IndexModel};
 
-use super::ledger::Trouble;
+use super::ledger::{Books, Trouble};
 use crate::config::Config;
 use crate::config::file::Format;
 use crate::engine::adopt::{Recorded, RecordedState, Records};
@@ -113,40 +113,44 @@ impl History {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn started(
-        &self,
-        database: &Database,
-        step: &Step,
-        session: &mut ClientSession,
-    ) -> mongodb::error::Result<()> {
-        self.set(database, reached(step), true, session).await
+    pub async fn started(&self, books: &Books, step: &Step, session: &mut ClientSession) -> mongodb::error::Result<()> {
+        self.write(books, step, true, session).await
     }
 
     /// Writes that a step is done.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn done(
-        &self,
-        database: &Database,
-        step: &Step,
-        session: &mut ClientSession,
-    ) -> mongodb::error::Result<()> {
-        self.set(database, reached(step), false, session).await
+    pub async fn done(&self, books: &Books, step: &Step, session: &mut ClientSession) -> mongodb::error::Result<()> {
+        self.write(books, step, false, session).await
     }
 
     /// Writes what was there before a step that failed without an effect.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn undone(
+    pub async fn undone(&self, books: &Books, step: &Step, session: &mut ClientSession) -> mongodb::error::Result<()> {
+        let before = Step { action: opposite(step.action), ..step.clone() };
+        self.write(books, &before, false, session).await
+    }
+
+    async fn write(
         &self,
-        database: &Database,
+        books: &Books,
         step: &Step,
+        is_dirty: bool,
         session: &mut ClientSession,
     ) -> mongodb::error::Result<()> {
-        let before = Step { action: opposite(step.action), ..step.clone() };
-        self.set(database, reached(&before), false, session).await
+        let version = match (&step.up.foreign, step.action) {
+            (Some(_), _) => reached(step),
+            // Its file is gone, and with it what came before: lyrox's own rows know that.
+            (None, Action::Revert) if !step.version.is_repeatable() => {
+                books.newest_below(&step.version, session).await?
+            }
+            // What lyrox runs beside the tool's files is not the tool's.
+            (None, _) => return Ok(()),
+        };
+        self.set(&books.database, version, is_dirty, session).await
     }
 
     async fn set(

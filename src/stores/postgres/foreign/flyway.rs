@@ -63,7 +63,7 @@ impl Flyway {
 
 /// The version as Flyway writes it; none for a repeatable migration.
 fn version(step: &Step) -> Option<String> {
-    (!step.version.as_str().starts_with("R__")).then(|| step.version.as_str().trim_end_matches('B').to_owned())
+    (!step.version.is_repeatable()).then(|| step.version.as_str().trim_end_matches('B').to_owned())
 }
 
 impl History for Flyway {

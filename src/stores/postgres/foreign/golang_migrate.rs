@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::engine::adopt::{Recorded, RecordedState};
 use crate::engine::plan::{Action, Step};
 use crate::error::Result;
+use crate::stores::postgres::ident::literal;
 
 /// What the tool multiplies its checksum of names with.
 const SALT: u32 = 1_486_364_155;
@@ -16,6 +17,7 @@ const SALT: u32 = 1_486_364_155;
 #[derive(Debug)]
 pub struct GolangMigrate {
     table: Table,
+    project: String,
 }
 
 impl GolangMigrate {
@@ -24,7 +26,8 @@ impl GolangMigrate {
     /// # Errors
     /// A name that PostgreSQL could not keep.
     pub fn new(config: &Config) -> Result<Self> {
-        Ok(Self { table: Table::of(config, "schema_migrations")? })
+        let project = config.settings.project.name.clone();
+        Ok(Self { table: Table::of(config, "schema_migrations")?, project })
     }
 
     /// The row that says a version; none for an empty history, unless that is dirty.
@@ -89,7 +92,19 @@ impl History for GolangMigrate {
     }
 
     fn reverted(&self, _found: &Found, step: &Step) -> String {
-        self.set(foreign(step).previous.as_deref(), false)
+        let foreign = foreign(step);
+        if foreign.is_high_water {
+            return self.set(foreign.previous.as_deref(), false);
+        }
+        // Its file is gone, and with it what came before: lyrox's own rows know that.
+        format!(
+            "TRUNCATE {0};\nINSERT INTO {0} (version, dirty) SELECT pg_catalog.max(version::bigint), false FROM lyrox.migrations \
+             WHERE project = {1} AND tenant = '' AND store = 'postgres' AND state = 'applied' AND version ~ '^[0-9]+$' \
+             AND version::bigint < {2} HAVING pg_catalog.count(*) > 0;",
+            self.table,
+            literal(&self.project),
+            foreign.key
+        )
     }
 
     fn started(&self, _found: &Found, step: &Step) -> Option<String> {
@@ -113,7 +128,8 @@ mod tests {
 
     fn history() -> GolangMigrate {
         let name = |text| Ident::new(text).expect("a name");
-        GolangMigrate { table: Table { schema: name("public"), name: name("schema_migrations") } }
+        let table = Table { schema: name("public"), name: name("schema_migrations") };
+        GolangMigrate { table, project: "p".into() }
     }
 
     #[test]
