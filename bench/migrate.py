@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import os
 import pathlib
@@ -26,16 +27,30 @@ ONE_WAY = 0.0025
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "USER", "LANG")}
 
 
+# drizzle-orm has no command that only migrates: this is what its documentation tells to write.
+DRIZZLE = """
+const { Client } = require("pg");
+const { drizzle } = require("drizzle-orm/node-postgres");
+const { migrate } = require("drizzle-orm/node-postgres/migrator");
+(async () => {
+  const client = new Client({ connectionString: process.env.DATABASE_URL });
+  await client.connect();
+  await migrate(drizzle(client), { migrationsFolder: __dirname + "/drizzle" });
+  await client.end();
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
 # --- the work -----------------------------------------------------------------------------------------------
 
 
 def small(number):
     """One of the thousand small migrations."""
     return (
-        f"CREATE TABLE t{number} (id bigint PRIMARY KEY, name text NOT NULL);\n"
-        f"ALTER TABLE t{number} ADD COLUMN created_at timestamptz NOT NULL DEFAULT now();\n"
+        f"CREATE TABLE t{number} (id bigint PRIMARY KEY);\n"
+        f"ALTER TABLE t{number} ADD COLUMN name text;\n"
         f"CREATE INDEX t{number}_name ON t{number} (name);\n"
-        f"INSERT INTO t{number} (id, name) VALUES (1, 'first; of {number}');\n"
+        f"INSERT INTO t{number} VALUES (1, 'first; of {number}');\n"
     )
 
 
@@ -52,8 +67,9 @@ def large():
 def write_projects(folder, url, name, texts):
     """The same migrations in the form of each tool. Returns {tool: (folder, command)}; `url` fills the command."""
     versions = [(f"{20250101000000 + number}", number, text) for number, text in enumerate(texts, 1)]
-    for tool in ("plain", "refinery", "dbmate", "lyrox/migrations"):
+    for tool in ("plain", "refinery", "dbmate", "drizzle/meta", "lyrox/migrations"):
         (folder / tool).mkdir(parents=True)
+    journal = []
     script = ["CREATE TABLE ledger (version text PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now());\n"]
     for version, number, text in versions:
         file = f"{version}_{name}_{number}.sql"
@@ -61,8 +77,12 @@ def write_projects(folder, url, name, texts):
         (folder / "lyrox/migrations" / file).write_text(text)
         (folder / "dbmate" / file).write_text(f"-- migrate:up\n{text}\n-- migrate:down\n")
         (folder / "refinery" / f"V{number}__{name}_{number}.sql").write_text(text)
+        (folder / "drizzle" / f"{version}_{name}_{number}.sql").write_text(text.replace(";\n", ";\n--> statement-breakpoint\n"))
+        journal.append({"idx": number - 1, "version": "7", "when": 1735689600000 + number, "tag": f"{version}_{name}_{number}", "breakpoints": True})
         script.append(f"BEGIN;\n{text}INSERT INTO ledger (version, name) VALUES ('{version}', '{name}_{number}');\nCOMMIT;\n")
     (folder / "psql.sql").write_text("".join(script))
+    (folder / "drizzle/meta/_journal.json").write_text(json.dumps({"version": "7", "dialect": "postgresql", "entries": journal}))
+    (folder / "drizzle.cjs").write_text(DRIZZLE)
     (folder / "lyrox/lyrox.toml").write_text('[project]\nname = "bench"\n[postgres]\n')
     return folder
 
@@ -213,6 +233,9 @@ class Tools:
             place = next((place for place in places if place and pathlib.Path(place).exists()), None)
             if place:
                 self.paths[tool] = str(place)
+        self.modules = str(peers / "node_modules") if peers and (peers / "node_modules/drizzle-orm").exists() else None
+        if self.modules and shutil.which("node"):
+            self.paths["drizzle"] = shutil.which("node")
 
     def names(self):
         return list(self.paths)
@@ -228,6 +251,8 @@ class Tools:
             return [program, "migrate", "run", "--source", folder / "plain", "--database-url", url], folder, {}
         if tool == "refinery":
             return [program, "migrate", "-e", "DATABASE_URL", "-p", folder / "refinery"], folder, {"DATABASE_URL": url}
+        if tool == "drizzle":
+            return [program, folder / "drizzle.cjs"], folder, {"DATABASE_URL": url, "NODE_PATH": self.modules}
         return [program, "--url", url, "-d", folder / "dbmate", "--no-dump-schema", "migrate"], folder, {}
 
 
@@ -286,6 +311,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="start,small,disk,nothing,status,large,line", help="a list of: %(default)s")
     parser.add_argument("--tools", help="only these tools")
+    parser.add_argument("--realtime", action="store_true",
+                        help="run servers and tools before everything else, so that a busy machine disturbs little (Linux, root)")
     parser.add_argument("--peers", help="where sqlx-cli, refinery_cli (bin/) and dbmate (node_modules/) were installed")
     parser.add_argument("--postgres", default=subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip(),
                         help="the folder of initdb and pg_ctl [%(default)s]")
@@ -293,6 +320,8 @@ def main():
     parser.add_argument("--disk", default=tempfile.gettempdir(), help="a folder on a disk [%(default)s]")
     given = parser.parse_args()
     only = given.only.split(",")
+    if given.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     tools = Tools(given.peers)
     names = [tool for tool in tools.names() if not given.tools or tool in given.tools.split(",")]
     work = pathlib.Path(tempfile.mkdtemp(prefix="lyrox-bench-work-"))
@@ -305,8 +334,12 @@ def main():
     try:
         few = write_projects(work / "small", "", "small", [small(number) for number in range(1, FILES + 1)])
         if "start" in only:
-            version = {"sqlx": ["--version"], "refinery": ["--version"], "dbmate": ["--version"], "psql": ["--version"], "lyrox": ["--version"]}
-            table.add("`--version`", "", rounds(3 * given.rounds, names, lambda tool, is_watched: Run([tools.paths[tool], *version[tool]], work, {}, is_watched)), "psql")
+            start = [name for name in names if name != "drizzle"]
+
+            def version(tool, is_watched):
+                return Run([tools.paths[tool], "--version"], work, {}, is_watched)
+
+            table.add("`--version`", "What it takes to start.", rounds(3 * given.rounds, start, version), "psql")
         if "small" in only:
             note = f"{FILES} files, each with a table, a column, an index and a row; data in memory. psql: one transaction each, with a ledger row."
             table.add("Small migrations into an empty database, in memory", note,
@@ -344,7 +377,7 @@ def main():
                 table.add("Nothing to do", note, rounds(3 * given.rounds, names, nothing), "psql")
             if "status" in only:
                 note = "What is applied and what is pending. psql: the same SELECT."
-                table.add("Status", note, rounds(3 * given.rounds, [name for name in names if name != "refinery"], status), "psql")
+                table.add("Status", note, rounds(3 * given.rounds, [name for name in names if name not in ("refinery", "drizzle")], status), "psql")
             for database in full.values():
                 server.drop(database)
         if "large" in only:
@@ -361,7 +394,7 @@ def main():
                 server.drop(database)
                 return run
 
-            table.add("One large migration", note, rounds(given.rounds, names, run_large), "psql")
+            table.add("One large migration", note, rounds(given.rounds, [name for name in names if name != "drizzle"], run_large), "psql")
         if "line" in only:
             listening = socket.create_server(("127.0.0.1", 0))
             port = listening.getsockname()[1]

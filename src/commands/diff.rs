@@ -9,16 +9,15 @@ use crate::engine::event::{Event, Events as _};
 use crate::engine::migrate::{self, Work};
 use crate::engine::plan::{Drift, Goal, plan};
 use crate::engine::snapshot::Snapshot;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::kind::StoreKind;
 use crate::report::{Item, Layout, Report, plural};
 use crate::scratch::{self, Scratch};
-use crate::url;
 
 /// Flags of `db diff`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db diff                                what was changed by hand since the last migrate\n  lyrox db diff --replay                       and what is in the stores that no migration makes\n  lyrox db diff --only postgres --replay       of one store\n\n`+` is there and should not be, `-` should be there and is not, `~` is defined otherwise.\n--replay runs the applied migrations on throw-away servers of the same major versions and removes them.\n--scratch-url '${SCRATCH_URL}' makes a scratch database on the server that this variable names, once a store. Exit 6 where anything differs. Nothing of the live stores is changed."
+    after_help = "Examples:\n  lyrox db diff                                what was changed by hand since the last migrate\n  lyrox db diff --replay                       and what is in the stores that no migration makes\n  lyrox db diff --only postgres --replay       of one store\n\n`+` is there and should not be, `-` should be there and is not, `~` is defined otherwise.\n--replay runs the applied migrations on throw-away servers of the same major versions and removes them.\n--scratch-url '${SCRATCH_URL}' makes a scratch database on the server that this variable names, once a store.\nExit 6 where anything differs. Nothing of the live stores is changed."
 )]
 pub struct Args {
     /// Compare the snapshot with a replay of the migrations as well
@@ -35,7 +34,7 @@ pub struct Args {
 /// A store that cannot be read, or what kept the replay from starting. A difference is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db diff", Layout::Diff);
-    let request = scratch_request(app, &args.scratch_url)?;
+    let request = scratch::Request::new(&args.scratch_url, &app.config()?.variables, app.global.offline)?;
     let targets = app.targets()?;
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: Duration::ZERO };
     let mut stores = work.open().await?;
@@ -76,29 +75,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     Ok(report)
 }
 
-/// Where scratch stores may be made.
-///
-/// # Errors
-/// A URL that cannot be read, or two for one store.
-pub fn scratch_request(app: &App, texts: &[String]) -> Result<scratch::Request> {
-    let mut urls = Vec::new();
-    for text in texts {
-        // A password has no place among a process' arguments, which everybody on the machine may read.
-        let filled = match text.contains("${") {
-            true => crate::stores::expand::expand(text, &app.config()?.variables)
-                .map_err(|why| Error::new(Code::Usage, "--scratch-url cannot be filled in").why(why))?,
-            false => text.clone(),
-        };
-        let url = url::parse(url::kind_of(&filled)?, &filled)?;
-        if urls.iter().any(|other: &url::SecretUrl| other.kind() == url.kind()) {
-            return Err(Error::new(Code::Usage, format!("--scratch-url names two servers of {}", url.kind().title()))
-                .hint("give it once a store"));
-        }
-        urls.push(url);
-    }
-    Ok(scratch::Request { urls, offline: app.global.offline })
-}
-
 /// Tells the differences of one comparison; answers how many there are.
 fn tell(app: &App, store: StoreKind, against: Against, entries: &[Entry], kept: &Snapshot, what: &str) -> usize {
     if entries.is_empty() {
@@ -126,7 +102,11 @@ async fn replay(
 ) -> Result<Vec<(Snapshot, Snapshot)>> {
     let files = super::migrate::files(app)?;
     let rows = readings.iter().map(|reading| (reading.kind, reading.ledger.rows.clone())).collect();
-    let mut drift = plan(&files, &rows, &Goal::Latest).err().unwrap_or_default();
+    let planned = plan(&files, &rows, &Goal::Latest);
+    for step in planned.iter().flat_map(|plan| &plan.steps).filter(|step| step.version.is_repeatable()) {
+        app.note(format!("{}: {} is pending; a replay runs it as it is now", step.store, step.label()));
+    }
+    let mut drift = planned.err().unwrap_or_default();
     // A late file is pending, and has no part in a replay of what is applied.
     drift.retain(|drift| !matches!(drift, Drift::OutOfOrder { .. }));
     if !drift.is_empty() {

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::project::formats;
 use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
+use crate::stores::trips;
 
 /// Flags of `db migrate`.
 #[derive(Debug, clap::Args)]
@@ -47,31 +48,42 @@ impl Default for Args {
 /// What kept it from starting; a migration that fails is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db migrate", Layout::Lines);
-    let files = files(app)?;
-    let goal = match (&args.to, args.steps) {
-        (Some(version), _) => Goal::To(known(&files, version)?),
-        (None, Some(count)) => Goal::Steps(count as usize),
-        (None, None) => Goal::Latest,
-    };
     let mut targets = app.targets()?;
     for target in &mut targets.stores {
         target.allows_pooler = args.allow_pooler;
     }
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    let (opened, files) = work.open_reading(reader(app)?).await?;
+    let goal = match (&args.to, args.steps) {
+        (Some(version), _) => Goal::To(known(&files, version)?),
+        (None, Some(count)) => Goal::Steps(count as usize),
+        (None, None) => Goal::Latest,
+    };
     if args.dry_run {
-        let dry = migrate::dry_run(work, &files, &goal).await?;
+        let dry = migrate::dry_run_open(work, opened, &files, &goal).await?;
         let mut report = app.finish();
         report.data = Some(data(&dry));
         report.text = Some(text(&dry));
         report.summary = Some("a dry run: nothing was changed".into());
         return Ok(report);
     }
-    let outcome = migrate::migrate(work, &files, &goal).await?;
+    let outcome = migrate::migrate_open(work, opened, &files, &goal).await?;
     let mut report = app.finish();
     if report.ok && outcome.done == 0 {
         report.summary = Some(format!("up to date in {}", crate::ui::seconds(report.elapsed_ms)));
     }
+    tell_trips(app, &mut report);
     Ok(report)
+}
+
+/// With `-v` the closing line says how often the servers were waited for.
+pub fn tell_trips(app: &App, report: &mut Report) {
+    if app.ui.verbosity() > 0
+        && let Some(trips) = trips::words()
+    {
+        let summary = report.summary.take().unwrap_or_else(|| crate::ui::summary(report));
+        report.summary = Some(format!("{summary}, {trips}"));
+    }
 }
 
 /// The project's migrations.
@@ -79,13 +91,25 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// As [`formats::read_all`].
 pub fn files(app: &App) -> Result<Vec<Migration>> {
+    reader(app)?()
+}
+
+/// What reads the project's migrations, to be done while something else is waited for.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub fn reader(app: &App) -> Result<impl FnOnce() -> Result<Vec<Migration>> + Send + 'static> {
     let config = app.config()?;
-    let files = formats::read_all(&config.root, &config.settings)?;
     for note in formats::notes(&config.root, &config.settings) {
         app.note(note);
     }
-    repeatables::check(&files)?;
-    Ok(files)
+    let settings = config.settings.clone();
+    let root = config.root.clone();
+    Ok(move || {
+        let files = formats::read_all(&root, &settings)?;
+        repeatables::check(&files)?;
+        Ok(files)
+    })
 }
 
 /// The version that a person typed: whole, or its beginning where that is enough.
@@ -116,6 +140,7 @@ pub(super) fn data(dry: &DryRun) -> serde_json::Value {
             "file": step.script.path,
             "transaction": preview.transaction,
             "resume_from": step.resume_from,
+            "count": preview.count,
             "action": action(step.action),
             "irreversible": step.will_be_irreversible(),
             "statements": preview.statements,
@@ -141,9 +166,12 @@ pub(super) fn text(dry: &DryRun) -> String {
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
         let remark = if step.will_be_irreversible() { "  irreversible" } else { "" };
         text.push_str(&format!("\n{}  {}  {boundary}{remark}\n", step.script.path, step.store));
-        for (index, statement) in preview.statements.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
+        for (index, statement) in preview.statements.iter().enumerate() {
             let skipped = if (index as u64) < u64::from(step.resume_from) { "  (done)" } else { "" };
             text.push_str(&format!("  {:>3}  {}{skipped}\n", index + 1, crate::ui::one_line(statement, 70)));
+        }
+        if preview.count > preview.statements.len() {
+            text.push_str(&format!("  ...  and {} more\n", preview.count - preview.statements.len()));
         }
     }
     text

@@ -1,5 +1,7 @@
 //! `lyrox db status`
 
+use std::collections::HashMap;
+
 use crate::app::App;
 use crate::engine::event::{Event, Events as _};
 use crate::engine::guard;
@@ -29,12 +31,11 @@ pub struct Args {
 /// A store that cannot be read.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db status", Layout::Status);
-    let files = super::migrate::files(app)?;
     let targets = app.targets()?;
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
-    let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores, &files).await?;
+    let (opened, files) = work.open_reading(super::migrate::reader(app)?).await?;
+    let migrate::Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
     let rows = migrate::rows(&ledgers);
     let drift = migrate::planned(&files, &ledgers, &Goal::Latest).err().unwrap_or_default();
@@ -46,8 +47,11 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let runs_again = |row: &Row| again.iter().any(|step| step.store == row.store && step.version == row.version);
     let mut lines = Vec::new();
     for (store, rows) in &rows {
-        let has_file =
-            |row: &&Row| !row.version.is_repeatable() || files.iter().any(|file| file.version == row.version);
+        let known: HashMap<_, _> = rows.iter().map(|row| (&row.version, row)).collect();
+        let has_file = |row: &&Row| {
+            !row.version.is_repeatable()
+                || files.iter().any(|file| file.version == row.version && file.parts.contains_key(store))
+        };
         for row in rows.iter().filter(|row| row.state == State::Applied && !runs_again(row)).filter(has_file) {
             let subject = (*store, label(&row.version, &row.name));
             if drift.iter().any(|drift| drift.subject() == subject && !matches!(drift, Drift::OutOfOrder { .. })) {
@@ -63,7 +67,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             lines.push((row.version.clone(), *store, item.detail(detail)));
         }
         for file in files.iter().filter(|file| file.parts.contains_key(store)) {
-            let row = rows.iter().find(|row| row.version == file.version);
+            let row = known.get(&file.version).copied();
             let subject = (*store, file.label());
             if row.is_some_and(|row| row.state == State::Applied && !runs_again(row))
                 || drift.iter().any(|drift| drift.subject() == subject)
@@ -81,7 +85,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                 None => String::new(),
             };
             let id = format!("{store}.{}", file.version);
-            let item = match row.filter(|row| row.state != State::Reverted) {
+            // A repeatable runs from its beginning whatever became of it.
+            let left = row.filter(|row| row.state != State::Reverted && !row.version.is_repeatable());
+            let item = match left {
                 Some(row) => Item::warn(id, file.label()).code(Code::Unfinished).hint(format!(
                     "lyrox db migrate {}; lyrox db repair --forget {} --only {store} begins anew",
                     match row.steps_done + 1 {
@@ -131,5 +137,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         summary.push_str(&format!(", {} in disagreement", drift.len()));
     }
     report.summary = Some(summary);
+    super::migrate::tell_trips(app, &mut report);
     Ok(report)
 }

@@ -1,10 +1,11 @@
 //! Migrating: lock, read the ledgers, plan, check every file, apply in one order across the stores,
 //! grant, keep snapshots. Forward and back are the same road.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{Either, join_all, select, try_join_all};
 
 use super::adopt::adopt;
 use super::back::{origin, undone};
@@ -56,6 +57,38 @@ impl Work<'_> {
         opened.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.data_if_none("nothing was changed"))
     }
 
+    /// Connects to every store and reads its ledger, without a lock, while `read` reads the files, which takes
+    /// about as long.
+    ///
+    /// # Errors
+    /// What is wrong with a file, before what is wrong with a server.
+    pub async fn open_reading(
+        &self,
+        read: impl FnOnce() -> Result<Vec<Migration>> + Send + 'static,
+    ) -> Result<(Opened, Vec<Migration>)> {
+        let opening = async {
+            let mut stores = self.open().await?;
+            let ledgers = states(&mut stores).await?;
+            Ok(Opened { stores, ledgers })
+        };
+        let reading = async { tokio::task::spawn_blocking(read).await.map_err(|error| Error::bug(error.to_string()))? };
+        let (mut opening, mut reading) = (pin!(opening), pin!(reading));
+        let (mut opened, files): (Opened, Vec<Migration>) = match select(&mut opening, &mut reading).await {
+            Either::Left((opened, reading)) => {
+                let files = reading.await?;
+                (opened?, files)
+            }
+            Either::Right((files, opening)) => {
+                let files = files?;
+                (opening.await?, files)
+            }
+        };
+        for (store, ledger) in &mut opened.ledgers {
+            adopt(&files, *store, ledger);
+        }
+        Ok((opened, files))
+    }
+
     /// How steps are to be run against a store with this ledger.
     pub(super) fn options(&self, ledger: &Ledger) -> ApplyOptions {
         ApplyOptions {
@@ -65,6 +98,14 @@ impl Work<'_> {
             variables: self.config.variables.clone(),
         }
     }
+}
+
+/// The stores of a run, and their ledgers as they were before any lock was taken.
+pub struct Opened {
+    /// The stores, in order.
+    pub stores: Vec<AnyStore>,
+    /// The ledger of each.
+    pub ledgers: Vec<(StoreKind, Ledger)>,
 }
 
 /// What a run came to.
@@ -129,13 +170,61 @@ pub fn rows(ledgers: &[(StoreKind, Ledger)]) -> BTreeMap<StoreKind, Vec<Row>> {
 /// What kept the run from starting: nothing was changed. A migration that fails is an item, not an error.
 pub async fn migrate(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<Outcome> {
     let mut stores = work.open().await?;
-    let result = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let ledgers = current(work, stores, files).await?;
-        run(work, stores, files, ledgers, goal, None).await
-    })
-    .await;
+    let ledgers = ledgers(&mut stores, files).await?;
+    migrate_open(work, Opened { stores, ledgers }, files, goal).await
+}
+
+/// The same over stores that are already open.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_open(work: Work<'_>, opened: Opened, files: &[Migration], goal: &Goal) -> Result<Outcome> {
+    let Opened { mut stores, ledgers } = opened;
+    let result = if is_settled(work, &mut stores, &ledgers, files, goal).await? {
+        Ok(Outcome::default())
+    } else {
+        with_lock(&mut stores, work.wait, work.events, async |stores| {
+            let ledgers = current(work, stores, files).await?;
+            run(work, stores, files, ledgers, goal, None).await
+        })
+        .await
+    };
     close(stores).await;
     result
+}
+
+/// Looks, without a lock and without changing anything, whether there is nothing to do: then nobody has to
+/// wait for another run. Whatever is not as it should be is left to the run under the lock.
+async fn is_settled(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    ledgers: &[(StoreKind, Ledger)],
+    files: &[Migration],
+    goal: &Goal,
+) -> Result<bool> {
+    if goal.is_back() {
+        return Ok(false);
+    }
+    let is_whole = |ledger: &Ledger| {
+        let has_snapshot = ledger.snapshot_head == Some(head(&ledger.rows));
+        ledger.mark.is_some() && !ledger.is_resetting && ledger.rebuild.is_empty() && has_snapshot
+    };
+    if !ledgers.iter().all(|(_, ledger)| is_whole(ledger)) {
+        return Ok(false);
+    }
+    guard::refuse_other_mark(work.config, &marks(ledgers))?;
+    refuse_lost_rows(ledgers)?;
+    let Ok(plan) = planned(files, ledgers, goal) else { return Ok(false) };
+    if !plan.steps.is_empty() || !missing_copies(ledgers).is_empty() {
+        return Ok(false);
+    }
+    let granted = try_join_all(stores.iter_mut().map(Store::is_granted)).await?;
+    let is_settled = granted.into_iter().all(|is_granted| is_granted);
+    if is_settled {
+        work.events.event(Event::Heading(heading(work.config, &plan, goal)));
+        tell_orphans(work.events, files, &rows(ledgers), goal);
+    }
+    Ok(is_settled)
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
@@ -358,13 +447,10 @@ fn missing_copies(ledgers: &[(StoreKind, Ledger)]) -> Vec<Row> {
     let Some((witness, copies)) = copies(ledgers) else { return Vec::new() };
     let others = ledgers.iter().filter(|(store, _)| *store != witness);
     let rows = others.flat_map(|(_, ledger)| &ledger.rows);
+    let copies: HashMap<_, _> = copies.iter().map(|copy| ((copy.store, &copy.version), copy)).collect();
     let is_copied = |row: &&Row| {
-        copies.iter().any(|copy| {
-            copy.store == row.store
-                && copy.version == row.version
-                && copy.checksum == row.checksum
-                && copy.state == row.state
-        })
+        let copy = copies.get(&(row.store, &row.version));
+        copy.is_some_and(|copy| copy.checksum == row.checksum && copy.state == row.state)
     };
     rows.filter(|row| !is_copied(row)).cloned().collect()
 }
@@ -432,9 +518,18 @@ pub struct DryRun {
 /// # Errors
 /// As [`migrate`], for what kept it from planning.
 pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result<DryRun> {
-    let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
     let mut stores = work.open().await?;
     let ledgers = ledgers(&mut stores, files).await?;
+    dry_run_open(work, Opened { stores, ledgers }, files, goal).await
+}
+
+/// The same over stores that are already open.
+///
+/// # Errors
+/// As [`dry_run`].
+pub async fn dry_run_open(work: Work<'_>, opened: Opened, files: &[Migration], goal: &Goal) -> Result<DryRun> {
+    let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
+    let Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     refuse_lost_rows(&ledgers)?;
     let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
@@ -463,7 +558,7 @@ pub async fn dry_run(work: Work<'_>, files: &[Migration], goal: &Goal) -> Result
         if step.action == Action::Forget {
             continue;
         }
-        let count = preview.statements.len() as u64;
+        let count = preview.count as u64;
         let boundary =
             preview.transaction.map_or_else(|| "no transaction".to_owned(), |number| format!("transaction {number}"));
         let detail = match step.action {

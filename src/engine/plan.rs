@@ -1,6 +1,6 @@
 //! The planner: what is pending is a function of files, ledgers and goal. Pure; nobody else computes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::adopt::Trouble;
@@ -109,11 +109,12 @@ impl Step {
         }
     }
 
-    /// `VERSION_name`; a hook's moment, and what it belongs to.
+    /// `VERSION_name`; of a hook what it stands before or after.
     pub fn label(&self) -> String {
         match self.action {
             Action::Hook(moment @ (Moment::BeforeRun | Moment::AfterRun)) => moment.word().to_owned(),
-            Action::Hook(moment) => format!("{} of {}", moment.word(), label(&self.version, &self.name)),
+            Action::Hook(Moment::BeforeMigration) => format!("before {}", label(&self.version, &self.name)),
+            Action::Hook(Moment::AfterMigration) => format!("after {}", label(&self.version, &self.name)),
             _ => label(&self.version, &self.name),
         }
     }
@@ -523,10 +524,11 @@ fn compare(
     ledgers: &BTreeMap<StoreKind, Vec<Row>>,
     drift: &mut Vec<Drift>,
 ) {
-    let is_squashed = |row: &Row| {
-        let mut squashed = files.iter().filter_map(|file| file.parts.get(&row.store));
-        squashed.any(|part| part.up.header.replaces.iter().any(|(version, _)| *version == row.version))
-    };
+    let parts = files.iter().flat_map(|file| &file.parts);
+    let squashed: HashSet<(StoreKind, &Version)> = parts
+        .flat_map(|(store, part)| part.up.header.replaces.iter().map(move |(version, _)| (*store, version)))
+        .collect();
+    let is_squashed = |row: &Row| squashed.contains(&(row.store, &row.version));
     let rows = ledgers.values().flatten().filter(|row| row.state != State::Reverted && !row.version.is_repeatable());
     for row in rows {
         let part = by_version.get(&row.version).and_then(|file| file.parts.get(&row.store).map(|part| (file, part)));
@@ -562,6 +564,9 @@ enum Squash {
 /// Looks what a store has of the versions that a file stands for.
 fn squash(store: StoreKind, file: &Migration, part: &Part, rows: &[Row]) -> Squash {
     let replaces = &part.up.header.replaces;
+    if replaces.is_empty() {
+        return Squash::Ordinary;
+    }
     let applied = |version: &Version| rows.iter().find(|row| row.version == *version && row.state == State::Applied);
     let is_recorded = applied(&file.version).is_some_and(|row| row.checksum == part.up.checksum);
     let found: Vec<(&Version, &str, &Row)> = replaces
@@ -642,6 +647,8 @@ fn forward(
     let mut versions = BTreeSet::new();
     let mut stops = false;
     let last = if let Goal::To(version) = goal { timeline.place(version) } else { usize::MAX };
+    let known: HashMap<(StoreKind, &Version), &Row> =
+        ledgers.iter().flat_map(|(store, rows)| rows.iter().map(move |row| ((*store, &row.version), row))).collect();
     let newest: BTreeMap<StoreKind, _> = ledgers.iter().map(|(store, rows)| (*store, timeline.newest(rows))).collect();
     for file in files.iter().filter(|file| !file.version.is_repeatable()) {
         let place = timeline.place(&file.version);
@@ -658,7 +665,7 @@ fn forward(
                     continue;
                 }
             }
-            let row = rows.iter().find(|row| row.version == file.version);
+            let row = known.get(&(*store, &file.version)).copied();
             if row.is_some_and(|row| row.state == State::Applied) {
                 continue;
             }

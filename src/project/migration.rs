@@ -274,19 +274,22 @@ fn read(root: &Path, dir: &str, skips_sql: bool) -> Result<Vec<Migration>> {
                 .data("nothing was changed")
         })?;
         if !name.starts_with('.') {
-            names.push((name.to_owned(), entry.path()));
+            // What the folder says of a link is not what it leads to.
+            let is_dir = entry.file_type().map_err(read_error)?;
+            let is_dir = if is_dir.is_symlink() { entry.path().is_dir() } else { is_dir.is_dir() };
+            names.push((name.to_owned(), entry.path(), is_dir));
         }
     }
-    names.sort();
+    names.sort_unstable();
 
     let mut found: BTreeMap<Version, Migration> = BTreeMap::new();
     let mut downs = Vec::new();
-    for (file, path) in names {
+    for (file, path, is_dir) in names {
         let shown = format!("{dir}/{file}");
         if skips_sql && !file.ends_with(".json") && !file.ends_with(".redis") {
             continue;
         }
-        if path.is_dir() {
+        if is_dir {
             // Folders hold what scripts include; a folder named like a migration is a mistake.
             if parse_name(&file).is_some() {
                 return Err(Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file"))

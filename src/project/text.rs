@@ -11,12 +11,11 @@ use crate::error::{Code, Error, Place, Result};
 /// # Errors
 /// `LYX-FILE-MISSING`, `LYX-FILE-KIND` (a folder, no permission) or `LYX-FILE-ENCODING` with the line.
 pub fn read(path: &Path, shown: &str) -> Result<String> {
-    if path.is_dir() {
-        return Err(
-            Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file")).data("nothing was changed")
-        );
-    }
     let bytes = std::fs::read(path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::IsADirectory || path.is_dir() {
+            return Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file"))
+                .data("nothing was changed");
+        }
         let code = if error.kind() == std::io::ErrorKind::NotFound { Code::FileMissing } else { Code::FileKind };
         Error::new(code, format!("cannot read `{shown}`")).why(error.to_string()).data("nothing was changed")
     })?;
@@ -44,11 +43,9 @@ pub fn normalise(text: impl Into<String>) -> String {
 
 /// SHA-256 as lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(bytes);
+    digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }
 
 /// Writes a new file that only its owner may read; never over an existing one.

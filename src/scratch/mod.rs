@@ -2,7 +2,7 @@
 //! the live ones' migrations left them, and are gone when the work ends, however it ends.
 //!
 //! ```text
-//! let request = scratch::Request { urls, offline };
+//! let request = scratch::Request::new(&args.scratch_url, &config.variables, offline)?;
 //! let scratch = Scratch::open(work, &mut live_stores, &files, &request).await?;   // nothing of the live ones is changed
 //! scratch.replay(events).await?;                       // runs `files` forward, settles and keeps snapshots
 //! let mut stores = scratch.work(events).open().await?; // PostgreSQL, MongoDB, Redis as after a migrate
@@ -21,7 +21,7 @@ mod own;
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Endpoint, Origin, Target, Targets};
+use crate::config::{Config, Endpoint, Origin, Target, Targets, Variables};
 use crate::engine::event::{Event, Events};
 use crate::engine::ledger::{Row, State};
 use crate::engine::migrate::{self, Work};
@@ -47,16 +47,22 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads what `--scratch-url` was given.
+    /// Reads what `--scratch-url` was given: a URL, or `${NAME}`, which keeps a password out of the process list.
     ///
     /// # Errors
-    /// A text that is no URL of a store, or two for one store.
-    pub fn new(urls: &[String], offline: bool) -> Result<Self> {
+    /// A text that is no URL of a store, a variable that is not set, or two URLs for one store.
+    pub fn new(urls: &[String], variables: &Variables, offline: bool) -> Result<Self> {
         let mut request = Self { urls: Vec::new(), offline };
         for text in urls {
-            let url = crate::url::parse(crate::url::kind_of(text)?, text)?;
+            let text = match text.contains("${") {
+                true => crate::stores::expand::expand(text, variables)
+                    .map_err(|why| Error::new(Code::Usage, "--scratch-url cannot be filled in").why(why))?,
+                false => text.clone(),
+            };
+            let url = crate::url::parse(crate::url::kind_of(&text)?, &text)?;
             if request.urls.iter().any(|other| other.kind() == url.kind()) {
-                return Err(Error::new(Code::Usage, format!("--scratch-url names two servers of {}", url.kind()))
+                let kind = url.kind().title();
+                return Err(Error::new(Code::Usage, format!("--scratch-url names two servers of {kind}"))
                     .data("nothing was contacted")
                     .hint("leave one of them out"));
             }

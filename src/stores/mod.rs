@@ -20,6 +20,7 @@ pub mod smoke;
 pub mod squash;
 pub mod stages;
 pub mod told;
+pub mod trips;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -73,7 +74,9 @@ pub struct ApplyOptions {
 pub struct Preview {
     /// Steps with the same number share a transaction; none: outside a transaction.
     pub transaction: Option<usize>,
-    /// The statements or commands, one line each; beyond the first thousand of a file the lines may be empty.
+    /// How many statements or commands there are.
+    pub count: usize,
+    /// One line each; of long files only the first thousand.
     pub statements: Vec<String>,
 }
 
@@ -222,6 +225,11 @@ pub trait Store {
     /// The snapshot that was kept last.
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>>;
 
+    /// Whether [`Store::grant`] would find nothing to do. Reads only.
+    async fn is_granted(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// After a migrate: extensions, the application's role and its grants. Tells what it changed, as items.
     async fn grant(&mut self, events: &dyn Events) -> Result<()>;
 
@@ -355,6 +363,9 @@ impl Store for AnyStore {
     }
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
         forward!(self, store => store.kept_snapshot().await)
+    }
+    async fn is_granted(&mut self) -> Result<bool> {
+        forward!(self, store => store.is_granted().await)
     }
     async fn grant(&mut self, events: &dyn Events) -> Result<()> {
         forward!(self, store => store.grant(events).await)

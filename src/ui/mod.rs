@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::report::{Layout, Report};
 use crate::secret::redact;
 
-pub use human::{bytes, one_line, seconds};
+pub use human::{bytes, one_line, seconds, summary};
 use progress::Progress;
 
 /// The terminal, as the flags want it.

@@ -115,3 +115,64 @@ fn a_terminated_run_ends_with_143_and_gives_its_locks_back() {
     assert!(started.elapsed() < Duration::from_secs(5), "no lock is left behind");
     is_right(&project, "after a signal");
 }
+
+/// Two hundred files into an empty database, 64 to a transaction: wherever the run is killed, the ledger
+/// says exactly what is there.
+#[test]
+fn a_run_killed_in_shared_transactions_leaves_a_ledger_that_is_true() {
+    let mut halves = 0;
+    for (round, delay) in [60, 150, 300, 0, 0, 0].into_iter().enumerate() {
+        let project = Project::new("crash_chunk", "");
+        project.write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n", project.name));
+        for number in 1..=200 {
+            let sql =
+                format!("CREATE TABLE t{number} (id int);\nINSERT INTO t{number} SELECT 1 FROM pg_sleep(0.001);\n");
+            project.write(&format!("migrations/{number:03}_m.up.sql"), &sql);
+        }
+        let mut child =
+            project.command(&["db", "migrate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("lyrox");
+        if delay > 0 {
+            std::thread::sleep(Duration::from_millis(delay));
+        } else {
+            // The first transaction is in effect: a later one is running.
+            while project.sql_value("SELECT coalesce((SELECT true FROM pg_class WHERE relname = 't64'), false)") != "t"
+            {
+                assert!(child.try_wait().expect("a state").is_none(), "it ended too soon");
+            }
+        }
+        let _ = child.kill();
+        child.wait().expect("an end");
+        let note = format!("round {round}, killed after {delay} ms");
+        // The server notices a vanished client within half a second, and rolls back.
+        let is_idle = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND application_name LIKE 'lyrox %'",
+            project.name
+        );
+        for _ in 0..100 {
+            if project.sql_value(&is_idle) == "0" {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let tables = "SELECT coalesce(string_agg(relname, ' ' ORDER BY substr(relname, 2)::int), '') FROM pg_class \
+            WHERE relkind = 'r' AND relname ~ '^t\\d+$'";
+        let there = project.sql_value(tables);
+        if project.sql_value("SELECT to_regclass('lyrox.migrations') IS NOT NULL") == "t" {
+            let told = project.sql_value(
+                "SELECT coalesce(string_agg('t' || version::int, ' ' ORDER BY version), '') FROM lyrox.migrations \
+                 WHERE state = 'applied'",
+            );
+            assert_eq!(there, told, "{note}");
+            let events = project.sql_value("SELECT count(*) FROM lyrox.events WHERE what = 'applied'");
+            assert_eq!(events, told.split_whitespace().count().to_string(), "{note}");
+        } else {
+            assert_eq!(there, "", "{note}");
+        }
+        let count = there.split_whitespace().count();
+        halves += usize::from(count > 0 && count < 200);
+        project.lyrox(&["db", "migrate"]).ok();
+        assert_eq!(project.sql_value(tables).split_whitespace().count(), 200, "{note}");
+        assert_eq!(project.sql_value("SELECT count(*) FROM t200"), "1", "{note}");
+    }
+    assert!(halves > 0, "no kill hit between the first transaction and the last");
+}

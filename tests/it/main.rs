@@ -34,4 +34,5 @@ mod smoke;
 mod squash;
 mod store_run;
 mod support;
+mod trips;
 mod url;

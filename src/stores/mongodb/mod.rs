@@ -202,8 +202,8 @@ impl Store for MongodbStore {
                 number += 1;
                 number
             });
-            let statements = commands.into_iter().skip(done).map(|command| command.shown).collect();
-            previews.push(Preview { transaction, statements });
+            let statements: Vec<String> = commands.into_iter().skip(done).map(|command| command.shown).collect();
+            previews.push(Preview { transaction, count: statements.len(), statements });
         }
         Ok(previews)
     }

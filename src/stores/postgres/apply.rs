@@ -18,7 +18,7 @@ impl PostgresStore {
     pub(super) async fn run_steps(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         let mut applied = Applied::default();
         self.run_id.clone_from(&options.run);
-        let files = match prepare_all(steps, options) {
+        let files = match prepare_all(steps, options, &self.known) {
             Ok(files) => files,
             Err(error) => {
                 applied.failure = Some((0, error));

@@ -7,10 +7,13 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
+use super::direct::Line;
 use super::error::{connect_error, is_lost, sqlstate, timeout_error};
 use super::ident::{Ident, literal};
 use crate::config::{Config, Endpoint, Target};
 use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
+use crate::stores::trips;
 use crate::url::{Host, SecretUrl, TlsMode};
 
 /// How long name, TCP, TLS and login of one host may take together.
@@ -53,8 +56,29 @@ impl Settings {
 
     /// What a `SELECT` has to hold to bring a session, or the open transaction alone, to these settings.
     pub fn columns(&self, facts: &Facts, is_local: bool) -> String {
+        let mut sql = self.common(is_local);
+        for (name, value, is_known) in
+            [(IDLE.0, IDLE.1, facts.version >= 140_000), (WATCH.0, WATCH.1, facts.watches_client)]
+        {
+            if is_known {
+                sql.push_str(&format!(", pg_catalog.set_config('{name}', '{value}', {is_local})"));
+            }
+        }
+        sql
+    }
+
+    /// The same for a session with a server of which nothing is known yet.
+    fn first_columns(&self) -> String {
+        let when = |condition: &str, (name, value): (&str, &str)| {
+            format!("CASE WHEN {condition} THEN pg_catalog.set_config('{name}', '{value}', false) END")
+        };
+        let is_14 = "pg_catalog.current_setting('server_version_num')::int >= 140000";
+        format!("{}, {}, {}", self.common(false), when(is_14, IDLE), when(WATCHES_CLIENT, WATCH))
+    }
+
+    fn common(&self, is_local: bool) -> String {
         // `extensions` is where Supabase keeps them; a schema that does not exist is passed over.
-        let mut sql = format!(
+        format!(
             "pg_catalog.set_config('search_path', {}, {is_local}), \
              pg_catalog.set_config('lock_timeout', '{}', {is_local}), \
              pg_catalog.set_config('statement_timeout', '{}', {is_local}), \
@@ -62,18 +86,15 @@ impl Settings {
             literal(&format!("{}, extensions", self.schema)),
             self.lock_timeout,
             self.statement_timeout
-        );
-        // An idle session must keep the lock that it holds.
-        if facts.version >= 140_000 {
-            sql.push_str(&format!(", pg_catalog.set_config('idle_session_timeout', '0', {is_local})"));
-        }
-        // A server that looks after its client ends a killed runner's statement within half a second.
-        if facts.watches_client {
-            sql.push_str(&format!(", pg_catalog.set_config('client_connection_check_interval', '500ms', {is_local})"));
-        }
-        sql
+        )
     }
 }
+
+/// An idle session must keep the lock that it holds. Servers have it from version 14 on.
+const IDLE: (&str, &str) = ("idle_session_timeout", "0");
+
+/// A server that looks after its client ends a killed runner's statement within half a second.
+const WATCH: (&str, &str) = ("client_connection_check_interval", "500ms");
 
 /// What the server said of itself at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +111,8 @@ pub struct Facts {
     pub is_standby: bool,
     /// It can notice a vanished client while a statement runs.
     pub watches_client: bool,
+    /// Both ends of the connection as the server sees them.
+    pub line: Option<Line>,
 }
 
 /// Options for one host of the URL. Everything is set, so that no `PG*` variable and no password file
@@ -184,9 +207,7 @@ async fn connect_host(
 /// # Errors
 /// As [`connect`].
 pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
-    let (mut connection, facts) = open_plain(config, target).await?;
-    set_up(&target.direct, &mut connection, &Settings::of(config)?, &facts).await?;
-    Ok((connection, facts))
+    open_with(config, target, Some(&Settings::of(config)?)).await
 }
 
 /// The same without the session's settings: behind a pooler they would stay with a connection that others use.
@@ -194,6 +215,10 @@ pub async fn open(config: &Config, target: &Target) -> Result<(PgConnection, Fac
 /// # Errors
 /// As [`connect`].
 pub async fn open_plain(config: &Config, target: &Target) -> Result<(PgConnection, Facts)> {
+    open_with(config, target, None).await
+}
+
+async fn open_with(config: &Config, target: &Target, settings: Option<&Settings>) -> Result<(PgConnection, Facts)> {
     let endpoint = &target.direct;
     let mut last = None;
     let mut standby = None;
@@ -201,7 +226,7 @@ pub async fn open_plain(config: &Config, target: &Target) -> Result<(PgConnectio
         let one = Endpoint { url: with_host(&endpoint.url, host), origin: endpoint.origin.clone() };
         let opened = async {
             let mut connection = connect(&one, target.ca_file.as_deref(), &config.settings.project.name).await?;
-            let facts = read_facts(&one, &mut connection).await?;
+            let facts = read_facts(&one, &mut connection, settings).await?;
             Ok((connection, facts))
         };
         match opened.await {
@@ -223,13 +248,17 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
-/// Reads what the server says of itself.
-async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection) -> Result<Facts> {
-    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(FACTS).fetch_all(&mut *connection))
+/// Reads what the server says of itself and, where they are given, brings the session to its settings: one
+/// round trip.
+async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings: Option<&Settings>) -> Result<Facts> {
+    let settings = settings.map_or_else(String::new, |settings| format!("; SELECT {}", settings.first_columns()));
+    let sql = format!("{FACTS}, {WATCHES_CLIENT}{settings}");
+    trips::count(StoreKind::Postgres);
+    let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
         .map_err(|_| timeout_error(endpoint))?
         .map_err(|error| session_error(endpoint, &error))?;
-    let row = rows.last().ok_or_else(|| Error::bug("the server answered no facts"))?;
+    let row = rows.first().ok_or_else(|| Error::bug("the server answered no facts"))?;
     let fact = |at| text(row, at).ok_or_else(|| Error::bug("the server left a fact out"));
     let facts = Facts {
         version: fact(0)?.parse().unwrap_or(0),
@@ -237,7 +266,8 @@ async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection) -> Resul
         database: fact(2)?,
         user: fact(3)?,
         is_standby: fact(4)? == "t",
-        watches_client: fact(5)? == "t",
+        line: Line::new((text(row, 5), text(row, 6)), (text(row, 7), text(row, 8))),
+        watches_client: fact(9)? == "t",
     };
     if facts.version < 120_000 {
         return Err(Error::new(Code::Protocol, format!("PostgreSQL {} is too old", facts.version / 10_000))
@@ -258,14 +288,19 @@ pub async fn set_up(
     facts: &Facts,
 ) -> Result<()> {
     let sql = settings.sql(facts);
+    trips::count(StoreKind::Postgres);
     let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
     sent.map(drop).map_err(|error| session_error(endpoint, &error))
 }
 
-/// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
+/// The columns of [`Facts`] but the last.
 const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_backend_pid(), \
     pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
-    pg_catalog.current_setting('server_version_num')::int >= \
+    pg_catalog.host(pg_catalog.inet_client_addr()), pg_catalog.inet_client_port(), \
+    pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()";
+
+/// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
+const WATCHES_CLIENT: &str = "pg_catalog.current_setting('server_version_num')::int >= \
     CASE WHEN pg_catalog.version() ~ 'linux' THEN 140000 WHEN pg_catalog.version() ~ 'apple|bsd' THEN 150000 ELSE 2000000 END";
 
 fn session_error(endpoint: &Endpoint, error: &sqlx::Error) -> Error {

@@ -32,11 +32,14 @@ const LEFT_OUT: &str = "SELECT 'foreign table ' || c.oid::regclass FROM pg_catal
     UNION ALL SELECT 'foreign server ' || s.srvname FROM pg_catalog.pg_foreign_server s WHERE {own:pg_foreign_server:s}
     ORDER BY 1";
 
+/// The order where dependencies leave a choice: kind, object, place below it, name.
+type Key = (u32, String, u32, String);
+
 /// A statement and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unit {
-    /// The order where dependencies leave a choice: kind, object, place below it, name.
-    key: (u32, String, u32, String),
+    /// Where it would like to stand.
+    key: Key,
     /// The objects it makes.
     makes: Vec<String>,
     /// The objects it needs beyond the server's own dependencies.
@@ -168,8 +171,7 @@ fn order(units: Vec<Unit>, edges: impl Iterator<Item = (String, String)>) -> Vec
             wanted[*other].push(at);
         }
     }
-    let mut left: BTreeSet<(&(u32, String, u32, String), usize)> =
-        units.iter().enumerate().map(|(at, unit)| (&unit.key, at)).collect();
+    let mut left: BTreeSet<(&Key, usize)> = units.iter().enumerate().map(|(at, unit)| (&unit.key, at)).collect();
     let mut ready: BTreeSet<_> = left.iter().copied().filter(|(_, at)| waits[*at].is_empty()).collect();
     let mut ordered = Vec::with_capacity(units.len());
     while let Some(next) = ready.pop_first().or_else(|| left.first().copied()) {

@@ -1,6 +1,8 @@
 //! Extensions, the application's role, and what it may do: brought to what the configuration says,
 //! told as items, and untouched where nothing is missing.
 
+use sqlx::postgres::PgRow;
+
 use super::connect::text;
 use super::error::{catalog_error, server_error, sqlstate};
 use super::ident::{Ident, literal};
@@ -15,10 +17,19 @@ const GRANTS: &str = include_str!("grant.sql");
 impl PostgresStore {
     /// Makes the extensions that the project wants and the database lacks: migrations may need them.
     pub(super) async fn make_extensions(&mut self) -> Result<()> {
+        for name in self.missing_extensions().await? {
+            self.make_extension(&name).await?;
+            self.made_extensions.push(name);
+        }
+        Ok(())
+    }
+
+    /// The extensions that the project wants and the database lacks; nothing is asked where it wants none.
+    async fn missing_extensions(&mut self) -> Result<Vec<String>> {
         let wanted =
             self.config.settings.postgres.as_ref().map(|section| section.extensions.clone()).unwrap_or_default();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let names: Vec<String> = wanted.iter().map(|name| format!("({})", literal(name))).collect();
         let sql = format!(
@@ -26,11 +37,23 @@ impl PostgresStore {
             names.join(", ")
         );
         let missing = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
-        for name in missing.iter().filter_map(|row| text(row, 0)) {
-            self.make_extension(&name).await?;
-            self.made_extensions.push(name);
+        Ok(missing.iter().filter_map(|row| text(row, 0)).collect())
+    }
+
+    /// Whether extensions, role and grants are as the configuration says. Reads only.
+    pub(super) async fn has_grants(&mut self) -> Result<bool> {
+        if !self.missing_extensions().await?.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        let section = self.config.settings.postgres.clone().unwrap_or_default();
+        let Some(role) = section.app_role.as_deref() else { return Ok(true) };
+        let found = self.role_row(role).await?;
+        if found.is_none_or(|row| self.role_trouble(&row).is_some()) {
+            return Ok(false);
+        }
+        let query = self.grants_query(&section).await?;
+        let lacking = run(&mut self.connection, query).await.map_err(|error| unreadable(&error))?;
+        Ok(lacking.is_empty())
     }
 
     async fn make_extension(&mut self, name: &str) -> Result<()> {
@@ -71,17 +94,7 @@ impl PostgresStore {
         let Some(section) = self.config.settings.postgres.clone() else { return Ok(()) };
         let Some(role) = section.app_role.as_deref() else { return Ok(()) };
         let ident = Ident::new(role)?;
-        let schemas = self.schemas().await?;
-        let hidden: Vec<String> = section
-            .app_grants_except
-            .iter()
-            .flat_map(|(table, columns)| columns.iter().map(move |column| (table, column)))
-            .map(|(table, column)| format!("({}, {})", literal(table), literal(column)))
-            .collect();
-        let hidden = if hidden.is_empty() { "(NULL::text, NULL::text)".to_owned() } else { hidden.join(", ") };
-        // Names may hold braces: they are put in last.
-        let (before, after) = GRANTS.split_once("{hidden}").unwrap_or((GRANTS, ""));
-        let query = format!("{}{hidden}{}", self.fill(before, &schemas), self.fill(after, &schemas));
+        let query = self.grants_query(&section).await?;
         let is_made = self.make_role(role, &ident).await?;
         if is_made {
             let item = Item::pass("postgres.role", role).store(StoreKind::Postgres);
@@ -128,8 +141,40 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// What asks for every privilege that the role lacks, or has and must not have.
+    async fn grants_query(&mut self, section: &crate::config::file::Postgres) -> Result<String> {
+        let schemas = self.schemas().await?;
+        let hidden: Vec<String> = section
+            .app_grants_except
+            .iter()
+            .flat_map(|(table, columns)| columns.iter().map(move |column| (table, column)))
+            .map(|(table, column)| format!("({}, {})", literal(table), literal(column)))
+            .collect();
+        let hidden = if hidden.is_empty() { "(NULL::text, NULL::text)".to_owned() } else { hidden.join(", ") };
+        // Names may hold braces: they are put in last.
+        let (before, after) = GRANTS.split_once("{hidden}").unwrap_or((GRANTS, ""));
+        Ok(format!("{}{hidden}{}", self.fill(before, &schemas), self.fill(after, &schemas)))
+    }
+
     /// Makes the role where it is missing; refuses one that row-level security could not hold.
     async fn make_role(&mut self, role: &str, ident: &Ident) -> Result<bool> {
+        let Some(row) = self.role_row(role).await? else {
+            return match run(&mut self.connection, format!("CREATE ROLE {ident} LOGIN")).await {
+                Ok(_) => Ok(true),
+                // Roles belong to the whole server: another project's run may have been first.
+                Err(error) if matches!(sqlstate(&error), Some("42710" | "23505")) => Ok(false),
+                Err(error) => Err(server_error(Code::Privilege, format!("role `{role}` cannot be created"), &error)
+                    .hint(format!("let an administrator run: CREATE ROLE {ident} LOGIN"))),
+            };
+        };
+        let Some(why) = self.role_trouble(&row) else { return Ok(false) };
+        Err(Error::new(Code::Privilege, format!("`{role}` cannot be the application's role"))
+            .why(why)
+            .data("no grant was changed")
+            .hint("name another role as `app_role` under [postgres] in lyrox.toml: lyrox makes it"))
+    }
+
+    async fn role_row(&mut self, role: &str) -> Result<Option<PgRow>> {
         let sql = format!(
             "SELECT r.rolsuper, r.rolbypassrls, r.rolname = current_user, \
              NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, current_user, 'MEMBER'), \
@@ -139,17 +184,13 @@ impl PostgresStore {
             literal(role)
         );
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
-        let Some(row) = rows.first() else {
-            return match run(&mut self.connection, format!("CREATE ROLE {ident} LOGIN")).await {
-                Ok(_) => Ok(true),
-                // Roles belong to the whole server: another project's run may have been first.
-                Err(error) if matches!(sqlstate(&error), Some("42710" | "23505")) => Ok(false),
-                Err(error) => Err(server_error(Code::Privilege, format!("role `{role}` cannot be created"), &error)
-                    .hint(format!("let an administrator run: CREATE ROLE {ident} LOGIN"))),
-            };
-        };
+        Ok(rows.into_iter().next())
+    }
+
+    /// Why row-level security could not hold the role.
+    fn role_trouble(&self, row: &PgRow) -> Option<String> {
         let is = |at| text(row, at).as_deref() == Some("t");
-        let why = if is(0) {
+        Some(if is(0) {
             "it is a superuser, which no row-level security holds".to_owned()
         } else if is(2) {
             "it is the role that lyrox itself works as: it owns the tables".to_owned()
@@ -160,12 +201,8 @@ impl PostgresStore {
         } else if let Some(table) = text(row, 4) {
             format!("it owns `{table}`; row-level security does not hold owners")
         } else {
-            return Ok(false);
-        };
-        Err(Error::new(Code::Privilege, format!("`{role}` cannot be the application's role"))
-            .why(why)
-            .data("no grant was changed")
-            .hint("name another role as `app_role` under [postgres] in lyrox.toml: lyrox makes it"))
+            return None;
+        })
     }
 }
 

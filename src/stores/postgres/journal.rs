@@ -134,21 +134,19 @@ impl PostgresStore {
         let files = std::slice::from_ref(file);
         let mut batch = Batch::default();
         self.begin_file(&mut batch, 0, file, Role::Before);
-        batch.own(
-            0,
-            Role::Before,
-            match file.step.action {
-                Action::Revert => self.begin_down(file, at),
-                _ => self.upsert(&[Entry {
-                    step: file.step,
-                    state: State::Started,
-                    done: u32::try_from(at).unwrap_or(u32::MAX),
-                    total: file.total(),
-                    event: "started",
-                    span: None,
-                }]),
-            },
-        );
+        if file.step.action == Action::Revert {
+            batch.own(0, Role::Before, self.begin_down(file, at));
+        } else {
+            let started = [Entry {
+                step: file.step,
+                state: State::Started,
+                done: u32::try_from(at).unwrap_or(u32::MAX),
+                total: file.total(),
+                event: "started",
+                span: None,
+            }];
+            batch.own(0, Role::Before, self.upsert(&started)).own(0, Role::Before, self.happened(&started));
+        }
         for statement in self.history_started(file.step) {
             batch.own(0, Role::History, statement);
         }
@@ -322,7 +320,9 @@ impl PostgresStore {
         for statement in self.history_of(file.step) {
             batch.own(0, Role::History, statement);
         }
-        batch.own(0, Role::Ledger, self.upsert(&[entry(file)])).own(0, Role::Commit, "COMMIT");
+        let entries = [entry(file)];
+        batch.own(0, Role::Ledger, self.upsert(&entries)).own(0, Role::Before, self.happened(&entries));
+        batch.own(0, Role::Commit, "COMMIT");
         let rows = match batch.send(&mut self.connection, files).await {
             Ok(rows) => rows,
             Err(stop) => {

@@ -267,8 +267,8 @@ impl PostgresStore {
         )
     }
 
-    /// One statement that writes the rows of steps and their events, ended by `;`; it answers the rows in order.
-    /// All of them have the same event. What is undone keeps its name and its texts.
+    /// One statement that writes the rows of steps, ended by `;`; it answers the rows in order. All of them have
+    /// the same event. What is undone keeps its name and its texts.
     pub(super) fn upsert(&self, entries: &[Entry<'_>]) -> String {
         let mut values = String::new();
         for entry in entries {
@@ -277,7 +277,6 @@ impl PostgresStore {
             }
             self.push_values(&mut values, entry);
         }
-        let event = entries.first().map_or("", |entry| entry.event);
         let told = if entries.first().is_some_and(|entry| entry.state == State::Reverted) {
             ""
         } else {
@@ -285,14 +284,26 @@ impl PostgresStore {
              steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
         };
         format!(
-            "WITH m AS (INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+            "INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
              steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES {values} \
              ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
              steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
              finished_at = EXCLUDED.finished_at, actor = EXCLUDED.actor, lyrox = EXCLUDED.lyrox, error_code = NULL \
-             RETURNING m.*), \
-             e AS (INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) \
-             SELECT m.project, m.store, m.version, '{event}', m.actor, m.lyrox FROM m) SELECT {COLUMNS} FROM m;"
+             RETURNING {COLUMNS};"
+        )
+    }
+
+    /// One statement that writes the events of steps, ended by `;`.
+    pub(super) fn happened(&self, entries: &[Entry<'_>]) -> String {
+        let rest = format!("{}, {})", literal(&self.actor), literal(LYROX));
+        let project = literal(&self.project);
+        let rows = entries.iter().map(|entry| {
+            let (version, what) = (literal(entry.step.version.as_str()), literal(entry.event));
+            format!("({project}, 'postgres', {version}, {what}, {rest}")
+        });
+        format!(
+            "INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) VALUES {};",
+            rows.collect::<Vec<_>>().join(", ")
         )
     }
 
@@ -518,7 +529,7 @@ fn micros(row: &PgRow, at: usize) -> Option<i64> {
 /// A time of the server's, to the microsecond, in UTC.
 fn rfc3339(micros: i64) -> Option<String> {
     let time = jiff::Timestamp::from_microsecond(micros).ok()?;
-    Some(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+    Some(format!("{time:.6}"))
 }
 
 fn newer(version: i32) -> Error {

@@ -11,6 +11,8 @@ use sqlx::{AssertSqlSafe, Either};
 use super::error::position;
 use super::script::Prepared;
 use super::splitter::Kind;
+use crate::kind::StoreKind;
+use crate::stores::trips;
 
 /// A message is sent before it grows beyond this, in bytes: large files stream through flat memory.
 const LARGEST: usize = 256 * 1024;
@@ -171,6 +173,7 @@ impl Message {
         if parts.is_empty() {
             return Ok(());
         }
+        trips::count(StoreKind::Postgres);
         let mut done = 0;
         let result = {
             let mut answers = sqlx::raw_sql(AssertSqlSafe(text.clone())).fetch_many(&mut *connection);
@@ -218,6 +221,7 @@ fn stop(error: sqlx::Error, text: &str, parts: &[Part], done: usize, files: &[Pr
 
 /// Runs one `COPY ... FROM STDIN` with its data.
 async fn copy(connection: &mut PgConnection, file: &Prepared<'_>, statement: usize) -> Result<(), sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     let mut into = connection.copy_in_raw(file.statement(statement)).await?;
     let data = &file.text.as_bytes()[file.statements[statement].data()];
     for chunk in data.chunks(64 * 1024) {

@@ -7,6 +7,7 @@ mod catalog;
 pub mod check;
 pub mod cluster;
 pub mod connect;
+mod direct;
 mod dump;
 pub mod error;
 mod failure;
@@ -54,7 +55,7 @@ use crate::engine::trial::Trial;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::Version;
 use crate::stores::watch::{Watch, watch};
-use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind};
+use crate::stores::{Applied, ApplyOptions, Holder, Holding, LockAnswer, Preview, Store, StoreKind, trips};
 
 /// A connected PostgreSQL: one session, which holds the lock and runs the statements.
 pub struct PostgresStore {
@@ -89,6 +90,8 @@ pub struct PostgresStore {
     run_id: String,
     /// Extensions made by this run and not yet told.
     made_extensions: Vec<String>,
+    /// Texts that were split before.
+    known: script::Known,
 }
 
 /// How long a lost session is waited for: it may still be at work on what it was sent last.
@@ -133,6 +136,7 @@ impl PostgresStore {
             is_prepared: false,
             run_id: String::new(),
             made_extensions: Vec::new(),
+            known: script::Known::default(),
         })
     }
 
@@ -253,9 +257,9 @@ impl Store for PostgresStore {
     }
     fn preview(&self, steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
         if self.path == Path::Pooled {
-            pooled::refuse_journaled(steps, options)?;
+            pooled::refuse_journaled(steps, options, &self.known)?;
         }
-        script::preview(steps, options)
+        script::preview(steps, options, &self.known)
     }
     async fn apply(&mut self, steps: &[Step], options: &ApplyOptions, events: &dyn Events) -> Applied {
         self.run_steps(steps, options, events).await
@@ -294,6 +298,9 @@ impl Store for PostgresStore {
     async fn kept_snapshot(&mut self) -> Result<Option<Snapshot>> {
         self.read_snapshot().await
     }
+    async fn is_granted(&mut self) -> Result<bool> {
+        self.has_grants().await
+    }
     async fn grant(&mut self, events: &dyn Events) -> Result<()> {
         self.mend_grants(events).await
     }
@@ -322,5 +329,6 @@ impl Store for PostgresStore {
 /// Sends statements as one simple-query message: one round trip, no prepared statement, no transaction
 /// but the message's own. Answers the rows of all of them.
 async fn run(connection: &mut PgConnection, sql: String) -> Result<Vec<PgRow>, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await
 }

@@ -12,7 +12,7 @@ use super::error::server_error;
 use super::ident::literal;
 use super::ledger::{COLUMNS, read_row};
 use super::pooler::is_transaction_pooled;
-use super::script::{Mode, Prepared, prepare_all};
+use super::script::{Known, Mode, Prepared, prepare_all};
 use super::transaction::{Undone, entry};
 use super::{Path, PostgresStore, run};
 use crate::config::Origin;
@@ -58,6 +58,11 @@ impl PostgresStore {
             Pooling::Transaction => return Some("the URL is the provider's transaction pooler"),
             Pooling::Direct | Pooling::Session => return None,
             Pooling::Unknown => {}
+        }
+        // The server names both ends of the connection. Where they are those of a socket of this process, nothing
+        // stands between; looking for a pooler would cost three connections and many round trips.
+        if self.facts.line.is_some_and(|line| line.is_own()) {
+            return None;
         }
         let name = concat!("lyrox ", env!("CARGO_PKG_VERSION"), " probe");
         let ca_file = self.target.ca_file.clone();
@@ -153,8 +158,8 @@ fn refused(why: &str) -> Error {
 ///
 /// # Errors
 /// `LYX-POOLER` naming the first, or what keeps a file from being read.
-pub fn refuse_journaled(steps: &[Step], options: &ApplyOptions) -> Result<()> {
-    let prepared = prepare_all(steps, options)?;
+pub fn refuse_journaled(steps: &[Step], options: &ApplyOptions, known: &Known) -> Result<()> {
+    let prepared = prepare_all(steps, options, known)?;
     let Some(file) = prepared.iter().find(|file| file.mode == Mode::Journal) else { return Ok(()) };
     let at = file.statements.iter().position(|statement| statement.kind == super::splitter::Kind::Bare);
     Err(Error::new(Code::Pooler, format!("`{}` cannot run through a transaction pooler", file.step.script.path))

@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::connect::{connect, text};
 use crate::config::{Endpoint, Origin};
+use crate::kind::StoreKind;
+use crate::stores::trips;
 use crate::url::provider::{Pooling, provider};
 
 /// The number of helpers of each rung. Pools that hand out the connection used last show with one; those
@@ -80,6 +82,7 @@ async fn rung(session: &mut PgConnection, helpers: &mut [PgConnection]) -> Optio
 
 /// The first value of a statement's answer.
 async fn ask(connection: &mut PgConnection, sql: &str) -> Result<Option<String>, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?;
     Ok(rows.first().and_then(|row| text(row, 0)))
 }

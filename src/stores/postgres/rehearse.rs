@@ -77,7 +77,7 @@ impl PostgresStore {
         live: Option<Duration>,
         events: &dyn Events,
     ) -> Result<Vec<Trial>> {
-        let files = prepare_all(steps, options)?;
+        let files = prepare_all(steps, options, &self.known)?;
         if live.is_some()
             && let Some(file) = files.iter().find(|file| file.mode == Mode::Journal)
         {

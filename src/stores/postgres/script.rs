@@ -2,6 +2,8 @@
 //! be run; and which steps share a transaction. Pure: nothing here is sent.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block;
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
@@ -9,6 +11,7 @@ use crate::config::Variables;
 use crate::config::file::Transaction;
 use crate::engine::plan::Step;
 use crate::error::{Code, Error, Place, Result};
+use crate::project::migration::Script;
 use crate::stores::{ApplyOptions, Preview, told};
 
 /// At most so many files share a transaction.
@@ -17,7 +20,7 @@ const LARGEST_CHUNK: usize = 64;
 /// some three thousand new tables with an index each.
 const LARGEST_RELATIONS: u32 = 2_000;
 
-/// So many statements of a file are shown; the lines of the others stay empty.
+/// So many statements of a file are shown.
 const SHOWN: usize = 1_000;
 
 /// How a step is run.
@@ -39,7 +42,7 @@ pub struct Prepared<'a> {
     /// What runs.
     pub text: Cow<'a, str>,
     /// The statements of the text.
-    pub statements: Vec<Statement>,
+    pub statements: Arc<Vec<Statement>>,
     /// How it is run.
     pub mode: Mode,
     fillings: Vec<Filling>,
@@ -103,15 +106,39 @@ impl Prepared<'_> {
     }
 }
 
+/// The statements of scripts that were split before: what is checked before a run is split once.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<HashMap<usize, Split>>);
+
+/// A script, which must live as long as its address stands for it, and its statements.
+type Split = (Arc<Script>, Arc<Vec<Statement>>);
+
+impl Known {
+    fn statements(&self, prepared: &Prepared<'_>) -> Result<Arc<Vec<Statement>>, Problem> {
+        let script = &prepared.step.script;
+        // What is filled in may be something else the next time.
+        if script.header.vars {
+            return split(&prepared.text).map(Arc::new);
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = known.get(&Arc::as_ptr(script).addr()) {
+            return Ok(found.clone());
+        }
+        let statements = Arc::new(split(&prepared.text)?);
+        known.insert(Arc::as_ptr(script).addr(), (script.clone(), statements.clone()));
+        Ok(statements)
+    }
+}
+
 /// Makes every step ready.
 ///
 /// # Errors
 /// `LYX-FILE-SYNTAX`, `LYX-FILE-EMPTY` or `LYX-CONFIG-VALUE` with the place; nothing was sent.
-pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<Prepared<'a>>> {
+pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions, known: &Known) -> Result<Vec<Prepared<'a>>> {
     let prepared = steps
         .iter()
         .enumerate()
-        .map(|(index, step)| prepare(index, step, &options.variables))
+        .map(|(index, step)| prepare(index, step, &options.variables, known))
         .collect::<Result<Vec<_>>>()?;
     if options.transaction == Transaction::All
         && let Some(file) = prepared.iter().find(|file| file.mode == Mode::Journal)
@@ -126,7 +153,7 @@ pub fn prepare_all<'a>(steps: &'a [Step], options: &ApplyOptions) -> Result<Vec<
     Ok(prepared)
 }
 
-fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Prepared<'a>> {
+fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables, known: &Known) -> Result<Prepared<'a>> {
     let header = &step.script.header;
     let (text, fillings) = if !step.is_ledger_only() && !header.fill.is_nothing() {
         fill_as_the_tool(step, variables)?
@@ -135,11 +162,11 @@ fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables) -> Result<Pr
     } else {
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
     };
-    let mut prepared = Prepared { index, step, text, statements: Vec::new(), mode: Mode::Transaction, fillings };
+    let mut prepared = Prepared { index, step, text, statements: Arc::default(), mode: Mode::Transaction, fillings };
     if step.is_ledger_only() {
         return Ok(prepared);
     }
-    prepared.statements = split(&prepared.text).map_err(|problem| unreadable(&prepared, problem))?;
+    prepared.statements = known.statements(&prepared).map_err(|problem| unreadable(&prepared, problem))?;
     // Other tools take a file without a statement, and so does whoever moves here from them.
     let is_foreign = step.script.foreign.is_some();
     if prepared.statements.is_empty() && !is_foreign {
@@ -307,7 +334,7 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
         count += unit.len();
         migrations += 1;
         // A new value of an enum cannot be used before the transaction that adds it ends.
-        let adds_value = unit.iter().flat_map(|file| &file.statements).any(|found| found.kind == Kind::AddValue);
+        let adds_value = unit.iter().flat_map(|file| file.statements.iter()).any(|found| found.kind == Kind::AddValue);
         if adds_value || stands_alone {
             return count;
         }
@@ -319,8 +346,8 @@ pub fn chunk(files: &[Prepared<'_>], options: &ApplyOptions) -> usize {
 ///
 /// # Errors
 /// As [`prepare_all`].
-pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
-    let prepared = prepare_all(steps, options)?;
+pub fn preview(steps: &[Step], options: &ApplyOptions, known: &Known) -> Result<Vec<Preview>> {
+    let prepared = prepare_all(steps, options, known)?;
     for file in &prepared {
         told::refuse_shortened(file.step, file.statements.len())?;
     }
@@ -334,13 +361,10 @@ pub fn preview(steps: &[Step], options: &ApplyOptions) -> Result<Vec<Preview>> {
             number
         });
         let (group, later) = rest.split_at(count.max(1));
-        previews.extend(group.iter().map(|file| {
-            Preview {
-                transaction,
-                statements: (0..file.statements.len())
-                    .map(|at| if at < SHOWN { line(file.statement(at)) } else { String::new() })
-                    .collect(),
-            }
+        previews.extend(group.iter().map(|file| Preview {
+            transaction,
+            count: file.statements.len(),
+            statements: (0..file.statements.len().min(SHOWN)).map(|at| line(file.statement(at))).collect(),
         }));
         rest = later;
     }

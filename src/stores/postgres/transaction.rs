@@ -138,6 +138,7 @@ impl PostgresStore {
             }
             let entries: Vec<Entry<'_>> = told.iter().map(|(_, entry)| *entry).collect();
             batch.own(last, Role::Ledger, self.upsert(&entries));
+            batch.own(last, Role::Before, self.happened(&entries));
         }
         if is_pooled {
             // What a file set for its session would stay with a connection that others use.

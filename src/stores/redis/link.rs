@@ -5,6 +5,9 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, Pipeline, RedisFuture, Value};
 
+use crate::kind::StoreKind;
+use crate::stores::trips;
+
 /// A connection. Clones share it.
 #[derive(Clone)]
 pub enum Link {
@@ -60,6 +63,7 @@ impl Link {
     /// # Errors
     /// Those of the server.
     pub async fn at(&mut self, node: &str, command: &Cmd) -> redis::RedisResult<Value> {
+        trips::count(StoreKind::Redis);
         match self {
             Self::Single(connection) => connection.send_packed_command(command).await?.extract_error(),
             Self::Cluster(connection) => {
@@ -74,6 +78,7 @@ impl Link {
 
 impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        trips::count(StoreKind::Redis);
         match self {
             Self::Single(connection) => connection.req_packed_command(command),
             Self::Cluster(connection) => connection.req_packed_command(command),
@@ -86,6 +91,7 @@ impl ConnectionLike for Link {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
+        trips::count(StoreKind::Redis);
         match self {
             Self::Single(connection) => connection.req_packed_commands(commands, offset, count),
             Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),

@@ -192,7 +192,8 @@ impl Store for RedisStore {
             let commands = commands(step, &self.books.keys.prefix, options)?;
             told::refuse_shortened(step, commands.len())?;
             let pending = commands.into_iter().skip(step.resume_from as usize);
-            Ok(Preview { transaction: None, statements: pending.map(|command| command.shown).collect() })
+            let statements: Vec<String> = pending.map(|command| command.shown).collect();
+            Ok(Preview { transaction: None, count: statements.len(), statements })
         };
         steps.iter().map(read).collect()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lyrox::stores::{LockAnswer, Store as _};
 
 use super::Bench;
-use crate::support::{block_on, sql};
+use crate::support::block_on;
 
 #[test]
 fn the_lock_is_held_by_one_and_its_holder_is_named() {
@@ -30,11 +30,27 @@ fn a_transaction_that_waits_for_a_lock_is_tried_again() {
     let bench = Bench::with("retry", "lock_timeout = \"100ms\"", &[("1_a.up.sql", "CREATE TABLE a (id int);")]);
     bench.migrate();
     bench.write("2_b.up.sql", "CREATE TABLE b (id int);\nALTER TABLE a ADD COLUMN t text;\n");
-    let url = bench.project.postgres.clone();
-    let reader = std::thread::spawn(move || sql(&url, "BEGIN; SELECT * FROM a; SELECT pg_sleep(0.8); COMMIT"));
-    std::thread::sleep(Duration::from_millis(200));
-    bench.migrate();
+    let (begun, wait) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // Holds its lock until the run has met it.
+        scope.spawn(|| {
+            block_on(async {
+                use sqlx::Connection as _;
+                let mut reader = sqlx::PgConnection::connect(&bench.project.postgres).await.expect("a connection");
+                sqlx::raw_sql("BEGIN; SELECT * FROM a").execute(&mut reader).await.expect("it read");
+                begun.send(()).expect("someone waits");
+                for _ in 0..600 {
+                    if bench.events.notes().contains("trying again") {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                sqlx::raw_sql("COMMIT").execute(&mut reader).await.expect("an end");
+            });
+        });
+        wait.recv().expect("a reader");
+        bench.migrate();
+    });
     assert!(bench.events.notes().contains("trying again"), "{}", bench.events.notes());
-    reader.join().expect("a reader").expect("it read");
     assert!(bench.has("b"));
 }

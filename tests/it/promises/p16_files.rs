@@ -149,5 +149,5 @@ fn a_file_cut_below_what_is_in_effect_is_refused() {
 fn code(run: &Output) -> String {
     let text = format!("{}{}", run.stdout, run.stderr);
     let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '-'));
-    words.filter(|word| word.starts_with("LYX-")).last().unwrap_or_default().to_owned()
+    words.rev().find(|word| word.starts_with("LYX-")).unwrap_or_default().to_owned()
 }

@@ -27,39 +27,103 @@ pub enum Kind {
 }
 
 /// The first tokens of a statement outside parentheses: words in lower case, names as `"`, other
-/// tokens as their first character.
+/// tokens as their first character. Of statements whose first word says that they are plain it keeps no more.
 #[derive(Debug, Default)]
 pub struct Head {
-    words: Vec<String>,
+    words: Vec<Word>,
+    is_plain: bool,
     /// `CONCURRENTLY` stands inside parentheses, as an option.
     pub has_inner_concurrently: bool,
+}
+
+/// The beginning of a word in lower case; longer than every word that is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    bytes: [u8; LONGEST_WORD],
+    len: u8,
+}
+
+/// Longer than `standard_conforming_strings`.
+const LONGEST_WORD: usize = 31;
+
+impl Word {
+    fn new(word: &str) -> Self {
+        let mut end = word.len().min(LONGEST_WORD);
+        while !word.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut bytes = [0; LONGEST_WORD];
+        bytes[..end].copy_from_slice(&word.as_bytes()[..end]);
+        bytes[..end].make_ascii_lowercase();
+        Self { bytes, len: u8::try_from(end).unwrap_or(0) }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+    }
 }
 
 /// Enough to reach `CONCURRENTLY` and `STDIN` in every form of the grammar.
 const LONGEST: usize = 32;
 
+/// Whether a statement with this first word is, or may be, something else than plain.
+fn is_telling(word: &str) -> bool {
+    matches!(
+        word,
+        "alter"
+            | "abort"
+            | "begin"
+            | "call"
+            | "cluster"
+            | "commit"
+            | "copy"
+            | "create"
+            | "discard"
+            | "do"
+            | "drop"
+            | "end"
+            | "prepare"
+            | "reindex"
+            | "release"
+            | "rollback"
+            | "savepoint"
+            | "set"
+            | "start"
+            | "vacuum"
+    )
+}
+
 impl Head {
     /// Forgets the last statement.
     pub fn clear(&mut self) {
         self.words.clear();
+        self.is_plain = false;
         self.has_inner_concurrently = false;
     }
 
     /// Takes the next token.
     pub fn push(&mut self, word: &str) {
-        if self.words.len() < LONGEST {
-            self.words.push(word.to_ascii_lowercase());
+        if self.is_plain || self.words.len() >= LONGEST {
+            return;
         }
+        let word = Word::new(word);
+        self.is_plain = self.words.is_empty() && !is_telling(word.as_str());
+        self.words.push(word);
+    }
+
+    /// Whether the first word says that the statement is plain, whatever follows.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// The word at a place; empty behind the end.
     pub fn word(&self, at: usize) -> &str {
-        self.words.get(at).map_or("", String::as_str)
+        self.words.get(at).map_or("", Word::as_str)
     }
 
     /// Whether the statement makes a table.
     pub fn makes_table(&self) -> bool {
-        self.word(0) == "create" && self.words.iter().take(5).any(|word| word == "table")
+        self.word(0) == "create" && self.words.iter().take(5).any(|word| word.as_str() == "table")
     }
 
     /// Whether a function or procedure is made, whose body may be `BEGIN ATOMIC ... END`.
@@ -69,11 +133,11 @@ impl Head {
     }
 
     fn has(&self, word: &str) -> bool {
-        self.words.iter().any(|found| found == word)
+        self.words.iter().any(|found| found.as_str() == word)
     }
 
     fn has_pair(&self, first: &str, second: &str) -> bool {
-        self.words.windows(2).any(|pair| pair[0] == first && pair[1] == second)
+        self.words.windows(2).any(|pair| pair[0].as_str() == first && pair[1].as_str() == second)
     }
 
     /// What the statement is.
@@ -121,6 +185,6 @@ impl Head {
 
     /// The value that `SET standard_conforming_strings` gives, where it can be seen.
     pub fn turns_quoting_off(&self) -> bool {
-        ["off", "false", "0", "no"].into_iter().any(|word| self.words.last().is_some_and(|last| last == word))
+        ["off", "false", "0", "no"].into_iter().any(|word| self.words.last().is_some_and(|last| last.as_str() == word))
     }
 }

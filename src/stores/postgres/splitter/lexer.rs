@@ -49,6 +49,19 @@ const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
+/// [`continues_word`] for each byte: large files are mostly words and strings.
+const CONTINUES_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let is_part = continues_word(byte as u8);
+        table[byte] = is_part;
+        byte += 1;
+    }
+    table
+};
+
 impl<'a> Lexer<'a> {
     /// Begins at a byte offset of the text.
     pub fn new(text: &'a str, at: usize) -> Self {
@@ -145,15 +158,14 @@ impl<'a> Lexer<'a> {
     /// Up to the closing quote; a doubled quote stands for itself.
     fn quoted(&mut self, start: usize, quote_at: usize, quote: u8, what: &'static str) -> Result<(), Open> {
         self.at = quote_at + 1;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            self.at += 1;
-            if byte == quote {
-                if self.peek(0) != quote {
-                    return Ok(());
-                }
-                self.at += 1;
+        while let Some(found) = self.bytes[self.at.min(self.bytes.len())..].iter().position(|byte| *byte == quote) {
+            self.at += found + 1;
+            if self.peek(0) != quote {
+                return Ok(());
             }
+            self.at += 1;
         }
+        self.at = self.bytes.len();
         Err(Open { what, at: start })
     }
 
@@ -240,8 +252,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&mut self, start: usize) -> Result<Token, Open> {
-        while continues_word(self.peek(0)) {
-            self.at += 1;
+        let rest = &self.bytes[self.at..];
+        self.at += rest.iter().position(|byte| !CONTINUES_WORD[usize::from(*byte)]).unwrap_or(rest.len());
+        if self.at - start > 1 {
+            return Ok(Token::Word);
         }
         let prefix = &self.bytes[start..self.at];
         match (prefix, self.peek(0), self.peek(1)) {

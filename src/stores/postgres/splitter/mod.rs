@@ -106,6 +106,8 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     fn run(&mut self) -> Result<(), Problem> {
+        // Most statements of large files are short.
+        self.statements.reserve(self.script.len() / 512);
         let mut previous = (Token::Symbol(0), 0..0);
         while let Some((token, range)) = self.lexer.token()? {
             match token {
@@ -144,10 +146,11 @@ impl Splitter<'_> {
             Token::Symbol(b')') => {
                 self.parentheses.pop();
             }
-            Token::Word => self.word(text, range, previous),
+            // Bodies and relations are in definitions alone.
+            Token::Word if !self.head.is_plain() => self.word(text, range, previous),
             _ => {}
         }
-        if is_outside {
+        if is_outside && !self.head.is_plain() {
             match token {
                 Token::Word => self.head.push(text),
                 Token::Name => self.head.push("\""),
