@@ -65,7 +65,7 @@ fn line_ends_and_the_mark_do_not_count_and_edits_do() {
     }
     let project = begun("CREATE TABLE t (id bigint);\n");
     project.lyrox(&["db", "migrate"]).exit(6).says("LYX-DRIFT-EDITED").says("92137680").says("V1__init.sql");
-    project.lyrox(&["db", "repair", "--accept", "1"]).ok();
+    project.lyrox(&["db", "repair", "--accept", "1", "--yes"]).ok();
     project.lyrox(&["db", "status"]).ok().says("pending");
     rows(
         &project,
