@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::diff::scratch_request;
 use super::migrate::{files, known};
 use super::new::file_name;
 use crate::app::App;
@@ -81,7 +80,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     if old.len() < 2 {
         return Err(Error::new(Code::Usage, "one migration is one already").data("nothing was changed"));
     }
-    let request = scratch_request(app, &args.scratch_url)?;
+    let request = Request::new(&args.scratch_url, &app.config()?.variables, app.global.offline)?;
     let new = squashed(&dir, &until, &name, &old)?;
     if old.iter().any(|file| file.version == new.version && file.name == new.name) {
         return Err(Error::new(Code::Usage, format!("{} exists, and is one of those that become one", new.label()))

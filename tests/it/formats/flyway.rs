@@ -65,6 +65,13 @@ fn line_ends_and_the_mark_do_not_count_and_edits_do() {
     }
     let project = begun("CREATE TABLE t (id bigint);\n");
     project.lyrox(&["db", "migrate"]).exit(6).says("LYX-DRIFT-EDITED").says("92137680").says("V1__init.sql");
+    project.lyrox(&["db", "repair", "--accept", "1"]).ok();
+    project.lyrox(&["db", "status"]).ok().says("pending");
+    rows(
+        &project,
+        "SELECT checksum, version FROM flyway_schema_history WHERE installed_rank = 1",
+        &[&[&crc("CREATE TABLE t (id bigint);"), "1"]],
+    );
     project.remove("sql/V1__init.sql");
     project.lyrox(&["db", "migrate"]).exit(6).says("LYX-DRIFT-MISSING").says("1_init");
 }

@@ -87,6 +87,9 @@ fn unversioned_files_may_come_late_and_versioned_ones_may_not() {
 fn an_edit_and_a_missing_file_stop() {
     let project = begun("int4", "1", LF);
     project.lyrox(&["db", "migrate"]).exit(6).says("LYX-DRIFT-EDITED").says("V1__init.sql").says("6576007071847067829");
+    project.lyrox(&["db", "repair", "--accept", "1"]).ok();
+    project.lyrox(&["db", "status"]).ok().says("pending");
+    rows(&project, "SELECT checksum FROM refinery_schema_history WHERE version = 1", &[&["6576007071847067829"]]);
     project.remove("migrations/V1__init.sql");
     project.lyrox(&["db", "migrate"]).exit(6).says("LYX-DRIFT-MISSING").says("1_init");
 }

@@ -159,6 +159,26 @@ impl History for Flyway {
         (step.action != Action::Revert).then(|| self.insert("SQL", version(step).as_deref(), foreign(step), false))
     }
 
+    fn accepted(&self, _found: &Found, step: &Step) -> String {
+        let foreign = foreign(step);
+        // Rows that a later one deleted or undid stay as they are: what happened, happened.
+        let version = version(step).map(|version| canonical(&version));
+        let which = version.map_or_else(
+            || format!("version IS NULL AND description = {}", literal(&foreign.name)),
+            |version| {
+                let pattern = version.split('.').map(|part| format!("0*{part}")).collect::<Vec<_>>().join(r"\.");
+                format!("version ~ {}", literal(&format!(r"^{pattern}(\.0+)*$")))
+            },
+        );
+        format!(
+            "UPDATE {0} SET checksum = {1}, description = {2} WHERE installed_rank = (SELECT pg_catalog.max(installed_rank) \
+             FROM {0} WHERE {which} AND success AND type IN ('SQL', 'SQL_BASELINE'));",
+            self.table,
+            foreign.checksum,
+            literal(&foreign.name),
+        )
+    }
+
     fn lock(&self, _database: &str) -> ToolLock {
         let name = format!("\"{}\".\"{}\"", self.table.schema.name(), self.table.name.name());
         ToolLock::Advisory(LOCK + i64::from(java_hash(&name)))

@@ -89,6 +89,17 @@ impl History for Refinery {
         format!("DELETE FROM {} WHERE version = {};", self.table, foreign(step).key)
     }
 
+    fn accepted(&self, found: &Found, step: &Step) -> String {
+        let foreign = foreign(step);
+        let checksum = foreign.accepted.first().filter(|_| is_wide(found)).unwrap_or(&foreign.checksum);
+        format!(
+            "UPDATE {} SET name = {}, checksum = '{checksum}' WHERE version = {};",
+            self.table,
+            literal(&foreign.name),
+            foreign.key
+        )
+    }
+
     fn lock(&self, _database: &str) -> ToolLock {
         ToolLock::None
     }
