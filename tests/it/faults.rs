@@ -192,8 +192,11 @@ async fn run(session: &mut sqlx::PgConnection, sql: &str) -> Vec<u8> {
                 message(&mut answer, b'D', &body);
             }
             Err(error) => {
-                let text = error.as_database_error().map_or("lost", |error| error.message()).to_owned();
-                message(&mut answer, b'E', format!("SERROR\0VERROR\0CXX000\0M{text}\0\0").as_bytes());
+                // As a pooler does, the server's words and code are passed on.
+                let error = error.as_database_error();
+                let text = error.map_or("lost", |error| error.message());
+                let code = error.and_then(|error| error.code()).unwrap_or("08006".into());
+                message(&mut answer, b'E', format!("SERROR\0VERROR\0C{code}\0M{text}\0\0").as_bytes());
                 return answer;
             }
         }
