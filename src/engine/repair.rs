@@ -109,7 +109,9 @@ pub async fn amend(work: Work<'_>, files: &[Migration], typed: &str, what: Amend
         super::guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
         let mut outcome = Outcome::default();
         let mut amended = Vec::new();
-        for affected in rows_to_amend(files, &ledgers, typed, what)? {
+        let rows = rows_to_amend(files, &ledgers, typed, what)?;
+        take_in(work, stores, &rows).await?;
+        for affected in rows {
             let kind = affected.row.store;
             let options = ledgers.iter().find(|(store, _)| *store == kind).map(|(_, ledger)| work.options(ledger));
             let store = stores.iter_mut().find(|store| store.kind() == kind);
@@ -130,6 +132,20 @@ pub async fn amend(work: Work<'_>, files: &[Migration], typed: &str, what: Amend
     .await;
     close(stores).await;
     result
+}
+
+/// What only another tool's history has gets its own row first: that is the one to correct.
+async fn take_in(work: Work<'_>, stores: &mut [AnyStore], rows: &[Affected]) -> Result<()> {
+    let own = migrate::states(stores).await?;
+    for (store, (kind, ledger)) in stores.iter_mut().zip(&own) {
+        let is_lacking = |row: &&Row| row.store == *kind && !ledger.rows.iter().any(|own| own.version == row.version);
+        let lacking: Vec<Row> = rows.iter().map(|affected| &affected.row).filter(is_lacking).cloned().collect();
+        if !lacking.is_empty() {
+            store.prepare(&work.mark()).await?;
+            store.take_over(&lacking).await?;
+        }
+    }
+    Ok(())
 }
 
 fn told(what: Amendment, row: &Row) -> String {
