@@ -47,7 +47,7 @@ const { migrate } = require("drizzle-orm/node-postgres/migrator");
 def small(number):
     """One of the thousand small migrations."""
     return (
-        f"CREATE TABLE t{number} (id bigint PRIMARY KEY);\n"
+        f"CREATE TABLE t{number} (id bigint NOT NULL);\n"
         f"ALTER TABLE t{number} ADD COLUMN name text;\n"
         f"CREATE INDEX t{number}_name ON t{number} (name);\n"
         f"INSERT INTO t{number} VALUES (1, 'first; of {number}');\n"

@@ -87,6 +87,11 @@ impl App {
         self.started.elapsed()
     }
 
+    /// Adds items to the report that are all there already.
+    pub fn items(&self, items: impl Iterator<Item = Item>) {
+        self.ui.items(items);
+    }
+
     /// Adds an item to the report.
     pub fn item(&self, item: Item) {
         self.ui.item(item);

@@ -103,7 +103,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         }
     }
     // In the order of the timeline; what has no file is drift.
-    lines.sort_by_key(|(version, store, _)| (files.iter().position(|file| file.version == *version), *store));
+    let places: HashMap<_, _> = files.iter().enumerate().map(|(at, file)| (&file.version, at)).collect();
+    lines.sort_by_key(|(version, store, _)| (places.get(version).copied(), *store));
     let mut orphans = Vec::new();
     for row in repeatables::orphans(&files, &rows) {
         let item = Item::skip(format!("{}.{}", row.store, row.version), row.version.as_str()).store(row.store);
@@ -111,9 +112,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let pending = lines.iter().filter(|(_, _, item)| item.change == Some(Change::Planned)).count();
     let applied = lines.len() - pending;
-    for item in lines.into_iter().map(|(.., item)| item).chain(orphans) {
-        app.item(item);
-    }
+    app.items(lines.into_iter().map(|(.., item)| item).chain(orphans));
     for drift in &drift {
         let (store, subject) = drift.subject();
         let error = drift.error();

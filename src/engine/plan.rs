@@ -608,7 +608,7 @@ fn moved(files: &[Migration], rows: &[Row], row: &Row) -> Option<String> {
 /// The order in which migrations apply: that of the files, which each format reads in its own.
 pub(super) struct Timeline<'a> {
     files: &'a [Migration],
-    places: BTreeMap<&'a Version, usize>,
+    places: HashMap<&'a Version, usize>,
 }
 
 impl<'a> Timeline<'a> {

@@ -62,6 +62,11 @@ impl Ord for Version {
         if self.is_repeatable() || other.is_repeatable() {
             return self.is_repeatable().cmp(&other.is_repeatable()).then_with(|| self.0.cmp(&other.0));
         }
+        // Most are numbers of one length, which compare as they stand.
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if self.0.len() == other.0.len() && is_number(&self.0) && is_number(&other.0) {
+            return self.0.cmp(&other.0);
+        }
         let (mut a, mut b) = (self.parts(), other.parts());
         loop {
             let (left, right) = (a.next(), b.next());

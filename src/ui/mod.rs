@@ -19,7 +19,7 @@ use console::Style;
 use crate::cli::{Color, Global, Output};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Result};
-use crate::report::{Layout, Report};
+use crate::report::{Item, Layout, Report};
 use crate::secret::redact;
 
 pub use human::{bytes, one_line, seconds, summary};
@@ -93,6 +93,23 @@ impl Ui {
         self.with(|state| {
             state.report.command = command.to_owned();
             state.report.layout = layout;
+        });
+    }
+
+    /// Shows items that are all there already, in one piece.
+    pub fn items(&self, items: impl Iterator<Item = Item>) {
+        let shows = self.output == Output::Human && !self.is_quiet;
+        self.with(|state| {
+            let mut text = String::new();
+            for item in items {
+                if shows {
+                    text.push_str(&state.human.item(&item, state.report.layout, self.colors.out));
+                }
+                state.report.push(item);
+            }
+            if shows {
+                state.progress.suspend(|| self.out(&text));
+            }
         });
     }
 
