@@ -381,16 +381,16 @@ mod tests {
         assert_eq!(
             btree,
             [
-                "SELECT 1 FROM ONLY t WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND b OPERATOR(pg_catalog.=) (SELECT NULL::text) AND (d IS NULL)",
-                "SELECT 1 FROM ONLY t WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND (d IS NULL) ORDER BY b DESC NULLS FIRST",
-                "SELECT 1 FROM ONLY t WHERE (d IS NULL) ORDER BY a NULLS LAST, b DESC NULLS FIRST",
+                "SELECT 1 FROM ONLY \"t\" WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND b OPERATOR(pg_catalog.=) (SELECT NULL::text) AND (d IS NULL)",
+                "SELECT 1 FROM ONLY \"t\" WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND (d IS NULL) ORDER BY b DESC NULLS FIRST",
+                "SELECT 1 FROM ONLY \"t\" WHERE (d IS NULL) ORDER BY a NULLS LAST, b DESC NULLS FIRST",
             ]
         );
         let gin = queries(&index("gin", vec![key("tags", "@>", "text[]")])).expect("queries");
-        assert_eq!(gin, ["SELECT 1 FROM ONLY t WHERE tags OPERATOR(pg_catalog.@>) (SELECT NULL::text[]) AND (d IS NULL)"]);
+        assert_eq!(gin, ["SELECT 1 FROM ONLY \"t\" WHERE tags OPERATOR(pg_catalog.@>) (SELECT NULL::text[]) AND (d IS NULL)"]);
         let nearest = Key { is_order: true, ..key("v", "<->", "vector") };
         let hnsw = queries(&index("hnsw", vec![nearest])).expect("queries");
-        assert_eq!(hnsw, ["SELECT 1 FROM ONLY t WHERE (d IS NULL) ORDER BY v OPERATOR(pg_catalog.<->) (SELECT NULL::vector) LIMIT 1"]);
+        assert_eq!(hnsw, ["SELECT 1 FROM ONLY \"t\" WHERE (d IS NULL) ORDER BY v OPERATOR(pg_catalog.<->) (SELECT NULL::vector) LIMIT 1"]);
         assert!(queries(&index("gist", vec![Key { operator: None, ..key("x", "=", "box") }])).expect("none").is_empty());
     }
 

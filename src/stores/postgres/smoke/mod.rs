@@ -1,6 +1,7 @@
 //! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
 
 mod attempt;
+mod attempts;
 mod catalog;
 mod check;
 mod declared;
@@ -48,6 +49,8 @@ pub struct PostgresSmoke<'a> {
     /// How many grants the snapshot holds, by table.
     grants: BTreeMap<String, usize>,
     lessons: Lessons,
+    /// Statements that are sent with the next ones.
+    waiting: String,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
     /// What the planner said, asked once.
@@ -76,6 +79,7 @@ impl<'a> PostgresSmoke<'a> {
             others: BTreeMap::new(),
             grants: BTreeMap::new(),
             lessons: Lessons::default(),
+            waiting: String::new(),
             source,
             before: None,
             plans: None,
@@ -221,8 +225,7 @@ impl Smoke for PostgresSmoke<'_> {
                 Difference::Extra(object) if objects::opens(object) => (object, live.objects.get(object), None),
                 Difference::Extra(_) => continue,
             };
-            // What went with its table is the table's matter.
-            if objects::table_of(object, kept).is_some_and(|table| !live.objects.contains_key(&format!("table {table}"))) {
+            if objects::went_along(object, kept, live) {
                 continue;
             }
             let definition = definition.map_or("", String::as_str);
@@ -244,6 +247,10 @@ impl Smoke for PostgresSmoke<'_> {
         }
         let sample = self.sample(&subject);
         Ok(outcome.verdict(&self.differences, noun, sample))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        self.flush().await
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
