@@ -21,7 +21,8 @@ impl Servers {
         let folder = tempfile::Builder::new().prefix("lyrox-it-mutation-").tempdir().expect("a folder");
         std::fs::write(folder.path().join("lyrox.toml"), format!("[project]\nname = \"mutation\"\n[{store}]\n"))
             .expect("lyrox.toml");
-        let up = Command::new(binary()).arg("-C").arg(folder.path()).arg("up").stdin(Stdio::null()).output().expect("up");
+        let up =
+            Command::new(binary()).arg("-C").arg(folder.path()).arg("up").stdin(Stdio::null()).output().expect("up");
         assert!(up.status.success(), "{}{}", String::from_utf8_lossy(&up.stdout), String::from_utf8_lossy(&up.stderr));
         let urls = lyrox::servers::running(folder.path()).expect("running servers");
         let superuser = urls.postgres.and_then(|_| lyrox::servers::superuser_url(folder.path()).ok());
@@ -31,7 +32,8 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let _ = Command::new(binary()).arg("-C").arg(self.folder.path()).args(["-q", "down"]).stdin(Stdio::null()).output();
+        let _ =
+            Command::new(binary()).arg("-C").arg(self.folder.path()).args(["-q", "down"]).stdin(Stdio::null()).output();
     }
 }
 

@@ -39,21 +39,61 @@ fn breaks() -> Vec<Break<Vec<serde_json::Value>>> {
     loose["$jsonSchema"]["required"] = json!(["orgId"]);
     vec![
         of("index.notes", without("notes", "org_at"), index("notes", 1, 0)),
-        of("index.notes", json!({ "collMod": "notes", "index": { "name": "org_at", "hidden": true } }), json!({ "collMod": "notes", "index": { "name": "org_at", "hidden": false } })),
-        of("index.notes", json!([without("notes", "org_kind"), { "createIndexes": "notes", "indexes": [{ "name": "org_kind", "key": { "orgId": 1, "kind": 1 } }] }]), json!([without("notes", "org_kind"), index("notes", 1, 1)])),
+        of(
+            "index.notes",
+            json!({ "collMod": "notes", "index": { "name": "org_at", "hidden": true } }),
+            json!({ "collMod": "notes", "index": { "name": "org_at", "hidden": false } }),
+        ),
+        of(
+            "index.notes",
+            json!([without("notes", "org_kind"), { "createIndexes": "notes", "indexes": [{ "name": "org_kind", "key": { "orgId": 1, "kind": 1 } }] }]),
+            json!([without("notes", "org_kind"), index("notes", 1, 1)]),
+        ),
         of("index.sessions", without("sessions", "org_until"), index("sessions", 3, 1)),
         of("unique.notes", without("notes", "org_code"), index("notes", 1, 2)),
-        of("unique.notes", json!([without("notes", "org_code"), { "createIndexes": "notes", "indexes": [{ "name": "org_code", "key": { "orgId": 1, "code": 1 } }] }]), json!([without("notes", "org_code"), index("notes", 1, 2)])),
-        of("unique.notes", json!([without("notes", "org_code"), { "createIndexes": "notes", "indexes": [{ "name": "org_code", "key": { "orgId": 1, "code": 1 }, "unique": true, "partialFilterExpression": { "kind": "b" } }] }]), json!([without("notes", "org_code"), index("notes", 1, 2)])),
+        of(
+            "unique.notes",
+            json!([without("notes", "org_code"), { "createIndexes": "notes", "indexes": [{ "name": "org_code", "key": { "orgId": 1, "code": 1 } }] }]),
+            json!([without("notes", "org_code"), index("notes", 1, 2)]),
+        ),
+        of(
+            "unique.notes",
+            json!([without("notes", "org_code"), { "createIndexes": "notes", "indexes": [{ "name": "org_code", "key": { "orgId": 1, "code": 1 }, "unique": true, "partialFilterExpression": { "kind": "b" } }] }]),
+            json!([without("notes", "org_code"), index("notes", 1, 2)]),
+        ),
         of("ttl.sessions", without("sessions", "until"), index("sessions", 3, 0)),
-        of("ttl.sessions", json!({ "collMod": "sessions", "index": { "name": "until", "expireAfterSeconds": 86400 } }), json!({ "collMod": "sessions", "index": { "name": "until", "expireAfterSeconds": 3600 } })),
-        of("validator.notes", json!({ "collMod": "notes", "validator": {} }), json!({ "collMod": "notes", "validator": notes })),
-        of("validator.notes", json!({ "collMod": "notes", "validator": loose }), json!({ "collMod": "notes", "validator": notes })),
-        of("validator.notes", json!({ "collMod": "notes", "validationAction": "warn" }), json!({ "collMod": "notes", "validationAction": "error" })),
-        of("validator.notes", json!({ "collMod": "notes", "validationLevel": "off" }), json!({ "collMod": "notes", "validationLevel": "strict" })),
+        of(
+            "ttl.sessions",
+            json!({ "collMod": "sessions", "index": { "name": "until", "expireAfterSeconds": 86400 } }),
+            json!({ "collMod": "sessions", "index": { "name": "until", "expireAfterSeconds": 3600 } }),
+        ),
+        of(
+            "validator.notes",
+            json!({ "collMod": "notes", "validator": {} }),
+            json!({ "collMod": "notes", "validator": notes }),
+        ),
+        of(
+            "validator.notes",
+            json!({ "collMod": "notes", "validator": loose }),
+            json!({ "collMod": "notes", "validator": notes }),
+        ),
+        of(
+            "validator.notes",
+            json!({ "collMod": "notes", "validationAction": "warn" }),
+            json!({ "collMod": "notes", "validationAction": "error" }),
+        ),
+        of(
+            "validator.notes",
+            json!({ "collMod": "notes", "validationLevel": "off" }),
+            json!({ "collMod": "notes", "validationLevel": "strict" }),
+        ),
         of("validator.sessions", json!({ "drop": "sessions" }), json!([sessions, create[3]])),
         of("objects.views", json!({ "drop": "late" }), create[4].clone()),
-        of("objects.views", json!({ "collMod": "late", "viewOn": "notes", "pipeline": [] }), json!({ "collMod": "late", "viewOn": "sessions", "pipeline": [{ "$match": { "until": null } }] })),
+        of(
+            "objects.views",
+            json!({ "collMod": "late", "viewOn": "notes", "pipeline": [] }),
+            json!({ "collMod": "late", "viewOn": "sessions", "pipeline": [{ "$match": { "until": null } }] }),
+        ),
     ]
 }
 

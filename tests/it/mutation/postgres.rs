@@ -79,8 +79,10 @@ const TOUCHES: &str = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUA
     $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$";
 const MEMBER_ORG: &str = r#"ALTER TABLE member DROP CONSTRAINT IF EXISTS member_org,
     ADD CONSTRAINT member_org FOREIGN KEY ("orgId") REFERENCES org ON DELETE CASCADE"#;
-const KIND: &str = "ALTER TABLE item DROP CONSTRAINT IF EXISTS item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y'))";
-const CREATED: &str = r#"DROP INDEX IF EXISTS item_created; CREATE INDEX item_created ON item ("orgId", created_at DESC)"#;
+const KIND: &str =
+    "ALTER TABLE item DROP CONSTRAINT IF EXISTS item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y'))";
+const CREATED: &str =
+    r#"DROP INDEX IF EXISTS item_created; CREATE INDEX item_created ON item ("orgId", created_at DESC)"#;
 const CHEAP: &str = r#"DROP VIEW IF EXISTS cheap;
     CREATE VIEW cheap WITH (security_invoker = true) AS SELECT id, "orgId" FROM item WHERE price < 10;
     GRANT SELECT, INSERT, UPDATE, DELETE ON cheap TO app_role"#;
@@ -88,44 +90,132 @@ const CHEAP: &str = r#"DROP VIEW IF EXISTS cheap;
 const BREAKS: &[Break<&str>] = &[
     // Indexes and keys.
     of("index.item", "DROP INDEX item_created", CREATED),
-    of("index.item", r#"DROP INDEX item_created; CREATE INDEX item_created ON item ("orgId", updated_at DESC)"#, CREATED),
+    of(
+        "index.item",
+        r#"DROP INDEX item_created; CREATE INDEX item_created ON item ("orgId", updated_at DESC)"#,
+        CREATED,
+    ),
     of("index.item", "DROP INDEX item_tags", "CREATE INDEX item_tags ON item USING gin (tags)"),
-    of("index.item", "DROP INDEX item_price; CREATE INDEX item_price ON item (price)", "DROP INDEX item_price; CREATE INDEX item_price ON item (price) WHERE price > 0"),
-    of("index.item", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'item_org'::regclass", "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'item_org'::regclass"),
-    of("row.log", "ALTER TABLE log DETACH PARTITION log_past", "ALTER TABLE log ATTACH PARTITION log_past FOR VALUES FROM (MINVALUE) TO ('2020-01-01')"),
+    of(
+        "index.item",
+        "DROP INDEX item_price; CREATE INDEX item_price ON item (price)",
+        "DROP INDEX item_price; CREATE INDEX item_price ON item (price) WHERE price > 0",
+    ),
+    of(
+        "index.item",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'item_org'::regclass",
+        "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'item_org'::regclass",
+    ),
+    of(
+        "row.log",
+        "ALTER TABLE log DETACH PARTITION log_past",
+        "ALTER TABLE log ATTACH PARTITION log_past FOR VALUES FROM (MINVALUE) TO ('2020-01-01')",
+    ),
     of("index.log", "DROP INDEX log_org", r#"CREATE INDEX log_org ON log ("orgId", at)"#),
-    of("unique.item", "DROP INDEX item_slug", r#"CREATE UNIQUE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#),
-    of("unique.item", r#"DROP INDEX item_slug; CREATE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#, r#"DROP INDEX item_slug; CREATE UNIQUE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#),
-    of("unique.item", "ALTER TABLE item DROP CONSTRAINT item_during", "ALTER TABLE item ADD CONSTRAINT item_during EXCLUDE USING gist (during WITH &&)"),
-    of("unique.org", "ALTER TABLE org DROP CONSTRAINT org_name", "ALTER TABLE org ADD CONSTRAINT org_name UNIQUE (name)"),
-    of("unique.member", "ALTER TABLE member DROP CONSTRAINT member_email", r#"ALTER TABLE member ADD CONSTRAINT member_email UNIQUE ("orgId", email)"#),
+    of(
+        "unique.item",
+        "DROP INDEX item_slug",
+        r#"CREATE UNIQUE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#,
+    ),
+    of(
+        "unique.item",
+        r#"DROP INDEX item_slug; CREATE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#,
+        r#"DROP INDEX item_slug; CREATE UNIQUE INDEX item_slug ON item ("orgId", lower(slug)) WHERE deleted_at IS NULL"#,
+    ),
+    of(
+        "unique.item",
+        "ALTER TABLE item DROP CONSTRAINT item_during",
+        "ALTER TABLE item ADD CONSTRAINT item_during EXCLUDE USING gist (during WITH &&)",
+    ),
+    of(
+        "unique.org",
+        "ALTER TABLE org DROP CONSTRAINT org_name",
+        "ALTER TABLE org ADD CONSTRAINT org_name UNIQUE (name)",
+    ),
+    of(
+        "unique.member",
+        "ALTER TABLE member DROP CONSTRAINT member_email",
+        r#"ALTER TABLE member ADD CONSTRAINT member_email UNIQUE ("orgId", email)"#,
+    ),
     of("unique.note", "ALTER TABLE note DROP CONSTRAINT note_pkey", "ALTER TABLE note ADD PRIMARY KEY (id)"),
     // Foreign keys.
     of("foreign_key.member", "ALTER TABLE member DROP CONSTRAINT member_org", MEMBER_ORG),
-    of("foreign_key.member", r#"ALTER TABLE member DROP CONSTRAINT member_org, ADD CONSTRAINT member_org FOREIGN KEY ("orgId") REFERENCES org ON DELETE RESTRICT"#, MEMBER_ORG),
-    of("foreign_key.member", r#"ALTER TABLE member DROP CONSTRAINT member_org, ADD CONSTRAINT member_org FOREIGN KEY ("orgId") REFERENCES org ON DELETE CASCADE NOT VALID"#, MEMBER_ORG),
-    of("foreign_key.member", "ALTER TABLE member DROP CONSTRAINT member_chief, ADD CONSTRAINT member_chief FOREIGN KEY (chief) REFERENCES member", "ALTER TABLE member DROP CONSTRAINT member_chief, ADD CONSTRAINT member_chief FOREIGN KEY (chief) REFERENCES member ON DELETE SET NULL"),
-    of("foreign_key.item", "ALTER TABLE item DROP CONSTRAINT item_owner, ADD CONSTRAINT item_owner FOREIGN KEY (owner) REFERENCES member ON DELETE CASCADE", "ALTER TABLE item DROP CONSTRAINT item_owner, ADD CONSTRAINT item_owner FOREIGN KEY (owner) REFERENCES member ON DELETE RESTRICT"),
-    of("foreign_key.note", "ALTER TABLE note ALTER CONSTRAINT note_item NOT DEFERRABLE", "ALTER TABLE note ALTER CONSTRAINT note_item DEFERRABLE INITIALLY DEFERRED"),
+    of(
+        "foreign_key.member",
+        r#"ALTER TABLE member DROP CONSTRAINT member_org, ADD CONSTRAINT member_org FOREIGN KEY ("orgId") REFERENCES org ON DELETE RESTRICT"#,
+        MEMBER_ORG,
+    ),
+    of(
+        "foreign_key.member",
+        r#"ALTER TABLE member DROP CONSTRAINT member_org, ADD CONSTRAINT member_org FOREIGN KEY ("orgId") REFERENCES org ON DELETE CASCADE NOT VALID"#,
+        MEMBER_ORG,
+    ),
+    of(
+        "foreign_key.member",
+        "ALTER TABLE member DROP CONSTRAINT member_chief, ADD CONSTRAINT member_chief FOREIGN KEY (chief) REFERENCES member",
+        "ALTER TABLE member DROP CONSTRAINT member_chief, ADD CONSTRAINT member_chief FOREIGN KEY (chief) REFERENCES member ON DELETE SET NULL",
+    ),
+    of(
+        "foreign_key.item",
+        "ALTER TABLE item DROP CONSTRAINT item_owner, ADD CONSTRAINT item_owner FOREIGN KEY (owner) REFERENCES member ON DELETE CASCADE",
+        "ALTER TABLE item DROP CONSTRAINT item_owner, ADD CONSTRAINT item_owner FOREIGN KEY (owner) REFERENCES member ON DELETE RESTRICT",
+    ),
+    of(
+        "foreign_key.note",
+        "ALTER TABLE note ALTER CONSTRAINT note_item NOT DEFERRABLE",
+        "ALTER TABLE note ALTER CONSTRAINT note_item DEFERRABLE INITIALLY DEFERRED",
+    ),
     // Columns, checks, types.
     of("check.item", "ALTER TABLE item ALTER slug DROP NOT NULL", "ALTER TABLE item ALTER slug SET NOT NULL"),
     of("check.item", "ALTER TABLE item DROP CONSTRAINT item_kind", KIND),
-    of("check.item", "ALTER TABLE item DROP CONSTRAINT item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y', 'z'))", KIND),
-    of("check.item", "ALTER TABLE item DROP CONSTRAINT item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y')) NOT VALID", KIND),
+    of(
+        "check.item",
+        "ALTER TABLE item DROP CONSTRAINT item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y', 'z'))",
+        KIND,
+    ),
+    of(
+        "check.item",
+        "ALTER TABLE item DROP CONSTRAINT item_kind, ADD CONSTRAINT item_kind CHECK (kind IN ('x', 'y')) NOT VALID",
+        KIND,
+    ),
     of("row.item", "ALTER TABLE item ALTER price DROP DEFAULT", "ALTER TABLE item ALTER price SET DEFAULT 0"),
     of("row.org", "ALTER TABLE org ALTER id DROP DEFAULT", "ALTER TABLE org ALTER id SET DEFAULT gen_random_uuid()"),
     of("row.org", "ALTER TABLE org ALTER name TYPE varchar(50)", "ALTER TABLE org ALTER name TYPE varchar(40)"),
-    of("row.member", "ALTER TABLE member ALTER id DROP IDENTITY", "ALTER TABLE member ALTER id ADD GENERATED ALWAYS AS IDENTITY; GRANT USAGE ON member_id_seq TO app_role"),
+    of(
+        "row.member",
+        "ALTER TABLE member ALTER id DROP IDENTITY",
+        "ALTER TABLE member ALTER id ADD GENERATED ALWAYS AS IDENTITY; GRANT USAGE ON member_id_seq TO app_role",
+    ),
     of("row.note", "ALTER TABLE note RENAME body TO text", "ALTER TABLE note RENAME text TO body"),
-    of("objects.types", "ALTER DOMAIN address DROP CONSTRAINT at", r"ALTER DOMAIN address ADD CONSTRAINT at CHECK (VALUE ~ '^[^@ ]+@[^@ ]+\.[a-z]{2,}$')"),
-    of("objects.types", "ALTER TYPE mood RENAME VALUE 'busy' TO 'hectic'", "ALTER TYPE mood RENAME VALUE 'hectic' TO 'busy'"),
+    of(
+        "objects.types",
+        "ALTER DOMAIN address DROP CONSTRAINT at",
+        r"ALTER DOMAIN address ADD CONSTRAINT at CHECK (VALUE ~ '^[^@ ]+@[^@ ]+\.[a-z]{2,}$')",
+    ),
+    of(
+        "objects.types",
+        "ALTER TYPE mood RENAME VALUE 'busy' TO 'hectic'",
+        "ALTER TYPE mood RENAME VALUE 'hectic' TO 'busy'",
+    ),
     // Triggers and functions.
     of("touch.item", "DROP TRIGGER touch ON item", TOUCH),
     of("touch.item", "ALTER TABLE item DISABLE TRIGGER touch", "ALTER TABLE item ENABLE TRIGGER touch"),
-    of("objects.triggers", "DROP TRIGGER told ON member", "CREATE TRIGGER told AFTER INSERT ON member FOR EACH ROW EXECUTE FUNCTION told()"),
+    of(
+        "objects.triggers",
+        "DROP TRIGGER told ON member",
+        "CREATE TRIGGER told AFTER INSERT ON member FOR EACH ROW EXECUTE FUNCTION told()",
+    ),
     of("objects.triggers", "ALTER TABLE member DISABLE TRIGGER told", "ALTER TABLE member ENABLE TRIGGER told"),
-    of("objects.functions", "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$", TOUCHES),
-    of("objects.functions", "DROP FUNCTION twice(integer)", "CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT n * 2 $$"),
+    of(
+        "objects.functions",
+        "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
+        TOUCHES,
+    ),
+    of(
+        "objects.functions",
+        "DROP FUNCTION twice(integer)",
+        "CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT n * 2 $$",
+    ),
     // Walls between tenants.
     of("tenant.item", "DROP POLICY tenant ON item", POLICY),
     of("tenant.item", "DROP POLICY tenant ON item; CREATE POLICY tenant ON item USING (true)", POLICY),
@@ -142,7 +232,11 @@ const BREAKS: &[Break<&str>] = &[
     of("objects.views", "DROP VIEW cheap", CHEAP),
     of("objects.views", "ALTER VIEW cheap RESET (security_invoker)", "ALTER VIEW cheap SET (security_invoker = true)"),
     of("objects.sequences", "ALTER SEQUENCE tickets INCREMENT 1", "ALTER SEQUENCE tickets INCREMENT 2"),
-    of("objects.statistics", "DROP STATISTICS item_stats", "CREATE STATISTICS item_stats (dependencies) ON kind, price FROM item"),
+    of(
+        "objects.statistics",
+        "DROP STATISTICS item_stats",
+        "CREATE STATISTICS item_stats (dependencies) ON kind, price FROM item",
+    ),
     of("objects.comments", "COMMENT ON TABLE item IS NULL", "COMMENT ON TABLE item IS 'What is sold'"),
 ];
 
@@ -166,7 +260,8 @@ fn a_break_in_postgres_fails_its_own_test_and_no_other() {
     project.postgres = urls("broken");
     try_all(&project, "postgres", BREAKS, |statements| {
         // As the owner, so that what is made again belongs to whom it belonged; as the superuser where it must be.
-        let set = if statements.contains("ROLE") && !statements.contains("ROLLBACK") || statements.contains("pg_index") {
+        let set = if statements.contains("ROLE") && !statements.contains("ROLLBACK") || statements.contains("pg_index")
+        {
             ""
         } else {
             "SET ROLE owner_role;"

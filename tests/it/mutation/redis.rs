@@ -27,23 +27,43 @@ const MIGRATION: &str = "FUNCTION LOAD REPLACE @locks.lua\n\
 
 const LOCKS: &str = "#!lua name=locks\nredis.register_function('lock_release', function(keys, args) \
     if redis.call('GET', keys[1]) == args[1] then return redis.call('DEL', keys[1]) else return 0 end end)\n";
-const RATES: &str = "#!lua name=rates\nredis.register_function('rate', function(keys, args) return redis.call('INCR', keys[1]) end)\n";
+const RATES: &str =
+    "#!lua name=rates\nredis.register_function('rate', function(keys, args) return redis.call('INCR', keys[1]) end)\n";
 /// Releases whatever lock, whoever holds it.
 const LAX: &str = "#!lua name=locks\nredis.register_function('lock_release', function(keys, args) return redis.call('DEL', keys[1]) end)\n";
 
-const fn of(own: &'static str, fault: &'static [&'static [&'static str]], repair: &'static [&'static [&'static str]]) -> Words {
+const fn of(
+    own: &'static str,
+    fault: &'static [&'static [&'static str]],
+    repair: &'static [&'static [&'static str]],
+) -> Words {
     Break { own, schema: true, fault, repair }
 }
 
 /// What no schema holds: the keys of the application, the settings of the server.
-const fn beside(own: &'static str, fault: &'static [&'static [&'static str]], repair: &'static [&'static [&'static str]]) -> Words {
+const fn beside(
+    own: &'static str,
+    fault: &'static [&'static [&'static str]],
+    repair: &'static [&'static [&'static str]],
+) -> Words {
     Break { own, schema: false, fault, repair }
 }
 
 type Words = Break<&'static [&'static [&'static str]]>;
 
 const USER: &[&[&str]] = &[&[
-    "ACL", "SETUSER", "worker", "reset", "on", "nopass", "resetchannels", "~Pqueue:*", "&Pnews.*", "+@read", "+@write", "-@dangerous",
+    "ACL",
+    "SETUSER",
+    "worker",
+    "reset",
+    "on",
+    "nopass",
+    "resetchannels",
+    "~Pqueue:*",
+    "&Pnews.*",
+    "+@read",
+    "+@write",
+    "-@dangerous",
 ]];
 const SESSION: &[&[&str]] = &[&["DEL", "Psession:1"]];
 
@@ -57,7 +77,11 @@ const BREAKS: &[Words] = &[
     of("objects.user", &[&["ACL", "SETUSER", "worker", "+@all"]], USER),
     of("objects.user", &[&["ACL", "SETUSER", "worker", "off"]], USER),
     of("objects.key", &[&["DEL", "Pconfig"]], &[&["HSET", "Pconfig", "limit", "10"]]),
-    of("objects.key", &[&["DEL", "Pconfig"], &["SET", "Pconfig", "10"]], &[&["DEL", "Pconfig"], &["HSET", "Pconfig", "limit", "10"]]),
+    of(
+        "objects.key",
+        &[&["DEL", "Pconfig"], &["SET", "Pconfig", "10"]],
+        &[&["DEL", "Pconfig"], &["HSET", "Pconfig", "limit", "10"]],
+    ),
     of("stream", &[&["XGROUP", "DESTROY", "Pmail", "work"]], &[&["XGROUP", "CREATE", "Pmail", "work", "$"]]),
     of("stream", &[&["DEL", "Pmail"]], &[&["XGROUP", "CREATE", "Pmail", "work", "$", "MKSTREAM"]]),
     beside("keyspace.sessions", &[&["HSET", "Psession:1", "a", "1"]], SESSION),

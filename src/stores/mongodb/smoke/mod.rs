@@ -2,8 +2,8 @@
 
 mod command;
 mod declared;
-mod expiry;
 mod document;
+mod expiry;
 mod index;
 mod leftover;
 mod transaction;

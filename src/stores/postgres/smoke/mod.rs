@@ -142,7 +142,9 @@ impl<'a> PostgresSmoke<'a> {
         if !self.catalog.tables.is_empty() {
             subjects.insert(Subject::Transaction);
         }
-        subjects.extend(self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants));
+        subjects.extend(
+            self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants),
+        );
         subjects.extend(self.others.keys().cloned().map(Subject::Others));
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         // What must run while the session has never known the tenant comes before what sets it.

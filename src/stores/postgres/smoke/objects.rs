@@ -200,7 +200,8 @@ pub fn table_of(object: &str, kept: &Snapshot) -> Option<String> {
     if object.starts_with("index ") {
         return indexed_table(kept.objects.get(object)?);
     }
-    let path = ["column ", "constraint ", "policy ", "trigger ", "rule "].iter().find_map(|kind| object.strip_prefix(kind))?;
+    let path =
+        ["column ", "constraint ", "policy ", "trigger ", "rule "].iter().find_map(|kind| object.strip_prefix(kind))?;
     split(path, kept).map(|(table, _)| table)
 }
 

@@ -1,7 +1,7 @@
 //! Tenants cannot see each other: tried as the application's role, with two tenants that are made up.
 
 use super::PostgresSmoke;
-use super::attempt::{Unmade, count};
+use super::attempt::Unmade;
 use super::attempts::{Attempt, Attempted};
 use super::catalog::Table;
 use super::objects::Subject;
@@ -228,28 +228,27 @@ impl PostgresSmoke<'_> {
         }
         for (state, set) in states {
             let tables: Vec<String> = self.tenant_tables().into_iter().filter(|name| self.has_rls(name)).collect();
-            for name in tables {
-                let query = format!(
-                    "SAVEPOINT lyrox_read; {set} SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END",
-                    Ident::new(&name)?
-                );
-                match self.send(&query).await? {
-                    Ok(rows) if count(&rows, rows.len().saturating_sub(1)) == 0 => outcome.passed += 1,
+            let mut attempts = Vec::new();
+            for name in &tables {
+                let sql = format!("SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END", Ident::new(name)?);
+                attempts.push(Attempt { sql, is_count: true });
+            }
+            let said = self.attempts(&format!("{set}SAVEPOINT lyrox_rows;"), &attempts).await?;
+            for (name, said) in tables.iter().zip(said) {
+                match said {
+                    Ok(0) => outcome.passed += 1,
                     Ok(_) => {
                         outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting))
                     }
-                    Err(refused) => {
-                        self.send("ROLLBACK TO SAVEPOINT lyrox_read").await?.ok();
-                        match refused.code.as_str() {
-                            // What the application may not read at all, it does not see.
-                            "42501" => outcome.passed += 1,
-                            "57014" => outcome.untried.push(format!("`{name}` is too large to look through")),
-                            _ => outcome.failed.push(format!(
-                                "reading `{name}` fails although `{}` is merely {state}: {}",
-                                tenancy.setting, refused.words
-                            )),
-                        }
+                    // What the application may not read at all, it does not see.
+                    Err(refused) if refused.code == "42501" => outcome.passed += 1,
+                    Err(refused) if refused.code == "57014" => {
+                        outcome.untried.push(format!("`{name}` is too large to look through"))
                     }
+                    Err(refused) => outcome.failed.push(format!(
+                        "reading `{name}` fails although `{}` is merely {state}: {}",
+                        tenancy.setting, refused.words
+                    )),
                 }
             }
         }
@@ -392,9 +391,9 @@ impl Leak {
                 outcome.missing.push(format!("a tenant gives its row of `{name}` to another one"));
             }
             (Self::Gives, Asked::Other(words)) if words.contains("(23") => {
-                outcome
-                    .missing
-                    .push(format!("a tenant gives its row of `{name}` to another one: only a key held it back: {words}"));
+                outcome.missing.push(format!(
+                    "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
+                ));
             }
             (Self::Gives, Asked::Other(words)) => outcome.untried.push(format!("giving a row away: {words}")),
             (Self::Plants, Asked::Other(words)) if !words.contains("(23") => {
