@@ -36,6 +36,8 @@ pub struct Test {
     pub commit: bool,
     /// What it does, in order.
     pub steps: Vec<Step>,
+    /// What its line says when it passes; `{{name}}` is still in it.
+    pub say: Option<String>,
     /// Where its name stands.
     pub place: Place,
 }
@@ -171,6 +173,7 @@ struct RawTest {
     tags: Vec<String>,
     #[serde(default)]
     commit: bool,
+    say: Option<Spanned<String>>,
     #[serde(default)]
     step: Vec<RawStep>,
 }
@@ -288,30 +291,43 @@ fn test(shown: &str, text: &str, raw: RawTest, stores: &[StoreKind]) -> Result<T
     let mut steps = Vec::new();
     for raw in raw.step {
         let step = step(shown, text, raw, &place, stores)?;
-        for (range, used) in placeholders(&step.text) {
-            if !known.contains(used) {
-                let nearest = known
-                    .iter()
-                    .map(|name| (strsim::damerau_levenshtein(name, used), name))
-                    .filter(|(distance, name)| *distance <= name.len().max(used.len()) / 2)
-                    .min();
-                let error =
-                    Error::new(Code::SmokeFile, format!("`{}` is not saved by an earlier step", &step.text[range]))
-                        .at(step.place)
-                        .data("nothing was contacted");
-                return Err(match nearest {
-                    Some((_, nearest)) => error.hint(format!("did you mean `{{{{{nearest}}}}}`?")),
-                    None => error.hint(format!("save = {{ {used} = \"rows[0].id\" }} in a step before it")),
-                });
-            }
-        }
+        known_only(&step.text, &step.place, &known)?;
         known.extend(step.save.keys().cloned());
         steps.push(step);
     }
+    let say = match raw.say {
+        None => None,
+        Some(say) => {
+            known_only(say.get_ref(), &self::place(shown, text, &say), &known)?;
+            Some(say.into_inner())
+        }
+    };
     let slug: String =
         name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>();
     let slug = slug.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
-    Ok(Test { id: format!("declared.{slug}"), name, tags: raw.tags, commit: raw.commit, steps, place })
+    Ok(Test { id: format!("declared.{slug}"), name, tags: raw.tags, commit: raw.commit, steps, say, place })
+}
+
+/// Refuses a `{{name}}` that no earlier step saves.
+fn known_only(text: &str, place: &Place, known: &BTreeSet<String>) -> Result<()> {
+    for (range, used) in placeholders(text) {
+        if known.contains(used) {
+            continue;
+        }
+        let nearest = known
+            .iter()
+            .map(|name| (strsim::damerau_levenshtein(name, used), name))
+            .filter(|(distance, name)| *distance <= name.len().max(used.len()) / 2)
+            .min();
+        let error = Error::new(Code::SmokeFile, format!("`{}` is not saved by an earlier step", &text[range]))
+            .at(place.clone())
+            .data("nothing was contacted");
+        return Err(match nearest {
+            Some((_, nearest)) => error.hint(format!("did you mean `{{{{{nearest}}}}}`?")),
+            None => error.hint(format!("save = {{ {used} = \"rows[0].id\" }} in a step before it")),
+        });
+    }
+    Ok(())
 }
 
 fn step(shown: &str, text: &str, raw: RawStep, test: &Place, stores: &[StoreKind]) -> Result<Step> {

@@ -7,6 +7,7 @@
 
 mod binaries;
 mod download;
+mod extensions;
 mod files;
 mod logs;
 mod mongodb;
@@ -51,6 +52,8 @@ pub struct UpRequest {
     pub mongodb_database: Option<String>,
     /// PostgreSQL: an installed server of this major version is preferred for a new data folder.
     pub postgres_major: Option<u32>,
+    /// PostgreSQL: the extensions that it must offer.
+    pub extensions: Vec<String>,
     /// `[local]`.
     pub local: file::Local,
     /// Fetch nothing.
@@ -68,6 +71,7 @@ impl UpRequest {
             app_role: settings.postgres.as_ref().and_then(|postgres| postgres.app_role.clone()),
             mongodb_database: settings.mongodb.as_ref().and_then(|mongodb| mongodb.database.clone()),
             postgres_major: None,
+            extensions: settings.postgres.as_ref().map(|postgres| postgres.extensions.clone()).unwrap_or_default(),
             local: settings.local.clone(),
             offline,
         }

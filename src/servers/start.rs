@@ -143,6 +143,11 @@ fn complete(state: &mut State, request: &UpRequest, app_role: Option<&str>) -> R
             record.is_made = false;
             has_changed = true;
         }
+        if *kind == StoreKind::Postgres && record.extensions != request.extensions {
+            record.extensions.clone_from(&request.extensions);
+            record.is_made = false;
+            has_changed = true;
+        }
     }
     Ok(has_changed)
 }
@@ -234,7 +239,7 @@ async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Sea
         run.keep(kind, &record)?;
         let arguments = match kind {
             StoreKind::Postgres => {
-                postgres::configure(&home, &record, &own)?;
+                postgres::configure(&home, &record, program.extensions.as_deref(), &own)?;
                 postgres::arguments()
             }
             StoreKind::Mongodb => mongodb::arguments(&record),

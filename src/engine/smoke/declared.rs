@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::expect;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::smoke::{Step, Test};
+use crate::project::smoke::{Step, Test, placeholders};
 use crate::stores::smoke::{Answer, AnySmoke, Reply, Run, Smoke as _, Variables, Verdict};
 
 /// What selects a declared test: its own tags, `declared`, and the stores it speaks to.
@@ -94,8 +94,28 @@ async fn steps(
             Reply::Untried(why, hint) => return Ok(Verdict::Skip(format!("step {}: {why}", index + 1), hint)),
         }
     }
+    if let Some(say) = &test.say {
+        return Ok(Verdict::Pass(filled(say, &variables)));
+    }
     let count = test.steps.len();
     Ok(Verdict::Pass(format!("{count} step{}, {} ms", if count == 1 { "" } else { "s" }, took.as_millis())))
+}
+
+/// A text for people, each `{{name}}` replaced by what was saved under it.
+fn filled(text: &str, variables: &Variables) -> String {
+    let mut said = String::new();
+    let mut from = 0;
+    for (range, name) in placeholders(text) {
+        said.push_str(&text[from..range.start]);
+        match variables.get(name) {
+            Some(Value::String(value)) => said.push_str(value),
+            Some(value) => said.push_str(&value.to_string()),
+            None => said.push_str(&text[range.clone()]),
+        }
+        from = range.end;
+    }
+    said.push_str(&text[from..]);
+    said
 }
 
 /// A step that could not be sent, as an error of its place.
