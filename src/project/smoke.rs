@@ -38,6 +38,8 @@ pub struct Test {
     pub steps: Vec<Step>,
     /// What its line says when it passes; `{{name}}` is still in it.
     pub say: Option<String>,
+    /// What to do when it fails.
+    pub hint: Option<String>,
     /// Where its name stands.
     pub place: Place,
 }
@@ -174,6 +176,7 @@ struct RawTest {
     #[serde(default)]
     commit: bool,
     say: Option<Spanned<String>>,
+    hint: Option<String>,
     #[serde(default)]
     step: Vec<RawStep>,
 }
@@ -305,7 +308,16 @@ fn test(shown: &str, text: &str, raw: RawTest, stores: &[StoreKind]) -> Result<T
     let slug: String =
         name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>();
     let slug = slug.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
-    Ok(Test { id: format!("declared.{slug}"), name, tags: raw.tags, commit: raw.commit, steps, say, place })
+    Ok(Test {
+        id: format!("declared.{slug}"),
+        name,
+        tags: raw.tags,
+        commit: raw.commit,
+        steps,
+        say,
+        hint: raw.hint,
+        place,
+    })
 }
 
 /// Refuses a `{{name}}` that no earlier step saves.

@@ -1,8 +1,10 @@
 //! Finds the server programs: the path in the configuration, else what is installed, else what was
 //! fetched before, else fetched now. It starts no server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::pins::{self, Pin};
@@ -95,7 +97,7 @@ pub async fn find(kind: StoreKind, request: &UpRequest, major: Option<u32>, even
         return Ok(program);
     }
     for line in &refused {
-        events.note(format!("passed over {line}"));
+        tell_once(format!("passed over {line}"), events);
     }
     let pin = pin(kind);
     let Some(pin) = pin else {
@@ -141,6 +143,14 @@ async fn vector(program: &Program, request: &UpRequest, events: &dyn Events) -> 
         download::fetch(pin, &folder, StoreKind::Postgres, events).await?;
     }
     Ok(Some(folder))
+}
+
+/// A run may look for the same program twice.
+fn tell_once(line: String, events: &dyn Events) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(line.clone()) {
+        events.note(line);
+    }
 }
 
 fn missing(kind: StoreKind, refused: &[String]) -> Error {

@@ -82,7 +82,11 @@ async fn steps(
         let failed = |why: String| {
             let number = if test.steps.len() == 1 { String::new() } else { format!("step {}: ", index + 1) };
             let undone = if test.commit { "removed" } else { "rolled back" };
-            Error::new(Code::SmokeFailed, format!("{number}{why}")).at(step.place.clone()).data(undone)
+            let error = Error::new(Code::SmokeFailed, format!("{number}{why}")).at(step.place.clone()).data(undone);
+            match &test.hint {
+                Some(hint) => error.hint(hint.clone()),
+                None => error,
+            }
         };
         match battery.step(&step.text, &variables).await.map_err(|error| at_step(error, step))? {
             Reply::Answer(answer) => {
@@ -90,7 +94,11 @@ async fn steps(
                 expect::answer(&step.expect, &answer).map_err(failed)?;
                 save(step, &answer, &mut variables).map_err(failed)?;
             }
-            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map_err(failed)?,
+            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map_err(|why| {
+                // A table or a schema that is not there.
+                let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
+                if is_missing { failed(why).hint("lyrox db migrate") } else { failed(why) }
+            })?,
             Reply::Untried(why, hint) => return Ok(Verdict::Skip(format!("step {}: {why}", index + 1), hint)),
         }
     }
