@@ -1,5 +1,6 @@
 //! Smoke tests of MongoDB. What writes does so in a transaction that is aborted.
 
+mod command;
 mod declared;
 mod document;
 mod leftover;
@@ -17,7 +18,7 @@ use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
-use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+use crate::stores::smoke::{BuiltIn, Call, Reply, Run, Smoke, Variables, Verdict};
 
 /// What a built-in test is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,9 +82,8 @@ pub struct MongodbSmoke<'a> {
     missing: BTreeMap<Subject, Vec<String>>,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
-    session: Option<ClientSession>,
-    /// What the declared test did so far: it is done again where an expected error has ended its transaction.
-    done: Vec<Document>,
+    /// The sessions of the declared test, by name; its own has none.
+    sessions: BTreeMap<String, declared::Open>,
     touched: BTreeSet<String>,
     is_committing: bool,
 }
@@ -101,8 +101,7 @@ impl<'a> MongodbSmoke<'a> {
             missing: BTreeMap::new(),
             source,
             before: None,
-            session: None,
-            done: Vec::new(),
+            sessions: BTreeMap::new(),
             touched: BTreeSet::new(),
             is_committing: false,
         }
@@ -118,8 +117,13 @@ impl<'a> MongodbSmoke<'a> {
 
     /// A session with a transaction begun.
     async fn transaction(&self) -> Result<ClientSession> {
+        self.transaction_of(&self.store.connected().client).await
+    }
+
+    /// A session of a client with a transaction begun.
+    async fn transaction_of(&self, client: &mongodb::Client) -> Result<ClientSession> {
         let lost = |error: &mongodb::error::Error| self.lost("begin a transaction", error);
-        let mut session = self.store.connected().client.start_session().await.map_err(|error| lost(&error))?;
+        let mut session = client.start_session().await.map_err(|error| lost(&error))?;
         session.start_transaction().await.map_err(|error| lost(&error))?;
         Ok(session)
     }
@@ -247,12 +251,21 @@ impl Smoke for MongodbSmoke<'_> {
         Ok(outcome.verdict(&self.differences, noun, None))
     }
 
-    async fn begin(&mut self, commit: bool) -> Result<()> {
-        self.begin_declared(commit).await
+    async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
+        Ok(None)
     }
 
-    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        self.declared_step(text, variables).await
+    async fn begin(&mut self, commit: bool, _tenant: Option<&str>) -> Result<Result<(), String>> {
+        // MongoDB has no wall between tenants but the filter: the step itself names the tenant.
+        self.begin_declared(commit).await.map(Ok)
+    }
+
+    async fn step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        self.declared_step(call, variables).await
+    }
+
+    async fn take_back(&mut self, session: Option<&str>) -> Result<()> {
+        self.take_back_declared(session).await
     }
 
     async fn end(&mut self) -> Result<()> {

@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod declared;
 mod expression;
+mod journal;
 mod keys;
 mod leftover;
 mod objects;
@@ -15,6 +16,8 @@ mod tenant;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::postgres::PgConnection;
 
 use self::catalog::Catalog;
 use self::objects::Subject;
@@ -27,7 +30,7 @@ use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
 use crate::kind::StoreKind;
 use crate::stores::smoke::outcome::Outcome;
-use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+use crate::stores::smoke::{BuiltIn, Call, Reply, Run, Smoke, Variables, Verdict};
 
 /// The smoke tests of a connected PostgreSQL.
 pub struct PostgresSmoke<'a> {
@@ -46,6 +49,10 @@ pub struct PostgresSmoke<'a> {
     before: Option<BTreeMap<String, u64>>,
     touched: BTreeSet<String>,
     is_committing: bool,
+    /// Whom the declared test acts for.
+    tenant: Option<String>,
+    /// The further connections of the declared test, by the names of their sessions.
+    sessions: BTreeMap<String, PgConnection>,
 }
 
 impl<'a> PostgresSmoke<'a> {
@@ -65,6 +72,8 @@ impl<'a> PostgresSmoke<'a> {
             before: None,
             touched: BTreeSet::new(),
             is_committing: false,
+            tenant: None,
+            sessions: BTreeMap::new(),
         }
     }
 
@@ -215,12 +224,20 @@ impl Smoke for PostgresSmoke<'_> {
         Ok(outcome.verdict(&self.differences, noun, sample))
     }
 
-    async fn begin(&mut self, commit: bool) -> Result<()> {
-        self.begin_declared(commit).await
+    async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
+        self.list_tenants().await
     }
 
-    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        self.declared_step(text, variables).await
+    async fn begin(&mut self, commit: bool, tenant: Option<&str>) -> Result<Result<(), String>> {
+        self.begin_declared(commit, tenant).await
+    }
+
+    async fn step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        self.declared_step(call, variables).await
+    }
+
+    async fn take_back(&mut self, session: Option<&str>) -> Result<()> {
+        self.take_back_declared(session).await
     }
 
     async fn end(&mut self) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
-use crate::stores::smoke::{BuiltIn, Reply, Run, Smoke, Variables, Verdict};
+use crate::stores::smoke::{BuiltIn, Call, Reply, Run, Smoke, Variables, Verdict};
 
 /// What a built-in test is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,8 @@ pub struct RedisSmoke<'a> {
     /// Keys that this run wrote.
     written: BTreeSet<Vec<u8>>,
     is_committing: bool,
+    /// The further connections of the declared test, by the names of their sessions.
+    sessions: BTreeMap<String, Link>,
 }
 
 impl<'a> RedisSmoke<'a> {
@@ -86,6 +88,7 @@ impl<'a> RedisSmoke<'a> {
             before: None,
             written: BTreeSet::new(),
             is_committing: false,
+            sessions: BTreeMap::new(),
         }
     }
 
@@ -256,16 +259,28 @@ impl Smoke for RedisSmoke<'_> {
         }
     }
 
-    async fn begin(&mut self, commit: bool) -> Result<()> {
+    async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+
+    async fn begin(&mut self, commit: bool, _tenant: Option<&str>) -> Result<Result<(), String>> {
+        // Keys carry the tenant: the step itself names it.
         self.is_committing = commit;
+        self.sessions.clear();
+        Ok(Ok(()))
+    }
+
+    async fn step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        self.declared_step(call, variables).await
+    }
+
+    async fn take_back(&mut self, _session: Option<&str>) -> Result<()> {
+        // Redis takes nothing back; what its keys held before the test is journaled.
         Ok(())
     }
 
-    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        self.declared_step(text, variables).await
-    }
-
     async fn end(&mut self) -> Result<()> {
+        self.sessions.clear();
         if !self.run.may_write {
             return Ok(());
         }
