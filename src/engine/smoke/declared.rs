@@ -188,7 +188,7 @@ async fn steps(
                 let number = if test.steps.len() == 1 { String::new() } else { format!("step {}: ", index + 1) };
                 let undone = if test.commit { "removed" } else { "rolled back" };
                 let error = Error::new(Code::SmokeFailed, format!("{number}{why}")).at(step.place.clone()).data(undone);
-                return Err(match test.hint.as_deref().or(hint) {
+                return Err(match hint.or(test.hint.as_deref()) {
                     Some(hint) => error.hint(hint),
                     None => error,
                 });
