@@ -184,11 +184,14 @@ async fn steps(
                 }
             }
             Tried::Refused => {}
-            Tried::Wrong(why) => {
+            Tried::Wrong(why, hint) => {
                 let number = if test.steps.len() == 1 { String::new() } else { format!("step {}: ", index + 1) };
                 let undone = if test.commit { "removed" } else { "rolled back" };
-                let error = Error::new(Code::SmokeFailed, format!("{number}{why}"));
-                return Err(error.at(step.place.clone()).data(undone));
+                let error = Error::new(Code::SmokeFailed, format!("{number}{why}")).at(step.place.clone()).data(undone);
+                return Err(match hint.or(test.hint.as_deref()) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                });
             }
             Tried::Not(why, hint) => return Ok(Verdict::Skip(format!("step {}: {why}", index + 1), hint)),
         }
@@ -206,8 +209,8 @@ enum Tried {
     Done(Answer),
     /// Refused, as expected.
     Refused,
-    /// Not as expected.
-    Wrong(String),
+    /// Not as expected: why, and what to do about it where that is known.
+    Wrong(String, Option<&'static str>),
     /// It cannot be tried: why, and what to do about it.
     Not(String, Option<String>),
 }
@@ -223,17 +226,22 @@ async fn tried(step: &Step, battery: &mut AnySmoke<'_>, variables: &Variables) -
         let expected = match reply {
             Reply::Answer(answer) => expect::answer(&step.expect, &answer, variables)
                 .and_then(|()| savable(step, &answer))
-                .map(|()| Tried::Done(answer)),
-            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused),
+                .map(|()| Tried::Done(answer))
+                .map_err(|why| (why, None)),
+            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused).map_err(|why| {
+                // A table or a schema that is not there.
+                let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
+                (why, is_missing.then_some("lyrox db migrate"))
+            }),
             Reply::Untried(why, hint) => return Ok(Tried::Not(why, hint)),
         };
-        let why = match expected {
+        let (why, hint) = match expected {
             Ok(tried) => return Ok(tried),
-            Err(why) => why,
+            Err(wrong) => wrong,
         };
         if left == 0 {
             let after = if times == 0 { String::new() } else { format!(" (tried {} times)", times + 1) };
-            return Ok(Tried::Wrong(format!("{why}{after}")));
+            return Ok(Tried::Wrong(format!("{why}{after}"), hint));
         }
         left -= 1;
         reconnect = false;

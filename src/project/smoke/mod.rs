@@ -42,6 +42,8 @@ pub struct Test {
     pub commit: bool,
     /// What its line says when it passes; `{{name}}` is still in it.
     pub say: Option<String>,
+    /// What to do when it fails.
+    pub hint: Option<String>,
     /// Whom it acts for.
     pub tenants: Tenants,
     /// All of it is done after this long.

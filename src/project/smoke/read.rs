@@ -31,6 +31,7 @@ struct RawTest {
     #[serde(default)]
     commit: bool,
     say: Option<Spanned<String>>,
+    hint: Option<String>,
     tenant: Option<Spanned<String>>,
     tenants: Option<Spanned<RawTenants>>,
     within: Option<Spanned<String>>,
@@ -225,6 +226,7 @@ fn test(source: Source<'_>, raw: RawTest, vars: &BTreeMap<String, Variable>, sto
         tags: raw.tags,
         commit: raw.commit,
         say: raw.say.map(Spanned::into_inner),
+        hint: raw.hint,
         tenants,
         within,
         retry,

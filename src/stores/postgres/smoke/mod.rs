@@ -27,6 +27,7 @@ use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
 use super::PostgresStore;
+use super::foreign::History;
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
@@ -215,6 +216,12 @@ impl Smoke for PostgresSmoke<'_> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
         self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        if let Some(history) = self.store.history.as_deref().map(History::table)
+            && history.schema.name() == schema
+        {
+            // Another tool's own table is no part of the project's schema.
+            self.catalog.tables.remove(history.name.name());
+        }
         self.missing.clear();
         self.differences.clear();
         for difference in kept.differences(live) {
