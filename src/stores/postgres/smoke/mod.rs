@@ -11,6 +11,8 @@ mod journal;
 mod keys;
 mod leftover;
 mod objects;
+mod query;
+mod role;
 mod row;
 mod rows;
 mod substitute;
