@@ -7,7 +7,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use rand::RngExt as _;
 
-use crate::stores::smoke::pattern;
+use crate::engine::generate::pattern;
 
 /// How deep a schema is followed.
 const DEEPEST: usize = 12;

@@ -1,10 +1,7 @@
 //! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
 
 mod attempt;
-mod catalog;
-mod check;
 mod declared;
-mod expression;
 mod keys;
 mod leftover;
 mod objects;
@@ -16,11 +13,12 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::catalog::Catalog;
 use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
-use super::PostgresStore;
+use super::{PostgresStore, tables};
+use crate::engine::generate::check;
+use crate::engine::generate::schema::{self as catalog, Catalog};
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
@@ -177,7 +175,7 @@ impl Smoke for PostgresSmoke<'_> {
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
-        self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        self.catalog = tables::read(&mut self.store.connection, &schema).await?;
         self.missing.clear();
         self.differences.clear();
         for difference in kept.differences(live) {

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::catalog::Column;
 use super::check::{Bound, Wish, Wishes, join, ways};
-use crate::stores::smoke::pattern;
+use crate::engine::generate::pattern;
 
 /// Where values come from: different ones each time, all recognisable.
 #[derive(Clone, Debug)]
