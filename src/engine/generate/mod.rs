@@ -2,6 +2,14 @@
 //! platform. Pure: it knows no driver and no server; what a server refuses comes back as a lesson.
 
 pub mod check;
+pub mod evaluate;
 pub mod expression;
+pub mod moment;
+pub mod numbers;
 pub mod pattern;
+pub mod provider;
+pub mod random;
 pub mod schema;
+pub mod shapes;
+pub mod value;
+pub mod words;

@@ -13,7 +13,7 @@ pub struct Catalog {
 }
 
 /// A table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Table {
     /// Its name.
     pub name: String,
@@ -23,6 +23,12 @@ pub struct Table {
     pub is_forced: bool,
     /// It is cut into partitions, whose indexes have names of their own.
     pub is_partitioned: bool,
+    /// Row-level security binds the role that asks.
+    #[serde(default)]
+    pub is_guarded: bool,
+    /// Other tables inherit from it: keys that refer to it see its own rows only.
+    #[serde(default)]
+    pub has_heirs: bool,
     /// In order.
     #[serde(skip)]
     pub columns: Vec<Column>,
@@ -35,10 +41,35 @@ pub struct Table {
     /// By name.
     #[serde(skip)]
     pub triggers: Vec<Trigger>,
+    /// The partitions that hold rows, with what each level asks of a row.
+    #[serde(skip)]
+    pub leaves: Vec<Leaf>,
+    /// The settings that its policies read, with the column each is compared with.
+    #[serde(skip)]
+    pub settings: Vec<Setting>,
 }
 
-/// A column.
-#[derive(Clone, Debug, Deserialize)]
+/// A partition that holds rows.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Leaf {
+    /// Its name.
+    pub name: String,
+    /// From the top: the key of the partitioned table (`RANGE (at)`) and the bound (`FOR VALUES FROM ...`).
+    pub levels: Vec<(String, String)>,
+}
+
+/// A session setting that a policy compares with a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Setting {
+    /// `app.tenant`.
+    pub name: String,
+    /// The column; empty where none could be told.
+    pub column: String,
+}
+
+/// A column; also an element of an array, the bounds of a range and a field of a composite type.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -66,13 +97,25 @@ pub struct Column {
     pub checks: Vec<String>,
     /// How many fields a composite type has.
     pub fields: i32,
+    /// Its default, or how it is computed, as PostgreSQL prints it.
+    pub default: Option<String>,
+    /// The sequence that makes its values, qualified and quoted.
+    pub sequence: Option<String>,
+    /// The number of its type, by which element and fields are found.
+    pub type_id: u32,
     /// It is part of a unique key, or referred to: its values are drawn from a wide range.
     #[serde(skip)]
     pub is_key: bool,
+    /// The element of an array, the bound of a range.
+    #[serde(skip)]
+    pub element: Option<Box<Column>>,
+    /// The fields of a composite type.
+    #[serde(skip)]
+    pub parts: Vec<Column>,
 }
 
 /// A constraint.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Constraint {
     /// Its name.
     pub name: String,
@@ -84,6 +127,15 @@ pub struct Constraint {
     pub parent: Option<String>,
     /// The referenced columns.
     pub parent_columns: Vec<String>,
+    /// The referenced table, qualified and quoted, where it lies elsewhere.
+    #[serde(default)]
+    pub outside: Option<String>,
+    /// It can wait for the end of the transaction.
+    #[serde(default)]
+    pub is_deferrable: bool,
+    /// `attribute operator` of each part of an exclusion constraint: `&&`, `=`.
+    #[serde(default)]
+    pub operators: Vec<String>,
     /// What becomes of rows whose parent is deleted: a, r, c, n, d.
     pub on_delete: String,
     /// As PostgreSQL prints it.
@@ -91,7 +143,7 @@ pub struct Constraint {
 }
 
 /// An index.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Index {
     /// Its name.
     pub name: String,
@@ -116,10 +168,19 @@ pub struct Index {
 }
 
 /// A trigger.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Trigger {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The name of its function.
+    #[serde(default)]
+    pub function: String,
     /// It fires.
     pub is_enabled: bool,
+    /// It fires at the end of the transaction.
+    #[serde(default)]
+    pub is_deferred: bool,
     /// `BEFORE UPDATE ... FOR EACH ROW`.
     pub is_before_update: bool,
     /// `BEFORE INSERT ... FOR EACH ROW`.
