@@ -30,6 +30,12 @@ pub struct Column {
     pub compare: Compare,
     /// `GENERATED ALWAYS AS IDENTITY`: a given value needs `OVERRIDING SYSTEM VALUE`.
     pub is_always: bool,
+    /// The name of its type below domains, where it is one of PostgreSQL's own; of an array: of its items.
+    pub kind: String,
+    /// It is an array.
+    pub is_array: bool,
+    /// It is a composite type, or an array of one.
+    pub is_composite: bool,
     /// The sequence that makes its values, qualified and quoted.
     pub sequence: Option<String>,
 }
@@ -81,6 +87,9 @@ struct RawColumn {
     nullable: bool,
     computed: bool,
     always: bool,
+    kind: String,
+    array: bool,
+    composite: bool,
     sequence: Option<String>,
     compare: Compare,
 }
@@ -118,6 +127,9 @@ SELECT pg_catalog.json_build_object(
             'nullable', NOT a.attnotnull,
             'computed', a.attgenerated <> '',
             'always', a.attidentity = 'a',
+            'kind', CASE WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
+            'array', e.oid <> b.oid,
+            'composite', e.typtype = 'c',
             'sequence', (
                 SELECT pg_catalog.format('%I.%I', sn.nspname, s.relname)
                 FROM pg_catalog.pg_depend d
@@ -212,7 +224,15 @@ impl PostgresLoader<'_> {
             let ident = Ident::new(&column.name)?;
             columns.insert(
                 column.name,
-                Column { name: ident, compare: column.compare, is_always: column.always, sequence: column.sequence },
+                Column {
+                    name: ident,
+                    compare: column.compare,
+                    is_always: column.always,
+                    kind: column.kind,
+                    is_array: column.array,
+                    is_composite: column.composite,
+                    sequence: column.sequence,
+                },
             );
         }
         let qualified = format!("{}.{}", Ident::new(&schema)?, Ident::new(&name)?);
