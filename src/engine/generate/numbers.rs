@@ -187,8 +187,8 @@ pub fn time(column: &Column, wish: &Wish, context: &Context<'_>, draw: &mut Draw
         return None;
     }
     let second = match context.serial {
-        // Side by side, seven minutes apart; dates day by day.
-        Some(serial) => low + i64::try_from(serial).ok()?.checked_mul(if base == "date" { DAY } else { 420 })?,
+        // Side by side, seven minutes apart; dates four days.
+        Some(serial) => low + i64::try_from(serial).ok()?.checked_mul(if base == "date" { 4 * DAY } else { 420 })?,
         None => draw.between(low, high),
     };
     moment::write(second * SECOND, base)

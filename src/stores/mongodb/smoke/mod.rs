@@ -1,7 +1,6 @@
 //! Smoke tests of MongoDB. What writes does so in a transaction that is aborted.
 
 mod declared;
-mod document;
 mod leftover;
 mod tries;
 
@@ -10,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document};
 use mongodb::ClientSession;
 
-use self::document::Source;
 use super::MongodbStore;
+use super::document::{self, Source};
 use super::error::work_error;
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
