@@ -103,6 +103,15 @@ impl<'a> Maker<'a> {
         for key in &plan.keys {
             self.refer(key, recipe, index, attempt, &mut values, &mut draw)?;
         }
+        // Columns that belong to keys which were left NULL through another column.
+        for key in plan.keys.iter().filter(|key| key.is_nullable) {
+            for &at in &key.columns {
+                let is_left = plan.lessons.leave.contains(&plan.table.columns[at].name);
+                if values[at].is_none() && plan.table.columns[at].is_required && !is_left {
+                    values[at] = self.give(at, recipe[at].as_ref(), index, attempt, &values, &mut draw)?;
+                }
+            }
+        }
         for &at in &plan.order {
             if values[at].is_none() {
                 values[at] = self.give(at, recipe[at].as_ref(), index, attempt, &values, &mut draw)?;

@@ -67,7 +67,7 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', k.conname
   'is_deferrable', k.condeferrable,
   'operators', ARRAY(SELECT o.oprname FROM unnest(k.conexclop) WITH ORDINALITY x (op, at) JOIN pg_catalog.pg_operator o ON o.oid = x.op ORDER BY x.at),
   'on_delete', k.confdeltype, 'definition', pg_catalog.pg_get_constraintdef(k.oid)) ORDER BY c.relname, k.conname), '[]')
-FROM mine c JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x')
+FROM mine c JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND k.conparentid = 0
 LEFT JOIN mine p ON p.oid = k.confrelid";
 
 const INDEXES: &str = "
@@ -258,7 +258,9 @@ fn mark_keys(catalog: &mut Catalog) {
         .collect();
     for table in catalog.tables.values_mut() {
         for column in &mut table.columns {
-            column.is_key = referred.contains(&(table.name.clone(), column.name.clone()))
+            let refers = |constraint: &Constraint| constraint.kind == "f" && constraint.columns.contains(&column.name);
+            column.is_key = table.constraints.iter().any(refers)
+                || referred.contains(&(table.name.clone(), column.name.clone()))
                 || table
                     .indexes
                     .iter()
