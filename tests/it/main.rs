@@ -16,6 +16,7 @@ mod interop;
 mod lint;
 mod migrate;
 mod mongodb_store;
+mod mutation;
 mod output;
 mod postgres_store;
 mod promises;

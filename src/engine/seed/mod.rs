@@ -3,6 +3,7 @@
 //! changes nothing.
 
 pub mod bulk;
+pub mod fill;
 pub mod ids;
 pub mod order;
 pub mod references;

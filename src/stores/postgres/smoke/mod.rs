@@ -1,10 +1,8 @@
 //! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
 
 mod attempt;
-mod catalog;
-mod check;
+mod attempts;
 mod declared;
-mod expression;
 mod index;
 mod journal;
 mod keys;
@@ -21,12 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
 
-use self::catalog::Catalog;
 use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
-use super::PostgresStore;
 use super::foreign::History;
+use super::{PostgresStore, tables};
+use crate::engine::generate::check;
+use crate::engine::generate::schema::{self as catalog, Catalog};
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
@@ -49,6 +48,8 @@ pub struct PostgresSmoke<'a> {
     /// How many grants the snapshot holds, by table.
     grants: BTreeMap<String, usize>,
     lessons: Lessons,
+    /// Statements that are sent with the next ones.
+    waiting: String,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
     /// What the planner said, asked once.
@@ -77,6 +78,7 @@ impl<'a> PostgresSmoke<'a> {
             others: BTreeMap::new(),
             grants: BTreeMap::new(),
             lessons: Lessons::default(),
+            waiting: String::new(),
             source,
             before: None,
             plans: None,
@@ -139,7 +141,9 @@ impl<'a> PostgresSmoke<'a> {
         if !self.catalog.tables.is_empty() {
             subjects.insert(Subject::Transaction);
         }
-        subjects.extend(self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants));
+        subjects.extend(
+            self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants),
+        );
         subjects.extend(self.others.keys().cloned().map(Subject::Others));
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         // What must run while the session has never known the tenant comes before what sets it.
@@ -209,7 +213,7 @@ impl Smoke for PostgresSmoke<'_> {
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
-        self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        self.catalog = tables::read(&mut self.store.connection, &schema).await?;
         if let Some(history) = self.store.history.as_deref().map(History::table)
             && history.schema.name() == schema
         {
@@ -228,8 +232,7 @@ impl Smoke for PostgresSmoke<'_> {
                 Difference::Extra(object) if objects::opens(object) => (object, live.objects.get(object), None),
                 Difference::Extra(_) => continue,
             };
-            // What went with its table is the table's matter.
-            if objects::table_of(object, kept).is_some_and(|table| !live.objects.contains_key(&format!("table {table}"))) {
+            if objects::went_along(object, kept, live) {
                 continue;
             }
             let definition = definition.map_or("", String::as_str);
@@ -251,6 +254,10 @@ impl Smoke for PostgresSmoke<'_> {
         }
         let sample = self.sample(&subject);
         Ok(outcome.verdict(&self.differences, noun, sample))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        self.flush().await
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::catalog::Column;
 use super::check::{Bound, Wish, Wishes, join, ways};
-use crate::stores::smoke::pattern;
+use crate::engine::generate::pattern;
 
 /// Where values come from: different ones each time, all recognisable.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl Source {
             return pattern::example(regex, &mut |count| rand::rng().random_range(0..count.max(1)));
         }
         if let Some(like) = &wish.like {
-            return Some(pattern::like(like));
+            return Some(pattern::like(like, "lyrox"));
         }
         let declared = match column.base.as_str() {
             "varchar" | "bpchar" if column.modifier >= 4 => usize::try_from(column.modifier - 4).ok(),
@@ -289,13 +289,7 @@ mod tests {
             category: "X".into(),
             modifier,
             is_required: true,
-            has_default: false,
-            identity: String::new(),
-            is_generated: false,
-            labels: Vec::new(),
-            checks: Vec::new(),
-            fields: 0,
-            is_key: false,
+            ..Column::default()
         }
     }
 
