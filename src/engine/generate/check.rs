@@ -35,8 +35,6 @@ pub struct Wish {
     pub elements: Option<Vec<String>>,
     /// The keys that a JSON object has to have, with their values as JSON.
     pub keys: BTreeMap<String, String>,
-    /// The order among columns that are compared with each other.
-    pub rank: Option<i64>,
     /// The JSON type.
     pub json: Option<String>,
     /// In capital letters.
@@ -123,7 +121,6 @@ fn merge(a: &Wish, b: &Wish) -> Option<Wish> {
         than: [a.than.as_slice(), &b.than].concat(),
         elements: a.elements.clone().or_else(|| b.elements.clone()),
         keys: a.keys.iter().chain(&b.keys).map(|(key, value)| (key.clone(), value.clone())).collect(),
-        rank: a.rank.max(b.rank),
         json: a.json.clone().or_else(|| b.json.clone()),
         is_upper: a.is_upper || b.is_upper,
         is_lower: a.is_lower || b.is_lower,
@@ -388,26 +385,17 @@ fn is_now(name: &str) -> bool {
 }
 
 fn columns(a: &str, operator: Operator, b: &str) -> Option<Vec<Wishes>> {
-    let ranks = match operator {
-        Operator::Less => (0, 1),
-        Operator::Greater => (1, 0),
-        Operator::AtMost | Operator::AtLeast | Operator::Equal => (0, 0),
-        Operator::Unequal => (0, 1),
-        _ => return None,
-    };
-    // A column that is compared with itself, as in `lower(slug) = slug`, asks for nothing more.
+    // A column that is compared with itself, as in `btrim(slug) = slug`, asks for nothing more.
     if a == b {
-        return (ranks == (0, 0)).then(|| vec![Wishes::new()]);
+        let is_same = matches!(operator, Operator::AtMost | Operator::AtLeast | Operator::Equal);
+        return is_same.then(|| vec![Wishes::new()]);
     }
-    let ranked = |rank| Wish { rank: Some(rank), ..Wish::default() };
     // The later one follows from the earlier one.
     let of = |name: &str| Expression::Column(name.to_owned());
-    let (mut first, mut second) = (ranked(ranks.0), ranked(ranks.1));
-    match operator {
-        Operator::Greater | Operator::AtLeast => first.than.push((operator, of(b))),
-        operator => second.than.push((operator.mirrored()?, of(a))),
-    }
-    Some(vec![Wishes::from([(a.to_owned(), first), (b.to_owned(), second)])])
+    Some(vec![match operator {
+        Operator::Greater | Operator::AtLeast => one(a, Wish { than: vec![(operator, of(b))], ..Wish::default() }),
+        operator => one(b, Wish { than: vec![(operator.mirrored()?, of(a))], ..Wish::default() }),
+    }])
 }
 
 fn against(column: &str, operator: Operator, text: &str) -> Option<Wish> {
@@ -547,7 +535,8 @@ mod tests {
         assert!(first("CHECK ((slug = lower(slug)))")["slug"].is_lower);
         assert!(first("CHECK ((code = upper(code)))")["code"].is_upper);
         let wishes = first("CHECK ((\"endsAt\" > \"startsAt\"))");
-        assert!(wishes["endsAt"].rank > wishes["startsAt"].rank);
+        let start = Expression::Column("startsAt".into());
+        assert_eq!(wishes["endsAt"].than, [(Operator::Greater, start)]);
         let value = ways("CHECK ((VALUE ~ '^a$'::text))", Some("x")).expect("a way");
         assert_eq!(value[0]["x"].regex.as_deref(), Some("^a$"));
     }

@@ -1,6 +1,7 @@
 //! Generated data: believable rows from what a schema says, the same for the same seed number on every
 //! platform. Pure: it knows no driver and no server; what a server refuses comes back as a lesson.
 
+pub mod beside;
 pub mod check;
 pub mod evaluate;
 pub mod expression;

@@ -314,7 +314,7 @@ impl Plan {
 }
 
 /// The ways to satisfy CHECKs, domains and a partition's bounds together.
-fn recipes(table: &Table, lessons: &Lessons) -> Vec<Recipe> {
+pub fn recipes(table: &Table, lessons: &Lessons) -> Vec<Recipe> {
     let mut all: Vec<Wishes> = vec![Wishes::new()];
     let mut more = |ways: &[Wishes]| {
         let joined: Vec<Wishes> = all.iter().flat_map(|one| ways.iter().filter_map(|way| join(one, way))).collect();
@@ -359,7 +359,7 @@ fn recipes(table: &Table, lessons: &Lessons) -> Vec<Recipe> {
 }
 
 /// What can be worked out: the table's CHECKs and those of its columns' domains.
-fn checks(table: &Table) -> Vec<Expression> {
+pub fn checks(table: &Table) -> Vec<Expression> {
     let body = |text: &str| {
         let text = text.trim().strip_prefix("CHECK").unwrap_or(text).trim();
         let text = text.strip_suffix("NOT VALID").unwrap_or(text).trim();

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::check::{Bound, Wish};
-use super::evaluate::{Value, evaluate, may_hold, number, passes};
-use super::expression::{Expression, Operator};
-use super::moment::{self, SECOND, write};
+use super::beside::{settle, written};
+use super::evaluate::{Value, evaluate, may_hold, passes};
 use super::parents::{MOST, Pool};
 use super::plan::{Key, Parents, Plan};
 use super::provider::parts;
@@ -171,7 +170,7 @@ impl<'a> Maker<'a> {
             return match evaluate(expression, &|name| self.look(name, values)) {
                 Value::Unknown => None,
                 Value::Null => Some(None),
-                other => self.written(at, &other).map(Some),
+                other => written(&self.plan.table.columns[at], &other).map(Some),
             };
         }
         values[at].clone()
@@ -348,22 +347,14 @@ impl<'a> Maker<'a> {
         {
             return Ok(Some(Some(texts[draw.index(texts.len())].clone())));
         }
-        let mut bounded;
+        let mut bounded: Wish;
         let mut wish = wish;
         if !wish.than.is_empty() {
-            bounded = wish.clone();
-            let than = std::mem::take(&mut bounded.than);
-            for (operator, expression) in &than {
-                match evaluate(expression, &|name| self.look(name, values)) {
-                    Value::Unknown | Value::Null => {}
-                    found if *operator == Operator::Equal => {
-                        if let Some(text) = self.written(at, &found) {
-                            return Ok(Some(Some(text)));
-                        }
-                    }
-                    found => narrow(&mut bounded, *operator, &found, expression),
-                }
+            let settled = settle(column, wish, &|name| self.look(name, values));
+            if let Some(text) = settled.value {
+                return Ok(Some(Some(text)));
             }
+            bounded = settled.wish;
             // What follows from other columns needs no number of its own.
             if matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8" | "numeric") {
                 context.serial = context.serial.filter(|_| bounded.low.is_none() && bounded.high.is_none());
@@ -380,67 +371,6 @@ impl<'a> Maker<'a> {
             None if !column.is_required => Ok(Some(None)),
             None => Err(format!("no value is known for `{}` ({})", column.name, column.type_name)),
         }
-    }
-
-    /// What an expression came to, as the column takes it.
-    fn written(&self, at: usize, found: &Value) -> Option<String> {
-        let column = &self.plan.table.columns[at];
-        Some(match found {
-            Value::Text(text) => match (column.base.as_str(), moment::moment(text)) {
-                ("date" | "timestamp" | "timestamptz", Some(micros)) => write(micros, &column.base)?,
-                _ => text.clone(),
-            },
-            Value::Bool(truth) => truth.to_string(),
-            Value::Time(micros) => write(*micros, &column.base)?,
-            Value::Span(micros) => format!("{} seconds", micros / SECOND),
-            Value::Number(number) => {
-                let scale = match column.base.as_str() {
-                    "numeric" if column.modifier >= 4 => ((column.modifier - 4) & 0x7ff).clamp(0, 9),
-                    "numeric" | "float4" | "float8" => 6,
-                    _ => 0,
-                };
-                let unit = (0..scale).fold(1.0, |unit, _| unit * 10.0);
-                let whole = (number * unit).round();
-                #[allow(clippy::cast_possible_truncation, reason = "checked")]
-                let whole = (whole.abs() < 9.0e15).then_some(whole as i64)?;
-                super::numbers::with_point(whole, u32::try_from(scale).ok()?)
-            }
-            Value::Unknown | Value::Null => return None,
-        })
-    }
-}
-
-/// Draws the bounds of a wish closer by what another column came to.
-fn narrow(wish: &mut Wish, operator: Operator, found: &Value, expression: &Expression) {
-    let is_strict = matches!(operator, Operator::Less | Operator::Greater);
-    let _ = expression;
-    let time = match found {
-        Value::Time(micros) => Some(*micros),
-        Value::Text(text) => match moment::parse(text) {
-            Some(moment::Moment::Time(micros) | moment::Moment::Clock(micros)) => Some(micros),
-            None => None,
-        },
-        _ => None,
-    };
-    let bound = match (time, number(found)) {
-        (Some(micros), _) => Bound::Time(micros.div_euclid(SECOND)),
-        (None, Some(number)) => Bound::Number(number, is_strict),
-        (None, None) => return,
-    };
-    let tighter = |old: Option<Bound>, is_low: bool| match (old, bound) {
-        (Some(Bound::Number(old, strict)), Bound::Number(new, _)) if (old > new) == is_low => Some(Bound::Number(old, strict)),
-        (Some(Bound::Time(old)), Bound::Time(new)) if (old > new) == is_low => Some(Bound::Time(old)),
-        _ => Some(bound),
-    };
-    match operator {
-        Operator::Greater | Operator::AtLeast => wish.low = tighter(wish.low, true),
-        Operator::Less | Operator::AtMost => wish.high = tighter(wish.high, false),
-        Operator::Unequal => {
-            if let Value::Text(text) = found {
-                wish.none_of.push(text.clone());
-            }
-        }
-        _ => {}
     }
 }
 

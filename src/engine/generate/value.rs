@@ -172,6 +172,10 @@ fn free_text(column: &Column, context: &Context<'_>, draw: &mut Draw) -> String 
 /// As much of a text as there is room for; what makes it unlike others stays.
 fn short(text: &str, room: usize, context: &Context<'_>, draw: &mut Draw) -> String {
     let Some(serial) = context.serial else {
+        if context.marker.is_some() {
+            // No room for the marker: what is left is at least different each time.
+            return (0..room).map(|_| char::from(b'a' + u8::try_from(draw.below(26)).unwrap_or(0))).collect();
+        }
         // Codes of a few letters are letters.
         if room <= 4 {
             return (0..room).map(|_| char::from(b'A' + u8::try_from(draw.below(26)).unwrap_or(0))).collect();

@@ -67,7 +67,7 @@ pub struct PostgresSmoke<'a> {
 impl<'a> PostgresSmoke<'a> {
     /// Borrows the store for a run.
     pub fn new(store: &'a mut PostgresStore, run: Run<'a>) -> Self {
-        let source = Source::new(&run.marker(), &run.id);
+        let source = Source::new(&run.marker());
         Self {
             store,
             run,
