@@ -287,7 +287,11 @@ fn call(name: &str, arguments: &[Value]) -> Value {
         "round" if arguments.len() == 1 => number(first).map_or(Value::Unknown, |number| Value::Number(number.round())),
         "round" => number(first).map_or(Value::Unknown, |number| rounded(number, arguments)),
         "array_length" | "cardinality" if text == "{}" => {
-            if name == "cardinality" { Value::Number(0.0) } else { Value::Null }
+            if name == "cardinality" {
+                Value::Number(0.0)
+            } else {
+                Value::Null
+            }
         }
         "starts_with" => match arguments.get(1) {
             Some(Value::Text(start)) => Value::Bool(text.starts_with(start.as_str())),

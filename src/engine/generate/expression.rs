@@ -73,7 +73,13 @@ impl Expression {
     /// It is true or false, and no other value.
     pub fn is_condition(&self) -> bool {
         match self {
-            Self::Compare(..) | Self::Any(..) | Self::All(..) | Self::IsNull(..) | Self::And(_) | Self::Or(_) | Self::Not(_) => true,
+            Self::Compare(..)
+            | Self::Any(..)
+            | Self::All(..)
+            | Self::IsNull(..)
+            | Self::And(_)
+            | Self::Or(_)
+            | Self::Not(_) => true,
             Self::Operation(_, operator, _) => matches!(operator.as_str(), "?" | "@>" | "<@" | "&&"),
             Self::Constant(text) => text == "true" || text == "false",
             _ => false,

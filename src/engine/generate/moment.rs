@@ -125,11 +125,9 @@ mod tests {
 
     #[test]
     fn times_are_read_and_written() {
-        for (text, base) in [
-            ("2024-01-31 10:00:00+00", "timestamptz"),
-            ("2024-02-29", "date"),
-            ("1969-12-31 23:59:59.5", "timestamp"),
-        ] {
+        for (text, base) in
+            [("2024-01-31 10:00:00+00", "timestamptz"), ("2024-02-29", "date"), ("1969-12-31 23:59:59.5", "timestamp")]
+        {
             assert_eq!(write(moment(text).expect(text), base).as_deref(), Some(text));
         }
         assert_eq!(moment("2024-01-31T12:00:00+02"), moment("2024-01-31 10:00:00"));

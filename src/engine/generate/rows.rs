@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::check::{Bound, Wish};
 use super::beside::{settle, written};
+use super::check::{Bound, Wish};
 use super::evaluate::{Value, evaluate, may_hold, passes};
 use super::parents::{MOST, Pool};
 use super::plan::{Key, Parents, Plan};
@@ -149,7 +149,11 @@ impl<'a> Maker<'a> {
             }
             let mut hasher = DefaultHasher::new();
             for column in &unique.columns {
-                values[*column].as_ref().and_then(|value| value.as_ref()).map(|text| text.to_lowercase()).hash(&mut hasher);
+                values[*column]
+                    .as_ref()
+                    .and_then(|value| value.as_ref())
+                    .map(|text| text.to_lowercase())
+                    .hash(&mut hasher);
             }
             let mark = hasher.finish();
             if self.seen[at].contains(&mark) {
@@ -226,14 +230,13 @@ impl<'a> Maker<'a> {
             }
             Parents::Pool(pool) => pool.as_ref(),
             // Rows that were there before, now and then; else one of those just made.
-            Parents::Own(pool) if !pool.rows.is_empty() && (self.own.rows.is_empty() || draw.in_thousand(200)) => pool.as_ref(),
+            Parents::Own(pool) if !pool.rows.is_empty() && (self.own.rows.is_empty() || draw.in_thousand(200)) => {
+                pool.as_ref()
+            }
             Parents::Own(_) => &self.own,
         };
-        let referred: Vec<usize> = if own && std::ptr::eq(pool, &self.own) {
-            self.own_places(key)
-        } else {
-            key.referred.clone()
-        };
+        let referred: Vec<usize> =
+            if own && std::ptr::eq(pool, &self.own) { self.own_places(key) } else { key.referred.clone() };
         let is_complete = key.columns.iter().all(|at| values[*at].is_some());
         let mut fixed: Vec<(usize, &str)> = Vec::new();
         for (at, there) in key.columns.iter().zip(&referred) {
@@ -356,9 +359,14 @@ impl<'a> Maker<'a> {
             }
             bounded = settled.wish;
             // What follows from other columns needs no number of its own.
-            if matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8" | "numeric") {
+            if matches!(
+                column.base.as_str(),
+                "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8" | "numeric"
+            ) {
                 context.serial = context.serial.filter(|_| bounded.low.is_none() && bounded.high.is_none());
-                if plan.is_serial[at] && let (None, Some(Bound::Time(low))) = (bounded.high, bounded.low) {
+                if plan.is_serial[at]
+                    && let (None, Some(Bound::Time(low))) = (bounded.high, bounded.low)
+                {
                     // The second bound of a slot ends before the next slot begins.
                     bounded.high = Some(Bound::Time(low + if column.base == "date" { 3 * 86_400 } else { 400 }));
                 }

@@ -130,9 +130,11 @@ impl MongodbLoader<'_> {
             }
             let sent = documents.len() as u64;
             let list: Vec<Bson> = documents.into_iter().map(Bson::Document).collect();
-            let command = doc! { "insert": &one.name, "documents": list, "ordered": false, "writeConcern": { "w": "majority" } };
+            let command =
+                doc! { "insert": &one.name, "documents": list, "ordered": false, "writeConcern": { "w": "majority" } };
             let reply = database.run_command(command).await.map_err(|error| {
-                failed(self, "write documents of", &error).data(format!("{} documents are written; running it again goes on", done.added))
+                failed(self, "write documents of", &error)
+                    .data(format!("{} documents are written; running it again goes on", done.added))
             })?;
             let errors = reply.get_array("writeErrors").cloned().unwrap_or_default();
             done.added += sent.saturating_sub(errors.len() as u64);

@@ -23,8 +23,8 @@ use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, Shape, Terms, Written,
-    cut_short, expected,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, Shape, Terms,
+    Written, cut_short, expected,
 };
 use crate::stores::source::{Form, Row};
 

@@ -39,7 +39,14 @@ impl RedisLoader<'_> {
                 let mut records = Vec::new();
                 for number in next..end {
                     records.push(Record {
-                        fields: fields(name, space, number, &order.tenants, self.terms.tenant_column.as_deref(), &mut root.row(number, 0)),
+                        fields: fields(
+                            name,
+                            space,
+                            number,
+                            &order.tenants,
+                            self.terms.tenant_column.as_deref(),
+                            &mut root.row(number, 0),
+                        ),
                         first: Vec::new(),
                         is_there: false,
                         tenant: None,
@@ -76,13 +83,23 @@ impl RedisLoader<'_> {
 }
 
 /// The parts of a key, and its value.
-fn fields(name: &str, space: &Keyspace, number: u64, tenants: &[String], tenant_column: Option<&str>, draw: &mut Draw) -> Fields {
+fn fields(
+    name: &str,
+    space: &Keyspace,
+    number: u64,
+    tenants: &[String],
+    tenant_column: Option<&str>,
+    draw: &mut Draw,
+) -> Fields {
     let parts = placeholders(&space.pattern);
     let mut fields = Fields::new();
     for (at, part) in parts.iter().enumerate() {
         let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
-        let is_tenant = tenant_column.is_some_and(|column| plain(column).starts_with(plain(part).trim_end_matches("id")));
-        let value = if let Some(tenant) = usize::try_from(number).ok().and_then(|at| tenants.get(at % tenants.len().max(1))).filter(|_| is_tenant) {
+        let is_tenant =
+            tenant_column.is_some_and(|column| plain(column).starts_with(plain(part).trim_end_matches("id")));
+        let value = if let Some(tenant) =
+            usize::try_from(number).ok().and_then(|at| tenants.get(at % tenants.len().max(1))).filter(|_| is_tenant)
+        {
             tenant.clone()
         } else if at + 1 == parts.len() {
             // The last part tells the keys apart.
