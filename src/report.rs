@@ -96,6 +96,9 @@ pub struct Item {
     pub state: Option<String>,
     /// The next command to run.
     pub hint: Option<String>,
+    /// What a failure asks for as the exit code, where that is not its code's own.
+    #[serde(skip)]
+    pub exit: Option<Exit>,
 }
 
 /// A place in a file.
@@ -239,6 +242,7 @@ impl Item {
             location: None,
             state: None,
             hint: None,
+            exit: None,
         }
     }
 
@@ -309,7 +313,8 @@ impl Report {
             Outcome::Fail => {
                 self.totals.fail += 1;
                 let code = item.code.as_deref().and_then(|code| code.parse::<crate::error::Code>().ok());
-                self.decide(code.map_or(Exit::Failed, crate::error::Code::exit));
+                let own = code.map_or(Exit::Failed, crate::error::Code::exit);
+                self.decide(item.exit.unwrap_or(own));
             }
         }
         self.items.push(item);

@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::config::{Period, Targets};
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::Work;
+use crate::engine::seed::fill::Fill;
 use crate::engine::seed::{self, Options, Seeded};
 use crate::error::Result;
 use crate::project;
@@ -12,7 +13,7 @@ use crate::report::{Item, Layout, Report};
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
+    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox db seed --dry-run        count what would be inserted and updated, write nothing\n  lyrox db seed --fill 10k       make rows for every table without a file\n  lyrox db seed --fill 1M --seed 7   the same rows for the same seed number\n\nRunning it again changes nothing: rows are found by key and compared before anything is written."
 )]
 pub struct Args {
     /// The set to apply; default: `[seeds] set`
@@ -21,6 +22,19 @@ pub struct Args {
     /// Count what would change; write nothing
     #[arg(long, visible_alias = "plan")]
     pub dry_run: bool,
+    /// Make rows until all tables, collections and key spaces hold N together (10000, 10k, 1M), without a set
+    ///
+    /// Children get more rows than parents, lookups few. What is there counts: a second run adds nothing. What
+    /// cannot be filled is named with the reason, and the rest is filled. Only on servers of this machine, and
+    /// never where an environment is protected.
+    #[arg(long, value_name = "N", value_parser = count, conflicts_with = "set")]
+    pub fill: Option<u64>,
+    /// The number that generated rows follow from: the same rows for the same number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "fill")]
+    pub seed: u64,
+    /// Fill for this tenant only; may be given several times
+    #[arg(long, value_name = "KEY", requires = "fill")]
+    pub tenant: Vec<String>,
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
@@ -28,7 +42,14 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { set: None, dry_run: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+        Self {
+            set: None,
+            dry_run: false,
+            fill: None,
+            seed: 1,
+            tenant: Vec::new(),
+            lock_wait: Period::seconds(WAIT.as_secs()),
+        }
     }
 }
 
@@ -38,6 +59,9 @@ impl Default for Args {
 /// What kept it from starting; a row that is refused is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db seed", Layout::Lines);
+    if let Some(rows) = args.fill {
+        return fill(app, args, rows).await;
+    }
     let options = Options { is_dry: args.dry_run, ..Options::default() };
     let seeded = perform(app, &app.targets()?, args.set.as_deref(), &options, args.lock_wait).await?;
     let mut report = app.finish();
@@ -47,6 +71,39 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         report.summary = Some("the set holds nothing to apply".into());
     }
     Ok(report)
+}
+
+async fn fill(app: &App, args: &Args, rows: u64) -> Result<Report> {
+    let wanted = Fill { rows, seed: args.seed, tenants: args.tenant.clone(), is_dry: args.dry_run };
+    let targets = app.targets()?;
+    let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    let total = seed::fill::fill(work, &wanted).await?;
+    let mut report = app.finish();
+    let left = match total.empty {
+        0 => String::new(),
+        1 => "; one target could not be filled".into(),
+        several => format!("; {several} targets could not be filled"),
+    };
+    report.summary = Some(match (args.dry_run, total.added) {
+        (true, added) => format!("a dry run: {added} rows would be created{left}"),
+        (false, 0) => format!("{} rows are there: nothing was added{left}", total.before),
+        (false, added) => format!("{added} rows created, {} were there{left}", total.before),
+    });
+    Ok(report)
+}
+
+/// `10000`, `10k`, `1M`: thousands and millions.
+fn count(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.trim().char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text.trim()[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text.trim()[..at], 1_000_000),
+        _ => (text.trim(), 1),
+    };
+    let number: Option<u64> = digits.replace('_', "").parse().ok();
+    match number.and_then(|number| number.checked_mul(factor)) {
+        Some(count @ 1..=1_000_000_000) => Ok(count),
+        _ => Err("a number of rows such as 10000, 10k or 1M".into()),
+    }
 }
 
 /// Applies a seed set (none: the configured one) as part of a larger command; items go to the report.

@@ -361,6 +361,11 @@ pub struct Tenancy {
     pub setting: String,
     /// Tables that are deliberately not per tenant.
     pub global: Vec<String>,
+    /// The folder of the migrations that each tenant gets in the models `schema` and `database`, relative to the
+    /// project's root.
+    pub migrations: String,
+    /// Each tenant gets users of its own that reach nothing but its own place.
+    pub users: bool,
 }
 
 impl Default for Tenancy {
@@ -372,12 +377,14 @@ impl Default for Tenancy {
             column: None,
             setting: "app.tenant".into(),
             global: Vec::new(),
+            migrations: "migrations/tenant".into(),
+            users: true,
         }
     }
 }
 
 /// How tenants are kept apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TenancyModel {
     /// Shared tables with a tenant column.
@@ -387,6 +394,20 @@ pub enum TenancyModel {
     Schema,
     /// A database per tenant.
     Database,
+}
+
+impl TenancyModel {
+    /// Every model, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Row, Self::Schema, Self::Database];
+
+    /// The word in `lyrox.toml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Schema => "schema",
+            Self::Database => "database",
+        }
+    }
 }
 
 /// `[lint]`

@@ -185,6 +185,36 @@ pub struct BulkLoad<'a> {
     pub checksum: &'a str,
 }
 
+/// Rows to be made without a file.
+#[derive(Clone, Debug, Default)]
+pub struct FillOrder {
+    /// How many rows the store's targets shall hold together.
+    pub rows: u64,
+    /// The seed number.
+    pub seed: u64,
+    /// Only for these tenants; empty: for all.
+    pub tenants: Vec<String>,
+}
+
+/// What became of one target that was to be filled.
+#[derive(Clone, Debug, Default)]
+pub struct Filled {
+    /// The table, collection or key space.
+    pub target: String,
+    /// How many rows it should have.
+    pub wanted: u64,
+    /// How many it had.
+    pub before: u64,
+    /// How many were added.
+    pub added: u64,
+    /// Why it has fewer than it should.
+    pub reason: Option<String>,
+    /// It is left out on purpose.
+    pub is_skipped: bool,
+    /// How long it took.
+    pub elapsed: std::time::Duration,
+}
+
 /// One store taking seeds. Made by [`Load::loader`], ended by [`Loader::finish`]; dropping it undoes
 /// what the store can undo.
 #[allow(async_fn_in_trait, reason = "used through AnyLoader only, never spawned")]
@@ -212,6 +242,12 @@ pub trait Loader {
 
     /// Loads a bulk file, streaming it.
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone>;
+
+    /// How many targets [`Loader::fill`] would look at. Reads only.
+    async fn targets(&mut self) -> Result<u64>;
+
+    /// Makes rows for every target until they hold what is ordered together.
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>>;
 
     /// Checks a script without sending it.
     fn check_script(&self, script: &Script) -> Result<()>;
@@ -315,6 +351,12 @@ impl Loader for AnyLoader<'_> {
     }
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
         forward!(self, loader => loader.bulk(load, events).await)
+    }
+    async fn targets(&mut self) -> Result<u64> {
+        forward!(self, loader => loader.targets().await)
+    }
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
+        forward!(self, loader => loader.fill(order, events).await)
     }
     fn check_script(&self, script: &Script) -> Result<()> {
         forward!(self, loader => loader.check_script(script))

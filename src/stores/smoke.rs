@@ -5,7 +5,6 @@
 //! writes is rolled back, or journaled first and removed; [`Smoke::leftovers`] proves it.
 
 pub mod outcome;
-pub mod pattern;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! changes nothing.
 
 pub mod bulk;
+pub mod fill;
 pub mod ids;
 pub mod order;
 pub mod references;
@@ -40,6 +41,8 @@ pub struct Options {
     pub is_dry: bool,
     /// The last part of a reset, which clears `resetting` only when this is done.
     pub is_resetting: bool,
+    /// The caller holds the project's locks.
+    pub is_locked: bool,
 }
 
 /// What a run came to.
@@ -82,7 +85,7 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
     let project = &work.config.settings.project.name;
     work.events.event(Event::Heading(format!("{project} ({}): {what} seeds `{}`", work.config.environment, set.name)));
 
-    let outcome = if options.is_dry {
+    let outcome = if options.is_dry || options.is_locked {
         apply(work, &mut stores, set, sheets, sources, options).await
     } else {
         let wait = work.wait;

@@ -3,6 +3,8 @@
 
 #[path = "load_bulk.rs"]
 mod bulk;
+#[path = "load_fill.rs"]
+mod fill;
 
 use std::collections::HashMap;
 
@@ -19,7 +21,7 @@ use crate::error::{Code, Error, Place, Result};
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, Found, Load, Loader, Probe, Shape, Terms, Written, several,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Shape, Terms, Written, several,
 };
 
 /// The collection that remembers scripts and files which are applied once per content.
@@ -400,6 +402,14 @@ impl Loader for MongodbLoader<'_> {
 
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
         self.load_bulk(load, events).await
+    }
+
+    async fn targets(&mut self) -> Result<u64> {
+        self.count_targets().await
+    }
+
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
+        self.fill_collections(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

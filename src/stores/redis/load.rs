@@ -1,6 +1,8 @@
 //! Redis taking seeds: keys of declared key spaces, compared with what is there, written in one
 //! MULTI/EXEC where all keys live on one server.
 
+#[path = "load_fill.rs"]
+mod fill;
 #[path = "load_value.rs"]
 mod value;
 
@@ -21,8 +23,8 @@ use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, Shape, Terms, Written,
-    cut_short, expected,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, Shape, Terms,
+    Written, cut_short, expected,
 };
 use crate::stores::source::{Form, Row};
 
@@ -401,6 +403,14 @@ impl Loader for RedisLoader<'_> {
             });
         }
         Err(cut_short(load, &done.counts))
+    }
+
+    async fn targets(&mut self) -> Result<u64> {
+        Ok(self.terms.keyspaces.len() as u64)
+    }
+
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
+        self.fill_keyspaces(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

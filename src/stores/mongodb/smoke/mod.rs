@@ -2,7 +2,6 @@
 
 mod command;
 mod declared;
-mod document;
 mod expiry;
 mod index;
 mod leftover;
@@ -14,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document};
 use mongodb::ClientSession;
 
-use self::document::Source;
 use super::MongodbStore;
+use super::document::{self, Source};
 use super::error::work_error;
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod describe;
+mod generate;
 mod rows;
 mod script;
 
@@ -21,7 +22,9 @@ use crate::engine::event::Events;
 use crate::engine::ledger::actor;
 use crate::error::{Code, Error, Place, Result};
 use crate::project::seed::Script;
-use crate::stores::load::{Batch, BulkDone, BulkLoad, Fields, Found, Load, Loader, Probe, Shape, Terms, Written};
+use crate::stores::load::{
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Shape, Terms, Written,
+};
 
 /// One run's transaction.
 pub struct PostgresLoader<'a> {
@@ -200,6 +203,14 @@ impl Loader for PostgresLoader<'_> {
 
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
         self.load_bulk(load, events).await
+    }
+
+    async fn targets(&mut self) -> Result<u64> {
+        self.count_targets().await
+    }
+
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
+        self.fill_tables(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

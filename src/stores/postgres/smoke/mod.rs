@@ -2,10 +2,7 @@
 
 mod attempt;
 mod attempts;
-mod catalog;
-mod check;
 mod declared;
-mod expression;
 mod index;
 mod journal;
 mod keys;
@@ -24,12 +21,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
 
-use self::catalog::Catalog;
 use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
-use super::PostgresStore;
 use super::foreign::History;
+use super::{PostgresStore, tables};
+use crate::engine::generate::check;
+use crate::engine::generate::schema::{self as catalog, Catalog};
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
@@ -71,7 +69,7 @@ pub struct PostgresSmoke<'a> {
 impl<'a> PostgresSmoke<'a> {
     /// Borrows the store for a run.
     pub fn new(store: &'a mut PostgresStore, run: Run<'a>) -> Self {
-        let source = Source::new(&run.marker(), &run.id);
+        let source = Source::new(&run.marker());
         Self {
             store,
             run,
@@ -217,7 +215,7 @@ impl Smoke for PostgresSmoke<'_> {
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
-        self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        self.catalog = tables::read(&mut self.store.connection, &schema).await?;
         if let Some(history) = self.store.history.as_deref().map(History::table)
             && history.schema.name() == schema
         {

@@ -12,7 +12,7 @@ use super::{PostgresLoader, failed, text as value};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::stores::load::{BulkDone, BulkLoad, Counts, expected};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, Shape, expected};
 use crate::stores::postgres::error::reported;
 use crate::stores::postgres::ident::{Ident, literal};
 use crate::stores::source::{Form, Row, RowReader, RowSource};
@@ -139,6 +139,18 @@ impl PostgresLoader<'_> {
             progress(events, load, read, Some(read));
         }
         Ok(done)
+    }
+
+    /// Streams the rows of a source as they are; the inner result is the server's.
+    pub(super) async fn copy_source(
+        &mut self,
+        sql: &str,
+        source: &dyn RowSource,
+        events: &dyn Events,
+    ) -> Result<Result<u64, sqlx::Error>> {
+        let shape = Shape { target: source.shown().to_owned(), ..Shape::default() };
+        let load = BulkLoad { source, shape: &shape, key: &[], checksum: "" };
+        self.copy_rows(sql, &vec![Kind::Plain; source.columns().len()], &load, events).await
     }
 
     async fn staged(
