@@ -6,7 +6,7 @@ use super::PostgresSmoke;
 use super::attempt::Unmade;
 use super::catalog::{Column, Table};
 use super::check::{Wish, breaks};
-use super::row::{Ask, condition, tenant_column};
+use super::row::{Ask, condition, is_broken, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
 use crate::stores::postgres::ident::{Ident, literal};
@@ -126,7 +126,7 @@ impl PostgresSmoke<'_> {
                     };
                     last.values.insert(column.name.clone(), value);
                 }
-                if !is_whole {
+                if !is_whole || is_broken(table, &check.definition, &last.values) != Some(true) {
                     continue;
                 }
                 match self.again(&broken, is_circular, "", "").await? {
