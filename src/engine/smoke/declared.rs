@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::smoke::{Retry, Step, TENANT, Tenants, Test, Variable, filled, filled_value};
-use crate::stores::smoke::{AnySmoke, Answer, Call, Reply, Run, Smoke as _, Variables, Verdict};
+use crate::stores::smoke::{Answer, AnySmoke, Call, Reply, Run, Smoke as _, Variables, Verdict};
 
 /// What selects a declared test: its own tags, `declared`, and the stores it speaks to.
 pub fn tags(test: &Test) -> Vec<String> {

@@ -232,9 +232,9 @@ pub fn filled_value(value: &Value, variables: &BTreeMap<String, Value>) -> Value
             _ => Value::String(filled(text, variables)),
         },
         Value::Array(values) => Value::Array(values.iter().map(|value| filled_value(value, variables)).collect()),
-        Value::Object(object) => Value::Object(
-            object.iter().map(|(key, value)| (key.clone(), filled_value(value, variables))).collect(),
-        ),
+        Value::Object(object) => {
+            Value::Object(object.iter().map(|(key, value)| (key.clone(), filled_value(value, variables))).collect())
+        }
         other => other.clone(),
     }
 }

@@ -185,12 +185,7 @@ fn syntax(shown: &str, text: &str, error: &toml::de::Error) -> Error {
     failure.at(place).data("nothing was contacted")
 }
 
-fn test(
-    source: Source<'_>,
-    raw: RawTest,
-    vars: &BTreeMap<String, Variable>,
-    stores: &[StoreKind],
-) -> Result<Test> {
+fn test(source: Source<'_>, raw: RawTest, vars: &BTreeMap<String, Variable>, stores: &[StoreKind]) -> Result<Test> {
     let place = source.place(&raw.name);
     let tenants = tenants(source, &raw)?;
     let within = raw.within.as_ref().map(|within| period_at(source, within)).transpose()?;
@@ -272,7 +267,9 @@ fn tenants(source: Source<'_>, raw: &RawTest) -> Result<Tenants> {
             RawTenants::These(keys) if !keys.is_empty() && keys.iter().all(|key| !key.is_empty()) => {
                 Ok(Tenants::These(keys.clone()))
             }
-            _ => Err(refuse("`tenants` cannot be read", source.place(which)).hint("tenants = \"all\" or [\"KEY\", ...]")),
+            _ => {
+                Err(refuse("`tenants` cannot be read", source.place(which)).hint("tenants = \"all\" or [\"KEY\", ...]"))
+            }
         },
     }
 }
@@ -455,7 +452,10 @@ expect = { rows = "1..", value = { "$.rows[0].mail" = "{{mail}}" }, json = [
             ("[[test]]\nname = \"a\"\nsay = \"{{x}}\"\n[[test.step]]\nredis = \"PING\"\n", "{{x}}"),
             ("[[test]]\nname = \"a\"\ntenants = \"some\"\n[[test.step]]\nredis = \"PING\"\n", "`tenants`"),
             ("[[test]]\nname = \"a\"\nevery = \"1s\"\n[[test.step]]\nredis = \"PING\"\n", "without `retries`"),
-            ("[[test]]\nname = \"a\"\n[[test.step]]\nredis = \"PING\"\nexpect = { json = [{ path = \"$.a\" }] }\n", "expectation"),
+            (
+                "[[test]]\nname = \"a\"\n[[test.step]]\nredis = \"PING\"\nexpect = { json = [{ path = \"$.a\" }] }\n",
+                "expectation",
+            ),
             ("[[test]]\nname = \"a\"\n[[test.step]]\nredis = \"PING\"\nexpect = { rows = \"5..1\" }\n", "expectation"),
             ("[[test]]\nname = \"a\"\n[[test.step]]\nredis = \"PING\"\nexpect = { value = \"{{y}}\" }\n", "{{y}}"),
         ] {

@@ -507,7 +507,8 @@ mod tests {
 
     #[test]
     fn the_types_of_a_field_are_those_that_are_named() {
-        let schema = doc! { "properties": { "a": { "properties": { "at": { "bsonType": ["date", "null"] } } }, "b": {} } };
+        let schema =
+            doc! { "properties": { "a": { "properties": { "at": { "bsonType": ["date", "null"] } } }, "b": {} } };
         assert_eq!(field_types(&schema, "a.at"), Some(vec!["date".to_owned(), "null".to_owned()]));
         assert_eq!(field_types(&schema, "b"), None);
         assert_eq!(field_types(&schema, "a.c"), None);

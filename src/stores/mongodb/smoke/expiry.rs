@@ -17,12 +17,16 @@ impl MongodbSmoke<'_> {
         let schema = collection.validator.get_document("$jsonSchema").cloned().unwrap_or_default();
         for (index, seconds) in collection.indexes.iter().filter_map(|index| Some((index, index.expires?))) {
             let Some(path) = index.key.keys().next().filter(|_| index.key.len() == 1) else {
-                outcome.failed.push(format!("index `{}` of `{name}` has several fields: it expires nothing", index.name));
+                outcome
+                    .failed
+                    .push(format!("index `{}` of `{name}` has several fields: it expires nothing", index.name));
                 continue;
             };
             match field_types(&schema, path) {
                 Some(types) if !types.iter().any(|kind| kind == "date" || kind == "array") => {
-                    outcome.failed.push(format!("`{name}.{path}` is no date by the validator: `{}` expires nothing", index.name));
+                    outcome
+                        .failed
+                        .push(format!("`{name}.{path}` is no date by the validator: `{}` expires nothing", index.name));
                 }
                 _ => {
                     outcome.passed += 1;

@@ -47,7 +47,9 @@ impl MongodbSmoke<'_> {
                 }
                 Ok(_) => outcome.failed.push(format!("index `{}` of `{name}` is not used for its fields", index.name)),
                 Err(words) => {
-                    outcome.failed.push(format!("index `{}` of `{name}` is not used for its fields: {words}", index.name));
+                    outcome
+                        .failed
+                        .push(format!("index `{}` of `{name}` is not used for its fields: {words}", index.name));
                 }
             }
         }
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn only_the_winning_plan_counts() {
         let plan = doc! { "queryPlanner": { "winningPlan": { "inputStage": { "indexName": "a",
-            "indexBounds": { "x": ["[\"l\", \"l\"]"] } } }, "rejectedPlans": [{ "indexName": "b" }] } };
+        "indexBounds": { "x": ["[\"l\", \"l\"]"] } } }, "rejectedPlans": [{ "indexName": "b" }] } };
         assert_eq!(used(&plan), ["a"]);
         let index = |field: &str| Index {
             name: "a".into(),

@@ -20,6 +20,7 @@ use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
+use crate::stores::smoke::outcome::Outcome;
 use crate::stores::smoke::{BuiltIn, Call, Reply, Run, Smoke, Variables, Verdict};
 
 /// What a built-in test is about.
@@ -37,6 +38,8 @@ enum Subject {
     Tenant(String),
     /// What a transaction did is undone with it.
     Transaction,
+    /// Views are as migrated.
+    Views,
 }
 
 impl Subject {
@@ -48,18 +51,19 @@ impl Subject {
             | Self::Indexes(name)
             | Self::Expiry(name)
             | Self::Tenant(name) => (false, name),
-            Self::Transaction => (true, ""),
+            Self::Transaction | Self::Views => (true, ""),
         }
     }
 
     fn built_in(&self) -> BuiltIn {
-        let (_, name) = self.collection();
+        let name = if let Self::Views = self { "views" } else { self.collection().1 };
         let (kind, title, writes) = match self {
             Self::Documents(_) => ("validator", format!("{name} takes valid documents only"), true),
             Self::Unique(_) => ("unique", format!("{name} refuses duplicates"), true),
             Self::Indexes(_) => ("index", format!("{name}: indexes are used"), false),
             Self::Expiry(_) => ("ttl", format!("{name}: documents expire"), false),
             Self::Tenant(_) => ("tenant", format!("{name}: scoped by tenant"), false),
+            Self::Views => ("objects", "Views are as migrated".into(), false),
             Self::Transaction => ("transaction", "A transaction is undone as a whole".into(), true),
         };
         BuiltIn::new(StoreKind::Mongodb, kind, name, title, writes)
@@ -95,6 +99,8 @@ pub struct MongodbSmoke<'a> {
     run: Run<'a>,
     collections: BTreeMap<String, Collection>,
     tests: Vec<Subject>,
+    /// How many views the snapshot holds.
+    views: usize,
     differences: Vec<String>,
     missing: BTreeMap<Subject, Vec<String>>,
     source: Source,
@@ -114,6 +120,7 @@ impl<'a> MongodbSmoke<'a> {
             run,
             collections: BTreeMap::new(),
             tests: Vec::new(),
+            views: 0,
             differences: Vec::new(),
             missing: BTreeMap::new(),
             source,
@@ -193,6 +200,9 @@ impl<'a> MongodbSmoke<'a> {
         if !self.collections.is_empty() {
             subjects.insert(Subject::Transaction);
         }
+        if self.views > 0 {
+            subjects.insert(Subject::Views);
+        }
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         subjects.sort_by(|a, b| a.collection().cmp(&b.collection()).then_with(|| a.cmp(b)));
         subjects
@@ -219,6 +229,9 @@ fn parse(definition: &str) -> Option<Document> {
 
 /// The test that an object of the snapshot belongs to; none: only `schema` speaks of it.
 fn subject(object: &str, definition: &str, kept: &Snapshot) -> Option<Subject> {
+    if object.starts_with("view ") {
+        return Some(Subject::Views);
+    }
     if let Some(name) = object.strip_prefix("collection ") {
         return Some(Subject::Documents(name.to_owned()));
     }
@@ -264,6 +277,7 @@ impl Smoke for MongodbSmoke<'_> {
                 self.missing.entry(subject).or_default().push(words);
             }
         }
+        self.views = kept.objects.keys().filter(|object| object.starts_with("view ")).count();
         self.tests = self.subjects();
         Ok(self.tests.iter().map(Subject::built_in).collect())
     }
@@ -276,12 +290,17 @@ impl Smoke for MongodbSmoke<'_> {
             Subject::Indexes(name) => (self.try_indexes(name).await?, ("index", "indexes")),
             Subject::Expiry(name) => (self.judge_expiry(name).await?, ("index", "indexes")),
             Subject::Tenant(name) => (self.judge_tenant(name), ("rule", "rules")),
+            Subject::Views => (Outcome { passed: self.views, ..Outcome::default() }, ("view", "views")),
             Subject::Transaction => (self.try_transaction().await?, ("transaction", "transactions")),
         };
         if let Some(missing) = self.missing.get(&subject) {
             outcome.missing.splice(0..0, missing.iter().cloned());
         }
         Ok(outcome.verdict(&self.differences, noun, None))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        Ok(())
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
@@ -324,6 +343,6 @@ mod tests {
         let expiring = r#"{"key":{"x":1},"expireAfterSeconds":60}"#;
         assert_eq!(subject("index a.b.t", expiring, &kept), Some(Subject::Expiry("a.b".into())));
         assert_eq!(subject("collection a.b", "{}", &kept), Some(Subject::Documents("a.b".into())));
-        assert_eq!(subject("view v", "{}", &kept), None);
+        assert_eq!(subject("view v", "{}", &kept), Some(Subject::Views));
     }
 }

@@ -43,7 +43,9 @@ impl MongodbSmoke<'_> {
                     outcome.notes.push(format!("a document of `{name}` was there until the abort"));
                 }
                 (_, 0, 0) => outcome.failed.push(format!("a transaction does not see its own document of `{name}`")),
-                (_, _, 0) => outcome.failed.push(format!("a document of `{name}` was seen before the transaction ended")),
+                (_, _, 0) => {
+                    outcome.failed.push(format!("a document of `{name}` was seen before the transaction ended"))
+                }
                 _ => outcome.failed.push(format!("a document of `{name}` is there after the transaction was aborted")),
             }
             return Ok(outcome);

@@ -54,10 +54,11 @@ pub enum Unmade {
 pub type Said = Result<Vec<PgRow>, Refused>;
 
 impl PostgresSmoke<'_> {
-    /// Sends statements; the outer error is a lost connection.
+    /// Sends statements, after those that wait; the outer error is a lost connection.
     pub(super) async fn send(&mut self, sql: &str) -> Result<Said> {
         trips::count(StoreKind::Postgres);
-        let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.store.connection).await;
+        let sql = std::mem::take(&mut self.waiting) + sql;
+        let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.store.connection).await;
         match answer {
             Ok(rows) => Ok(Ok(rows)),
             Err(error) => match reported(&error) {
@@ -73,18 +74,33 @@ impl PostgresSmoke<'_> {
         }
     }
 
-    /// Begins a test's transaction: keys are checked at once, nothing waits long, the tenant is set.
-    pub(super) async fn begin_test(&mut self, tenant: Option<&str>) -> Result<()> {
+    /// Sends statements with whatever is sent next: none of them is waited for. They must not fail.
+    pub(super) fn queue(&mut self, sql: &str) {
+        self.waiting.push_str(sql);
+    }
+
+    /// Begins a test's transaction with whatever is sent next: keys are checked at once, nothing waits long, the
+    /// tenant is set.
+    pub(super) fn begin_test(&mut self, tenant: Option<&str>) {
         let sql = format!(
             "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '20s'; {}",
             self.set_tenant(tenant)
         );
-        match self.send(&sql).await? {
-            Ok(_) => Ok(()),
-            Err(refused) => {
-                Err(crate::error::Error::new(Code::SmokeFailed, "a test's transaction cannot begin").why(refused.words))
-            }
+        self.queue(&sql);
+    }
+
+    /// Undoes a test's transaction, with whatever is sent next.
+    pub(super) fn end_test(&mut self) {
+        self.waiting.clear();
+        self.queue("ROLLBACK;");
+    }
+
+    /// Sends what waits: nothing is left open.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        if !self.waiting.is_empty() {
+            self.send("").await?.ok();
         }
+        Ok(())
     }
 
     /// The statement that makes a tenant the one of the transaction; empty where the project has none.

@@ -135,8 +135,8 @@ impl PostgresSmoke<'_> {
             Err(refused) => return Err(Error::bug("the indexes cannot be read").why(refused.words)),
         };
         let json = rows.first().and_then(|row| text(row, 0)).unwrap_or_default();
-        let all: Vec<Asked> =
-            serde_json::from_str(&json).map_err(|error| Error::bug("the indexes cannot be read").why(error.to_string()))?;
+        let all: Vec<Asked> = serde_json::from_str(&json)
+            .map_err(|error| Error::bug("the indexes cannot be read").why(error.to_string()))?;
         let mut tables: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
         for asked in all.into_iter().filter(|asked| self.catalog.tables.contains_key(&asked.table)) {
             tables.entry(asked.table.clone()).or_default().push(asked);
@@ -193,7 +193,9 @@ impl PostgresSmoke<'_> {
         let mut found = Vec::new();
         for (asked, queries) in all.iter().zip(&queries) {
             let used: Vec<BTreeSet<String>> = plans.by_ref().take(queries.len()).collect();
-            let names_it = |used: &BTreeSet<String>| used.contains(&asked.name) || asked.parts.iter().any(|part| used.contains(part));
+            let names_it = |used: &BTreeSet<String>| {
+                used.contains(&asked.name) || asked.parts.iter().any(|part| used.contains(part))
+            };
             let answer = if !asked.is_valid {
                 Found::Unused("it is invalid".into())
             } else if queries.is_empty() {
@@ -233,7 +235,11 @@ impl PostgresSmoke<'_> {
             let mut sql = self.begin_asking(std::slice::from_ref(asked))?;
             for rival in rivals.iter().filter_map(is_of_table) {
                 sql.push_str(&match &rival.constraint {
-                    Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {} CASCADE;", Ident::new(&rival.table)?, Ident::new(name)?),
+                    Some(name) => format!(
+                        "ALTER TABLE {} DROP CONSTRAINT {} CASCADE;",
+                        Ident::new(&rival.table)?,
+                        Ident::new(name)?
+                    ),
                     None => format!("DROP INDEX {};", Ident::new(&rival.name)?),
                 });
             }
@@ -268,7 +274,8 @@ impl PostgresSmoke<'_> {
         if self.run.may_write && self.run.is_local {
             // The owner whom the policies bind lifts them for this transaction only: what they add to a query
             // would keep the planner from some indexes.
-            let bound: BTreeSet<&String> = all.iter().filter(|asked| asked.is_bound).map(|asked| &asked.table).collect();
+            let bound: BTreeSet<&String> =
+                all.iter().filter(|asked| asked.is_bound).map(|asked| &asked.table).collect();
             for table in bound {
                 sql.push_str(&format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY;", Ident::new(table)?));
             }
@@ -286,7 +293,8 @@ fn queries(index: &Asked) -> Result<Vec<String>> {
     let only = if index.is_partitioned { "" } else { "ONLY " };
     let from = format!("SELECT 1 FROM {only}{}", Ident::new(&index.table)?);
     // Of a value that the planner does not know.
-    let side = |key: &Key| Some(format!("{} {} (SELECT NULL::{})", key.text, key.operator.as_ref()?, key.other.as_ref()?));
+    let side =
+        |key: &Key| Some(format!("{} {} (SELECT NULL::{})", key.text, key.operator.as_ref()?, key.other.as_ref()?));
     let given = |keys: &[Key]| keys.iter().map(side).collect::<Option<Vec<String>>>();
     let chosen = |mut conditions: Vec<String>| {
         conditions.extend(index.predicate.clone());
@@ -381,17 +389,27 @@ mod tests {
         assert_eq!(
             btree,
             [
-                "SELECT 1 FROM ONLY t WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND b OPERATOR(pg_catalog.=) (SELECT NULL::text) AND (d IS NULL)",
-                "SELECT 1 FROM ONLY t WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND (d IS NULL) ORDER BY b DESC NULLS FIRST",
-                "SELECT 1 FROM ONLY t WHERE (d IS NULL) ORDER BY a NULLS LAST, b DESC NULLS FIRST",
+                "SELECT 1 FROM ONLY \"t\" WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND b OPERATOR(pg_catalog.=) (SELECT NULL::text) AND (d IS NULL)",
+                "SELECT 1 FROM ONLY \"t\" WHERE a OPERATOR(pg_catalog.=) (SELECT NULL::integer) AND (d IS NULL) ORDER BY b DESC NULLS FIRST",
+                "SELECT 1 FROM ONLY \"t\" WHERE (d IS NULL) ORDER BY a NULLS LAST, b DESC NULLS FIRST",
             ]
         );
         let gin = queries(&index("gin", vec![key("tags", "@>", "text[]")])).expect("queries");
-        assert_eq!(gin, ["SELECT 1 FROM ONLY t WHERE tags OPERATOR(pg_catalog.@>) (SELECT NULL::text[]) AND (d IS NULL)"]);
+        assert_eq!(
+            gin,
+            ["SELECT 1 FROM ONLY \"t\" WHERE tags OPERATOR(pg_catalog.@>) (SELECT NULL::text[]) AND (d IS NULL)"]
+        );
         let nearest = Key { is_order: true, ..key("v", "<->", "vector") };
         let hnsw = queries(&index("hnsw", vec![nearest])).expect("queries");
-        assert_eq!(hnsw, ["SELECT 1 FROM ONLY t WHERE (d IS NULL) ORDER BY v OPERATOR(pg_catalog.<->) (SELECT NULL::vector) LIMIT 1"]);
-        assert!(queries(&index("gist", vec![Key { operator: None, ..key("x", "=", "box") }])).expect("none").is_empty());
+        assert_eq!(
+            hnsw,
+            [
+                "SELECT 1 FROM ONLY \"t\" WHERE (d IS NULL) ORDER BY v OPERATOR(pg_catalog.<->) (SELECT NULL::vector) LIMIT 1"
+            ]
+        );
+        assert!(
+            queries(&index("gist", vec![Key { operator: None, ..key("x", "=", "box") }])).expect("none").is_empty()
+        );
     }
 
     #[test]

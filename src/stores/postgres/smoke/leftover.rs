@@ -18,7 +18,8 @@ const TABLES: &str = "SELECT n.nspname, c.relname, pg_catalog.row_security_activ
 impl PostgresSmoke<'_> {
     pub(super) async fn count_before(&mut self) -> Result<()> {
         if self.run.is_local {
-            self.before = Some(self.count_all(false).await?.into_iter().map(|(table, (rows, _))| (table, rows)).collect());
+            self.before =
+                Some(self.count_all(false).await?.into_iter().map(|(table, (rows, _))| (table, rows)).collect());
         }
         Ok(())
     }
@@ -80,7 +81,11 @@ impl PostgresSmoke<'_> {
         let counts: Vec<String> = names
             .iter()
             .map(|name| {
-                let marked = if is_marker_sought { format!("count(*) FILTER (WHERE t::text LIKE {marker})") } else { "0".into() };
+                let marked = if is_marker_sought {
+                    format!("count(*) FILTER (WHERE t::text LIKE {marker})")
+                } else {
+                    "0".into()
+                };
                 format!("SELECT count(*), {marked} FROM {name} t")
             })
             .collect();

@@ -1,6 +1,7 @@
 //! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
 
 mod attempt;
+mod attempts;
 mod declared;
 mod index;
 mod journal;
@@ -47,6 +48,8 @@ pub struct PostgresSmoke<'a> {
     /// How many grants the snapshot holds, by table.
     grants: BTreeMap<String, usize>,
     lessons: Lessons,
+    /// Statements that are sent with the next ones.
+    waiting: String,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
     /// What the planner said, asked once.
@@ -75,6 +78,7 @@ impl<'a> PostgresSmoke<'a> {
             others: BTreeMap::new(),
             grants: BTreeMap::new(),
             lessons: Lessons::default(),
+            waiting: String::new(),
             source,
             before: None,
             plans: None,
@@ -137,7 +141,9 @@ impl<'a> PostgresSmoke<'a> {
         if !self.catalog.tables.is_empty() {
             subjects.insert(Subject::Transaction);
         }
-        subjects.extend(self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants));
+        subjects.extend(
+            self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants),
+        );
         subjects.extend(self.others.keys().cloned().map(Subject::Others));
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         // What must run while the session has never known the tenant comes before what sets it.
@@ -226,8 +232,7 @@ impl Smoke for PostgresSmoke<'_> {
                 Difference::Extra(object) if objects::opens(object) => (object, live.objects.get(object), None),
                 Difference::Extra(_) => continue,
             };
-            // What went with its table is the table's matter.
-            if objects::table_of(object, kept).is_some_and(|table| !live.objects.contains_key(&format!("table {table}"))) {
+            if objects::went_along(object, kept, live) {
                 continue;
             }
             let definition = definition.map_or("", String::as_str);
@@ -249,6 +254,10 @@ impl Smoke for PostgresSmoke<'_> {
         }
         let sample = self.sample(&subject);
         Ok(outcome.verdict(&self.differences, noun, sample))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        self.flush().await
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {

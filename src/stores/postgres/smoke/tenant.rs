@@ -1,8 +1,10 @@
 //! Tenants cannot see each other: tried as the application's role, with two tenants that are made up.
 
 use super::PostgresSmoke;
-use super::attempt::{Unmade, count};
+use super::attempt::Unmade;
+use super::attempts::{Attempt, Attempted};
 use super::catalog::Table;
+use super::objects::Subject;
 use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
 use crate::error::Result;
@@ -79,7 +81,14 @@ impl PostgresSmoke<'_> {
             }
         }
         if let Some(role) = self.app_role() {
-            outcome.missing.extend(self.views_around(&role).await?);
+            let around = self.views_around(&role).await?;
+            // A view that is not as migrated is the matter of its own test.
+            let views = [Subject::Others("Views".into()), Subject::Others("Materialized views".into())];
+            if views.iter().any(|views| self.missing.contains_key(views)) {
+                outcome.untried.extend(around);
+            } else {
+                outcome.missing.extend(around);
+            }
         }
         Ok(outcome)
     }
@@ -208,7 +217,7 @@ impl PostgresSmoke<'_> {
             Err(_) => false,
         };
         if let Err(why) = self.become_application(&role).await? {
-            self.send("ROLLBACK").await?.ok();
+            self.end_test();
             outcome.untried.push(why);
             return Ok(outcome);
         }
@@ -219,32 +228,31 @@ impl PostgresSmoke<'_> {
         }
         for (state, set) in states {
             let tables: Vec<String> = self.tenant_tables().into_iter().filter(|name| self.has_rls(name)).collect();
-            for name in tables {
-                let query = format!(
-                    "SAVEPOINT lyrox_read; {set} SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END",
-                    Ident::new(&name)?
-                );
-                match self.send(&query).await? {
-                    Ok(rows) if count(&rows, rows.len().saturating_sub(1)) == 0 => outcome.passed += 1,
+            let mut attempts = Vec::new();
+            for name in &tables {
+                let sql = format!("SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END", Ident::new(name)?);
+                attempts.push(Attempt { sql, is_count: true });
+            }
+            let said = self.attempts(&format!("{set}SAVEPOINT lyrox_rows;"), &attempts).await?;
+            for (name, said) in tables.iter().zip(said) {
+                match said {
+                    Ok(0) => outcome.passed += 1,
                     Ok(_) => {
                         outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting))
                     }
-                    Err(refused) => {
-                        self.send("ROLLBACK TO SAVEPOINT lyrox_read").await?.ok();
-                        match refused.code.as_str() {
-                            // What the application may not read at all, it does not see.
-                            "42501" => outcome.passed += 1,
-                            "57014" => outcome.untried.push(format!("`{name}` is too large to look through")),
-                            _ => outcome.failed.push(format!(
-                                "reading `{name}` fails although `{}` is merely {state}: {}",
-                                tenancy.setting, refused.words
-                            )),
-                        }
+                    // What the application may not read at all, it does not see.
+                    Err(refused) if refused.code == "42501" => outcome.passed += 1,
+                    Err(refused) if refused.code == "57014" => {
+                        outcome.untried.push(format!("`{name}` is too large to look through"))
                     }
+                    Err(refused) => outcome.failed.push(format!(
+                        "reading `{name}` fails although `{}` is merely {state}: {}",
+                        tenancy.setting, refused.words
+                    )),
                 }
             }
         }
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         if !is_unset {
             outcome.notes.push("'' only".into());
         }
@@ -267,9 +275,9 @@ impl PostgresSmoke<'_> {
             outcome.untried.push("no tenant can be made up".into());
             return Ok(outcome);
         };
-        self.begin_test(Some(&ours)).await?;
+        self.begin_test(Some(&ours));
         let found = self.isolation(name, &tenancy, &role, [&ours, &theirs], &mut outcome).await;
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         found?;
         Ok(outcome)
     }
@@ -286,7 +294,7 @@ impl PostgresSmoke<'_> {
         let mut rows: Vec<(Values, Vec<Insert>)> = Vec::new();
         for tenant in [ours, theirs] {
             let set = self.set_tenant(Some(tenant));
-            self.send(&set).await?.ok();
+            self.queue(&set);
             match self.make(Some(tenant), |chain| chain.row(name, &Ask::default())).await? {
                 Ok((row, inserts, _)) => rows.push((row, inserts)),
                 Err(Unmade::Unknown(reason) | Unmade::Fault(reason)) => {
@@ -310,82 +318,89 @@ impl PostgresSmoke<'_> {
             outcome.untried.push(why);
             return Ok(());
         }
-        let set = self.set_tenant(Some(ours));
-        self.send(&set).await?.ok();
-
+        let before = self.set_tenant(Some(ours));
         let shown = Ident::new(name)?;
         let (our_key, their_key) = (condition(our_row, key.iter())?, condition(their_row, key.iter())?);
         let column = tenant_column(&table, tenancy).unwrap_or_else(|| key.first().cloned().unwrap_or_default());
         let column = Ident::new(&column)?;
         let foreign = format!("{column} IS DISTINCT FROM {}", literal(ours));
         let changed = |change: &str| format!("WITH changed AS ({change} RETURNING 1) SELECT count(*) FROM changed");
-
-        match self.ask(&format!("SELECT count(*) FROM {shown} WHERE {our_key}")).await? {
-            Asked::Count(1) => outcome.passed += 1,
-            Asked::Count(_) => outcome.failed.push(format!("a tenant does not see its own row of `{name}`")),
-            Asked::Denied => outcome.notes.push(format!("`{role}` may not read it")),
-            Asked::Other(words) => outcome.failed.push(format!("`{role}` cannot read `{name}`: {words}")),
-        }
-        let leaks = [
-            ("reads another tenant's row", format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
+        let mut asks = vec![
+            (Leak::Own, format!("SELECT count(*) FROM {shown} WHERE {our_key}")),
+            (Leak::Sees("reads another tenant's row"), format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
             (
-                "reads rows that are not its own",
+                Leak::Sees("reads rows that are not its own"),
                 format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part"),
             ),
             (
-                "changes another tenant's row",
+                Leak::Sees("changes another tenant's row"),
                 changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}")),
             ),
-            ("deletes another tenant's row", changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
+            (Leak::Sees("deletes another tenant's row"), changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
         ];
-        for (what, query) in leaks {
-            match self.ask(&query).await? {
-                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
-                Asked::Count(_) => outcome.missing.push(format!("a tenant {what} in `{name}`")),
-                // A key that refuses a delete speaks of a row that was seen.
-                Asked::Other(words) if words.contains("(23") => {
-                    outcome.missing.push(format!("a tenant {what} in `{name}`: only a key held it back: {words}"));
-                }
-                Asked::Other(words) => outcome.untried.push(format!("{what}: {words}")),
-            }
-        }
         if !is_tenants_own {
             let moved = format!("UPDATE {shown} SET {column} = {} WHERE {our_key}", literal(theirs));
-            match self.ask(&changed(&moved)).await? {
-                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
-                Asked::Count(_) => outcome.missing.push(format!("a tenant gives its row of `{name}` to another one")),
-                Asked::Other(words) if words.contains("(23") => {
-                    outcome.missing.push(format!(
-                        "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
-                    ));
-                }
-                Asked::Other(words) => outcome.untried.push(format!("giving a row away: {words}")),
-            }
+            asks.push((Leak::Gives, changed(&moved)));
         }
         if let Some(planted) = planted {
-            let statements = sql(&self.catalog, &planted, false)?.join(";");
-            match self.ask(&statements).await? {
-                Asked::Denied => outcome.passed += 1,
-                Asked::Other(words) if !words.contains("(23") => {
-                    outcome.untried.push(format!("writing for another tenant: {words}"))
-                }
-                Asked::Count(_) | Asked::Other(_) => {
-                    outcome.missing.push(format!("a tenant writes a row of another one into `{name}`"));
-                }
-            }
+            asks.push((Leak::Plants, sql(&self.catalog, &planted, false)?.join(";")));
+        }
+        let attempts: Vec<Attempt> = asks
+            .iter()
+            .map(|(leak, sql)| Attempt { sql: sql.clone(), is_count: !matches!(leak, Leak::Plants) })
+            .collect();
+        // The savepoint to which the block falls back stands after the rows, the role and the tenant.
+        let said = self.attempts(&format!("{before}SAVEPOINT lyrox_rows;"), &attempts).await?;
+        for ((leak, _), said) in asks.into_iter().zip(said) {
+            leak.judge(name, role, Asked::of(said), outcome);
         }
         Ok(())
     }
+}
 
-    /// Asks within a savepoint, so that a refusal ends nothing and a change is taken back.
-    async fn ask(&mut self, sql: &str) -> Result<Asked> {
-        let said = self.send(&format!("SAVEPOINT lyrox_ask; {sql}")).await?;
-        self.send("ROLLBACK TO SAVEPOINT lyrox_ask").await?.ok();
-        Ok(match said {
-            Ok(rows) => Asked::Count(count(&rows, 0)),
-            Err(refused) if refused.code == "42501" => Asked::Denied,
-            Err(refused) => Asked::Other(refused.words),
-        })
+/// What is tried across the wall.
+#[derive(Clone, Copy)]
+enum Leak {
+    /// Reading what is one's own, which has to work.
+    Own,
+    /// Reaching another tenant's rows.
+    Sees(&'static str),
+    /// Giving a row of one's own away.
+    Gives,
+    /// Writing a row for another tenant.
+    Plants,
+}
+
+impl Leak {
+    fn judge(self, name: &str, role: &str, asked: Asked, outcome: &mut Outcome) {
+        match (self, asked) {
+            (Self::Own, Asked::Count(1)) => outcome.passed += 1,
+            (Self::Own, Asked::Count(_)) => {
+                outcome.failed.push(format!("a tenant does not see its own row of `{name}`"));
+            }
+            (Self::Own, Asked::Denied) => outcome.notes.push(format!("`{role}` may not read it")),
+            (Self::Own, Asked::Other(words)) => outcome.failed.push(format!("`{role}` cannot read `{name}`: {words}")),
+            (_, Asked::Denied) | (Self::Sees(_) | Self::Gives, Asked::Count(0)) => outcome.passed += 1,
+            (Self::Sees(what), Asked::Count(_)) => outcome.missing.push(format!("a tenant {what} in `{name}`")),
+            // A key that refuses speaks of a row that was seen.
+            (Self::Sees(what), Asked::Other(words)) if words.contains("(23") => {
+                outcome.missing.push(format!("a tenant {what} in `{name}`: only a key held it back: {words}"));
+            }
+            (Self::Sees(what), Asked::Other(words)) => outcome.untried.push(format!("{what}: {words}")),
+            (Self::Gives, Asked::Count(_)) => {
+                outcome.missing.push(format!("a tenant gives its row of `{name}` to another one"));
+            }
+            (Self::Gives, Asked::Other(words)) if words.contains("(23") => {
+                outcome.missing.push(format!(
+                    "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
+                ));
+            }
+            (Self::Gives, Asked::Other(words)) => outcome.untried.push(format!("giving a row away: {words}")),
+            (Self::Plants, Asked::Other(words)) if !words.contains("(23") => {
+                outcome.untried.push(format!("writing for another tenant: {words}"));
+            }
+            (Self::Plants, _) => outcome.missing.push(format!("a tenant writes a row of another one into `{name}`")),
+        }
     }
 }
 
@@ -393,4 +408,14 @@ enum Asked {
     Count(u64),
     Denied,
     Other(String),
+}
+
+impl Asked {
+    fn of(said: Attempted) -> Self {
+        match said {
+            Ok(count) => Self::Count(count),
+            Err(refused) if refused.code == "42501" => Self::Denied,
+            Err(refused) => Self::Other(refused.words),
+        }
+    }
 }

@@ -17,12 +17,12 @@ impl PostgresSmoke<'_> {
         let names: Vec<String> = self.catalog.tables.keys().take(MOST).cloned().collect();
         for name in names {
             let tenant = self.draw_tenant(&name);
-            self.begin_test(tenant.as_deref()).await?;
+            self.begin_test(tenant.as_deref());
             let made = self.make(tenant.as_deref(), |chain| chain.row(&name, &Ask::default())).await;
             let row = match made {
                 Ok(Ok((row, ..))) => row,
                 Ok(Err(_)) => {
-                    self.send("ROLLBACK").await?.ok();
+                    self.end_test();
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -40,7 +40,7 @@ impl PostgresSmoke<'_> {
             let seen = match said {
                 Ok(rows) => [0, 1, rows.len().saturating_sub(1)].map(|at| count(&rows, at)),
                 Err(refused) => {
-                    self.send("ROLLBACK").await?.ok();
+                    self.end_test();
                     outcome.untried.push(refused.words);
                     return Ok(outcome);
                 }

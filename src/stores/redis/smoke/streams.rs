@@ -14,7 +14,8 @@ impl RedisSmoke<'_> {
         let marker = self.run.marker();
         self.written.insert(key.clone().into_bytes());
         let safety = SAFETY.as_millis().to_string();
-        let read = |consumer: &str| command(&["XREADGROUP", "GROUP", "g", consumer, "COUNT", "10", "STREAMS", &key, ">"]);
+        let read =
+            |consumer: &str| command(&["XREADGROUP", "GROUP", "g", consumer, "COUNT", "10", "STREAMS", &key, ">"]);
         let make = command(&["XGROUP", "CREATE", &key, "g", "$", "MKSTREAM"]);
         if let Err(error) = self.ask(&make).await? {
             return Ok(Verdict::fail(format!("a group cannot be made: {}", shown(&error))));
@@ -30,14 +31,22 @@ impl RedisSmoke<'_> {
             (command(&["XADD", key, "*", "field", marker]), &|reply| !is_empty(reply), "an entry was not taken"),
             (read("one"), &|reply| holds(reply, marker), "an entry did not reach its group"),
             (read("two"), &is_empty, "an entry reached two consumers of one group"),
-            (command(&["XPENDING", key, "g"]), &|reply| first(reply) == Some(1), "an entry that was read is not pending"),
+            (
+                command(&["XPENDING", key, "g"]),
+                &|reply| first(reply) == Some(1),
+                "an entry that was read is not pending",
+            ),
             (
                 command(&["XAUTOCLAIM", key, "g", "two", "0", "0"]),
                 &|reply| holds(reply, marker),
                 "what a consumer left cannot be claimed by another",
             ),
             (command(&["XLEN", key]), &|reply| *reply == Value::Int(1), "the stream has not the one entry"),
-            (command(&["XGROUP", "DELCONSUMER", key, "g", "two"]), &|reply| *reply == Value::Int(1), "no entry was pending"),
+            (
+                command(&["XGROUP", "DELCONSUMER", key, "g", "two"]),
+                &|reply| *reply == Value::Int(1),
+                "no entry was pending",
+            ),
             (command(&["XPENDING", key, "g"]), &|reply| first(reply) == Some(0), "an entry is pending for nobody"),
         ];
         for (command, is_right, otherwise) in steps {

@@ -20,7 +20,8 @@ impl RedisSmoke<'_> {
         let write = |value: &str| command(&["SET", &key, value, "PX", &safety]);
         let is_ok = |reply: &Value| matches!(reply, Value::Okay) || *reply == Value::SimpleString("QUEUED".into());
         let is_queued: &dyn Fn(&Value) -> bool = &is_ok;
-        let found = |wanted: &'static [u8]| move |reply: &Value| matches!(reply, Value::BulkString(text) if text == wanted);
+        let found =
+            |wanted: &'static [u8]| move |reply: &Value| matches!(reply, Value::BulkString(text) if text == wanted);
         let (one, two, four) = (found(b"1"), found(b"2"), found(b"4"));
         let is_all = |reply: &Value| matches!(reply, Value::Array(replies) if replies.len() == 2);
         let is_nothing = |reply: &Value| matches!(reply, Value::Nil);

@@ -318,7 +318,8 @@ impl RedisSmoke<'_> {
             Some("noeviction") => Verdict::Pass("maxmemory-policy noeviction".into()),
             // Queues have no time to live: only these policies take them.
             Some(policy) if policy.starts_with("allkeys") && has_limit => Verdict::Fail(
-                Error::new(Code::SmokeFailed, format!("maxmemory-policy is {policy}: a full server forgets jobs")).hint(hint),
+                Error::new(Code::SmokeFailed, format!("maxmemory-policy is {policy}: a full server forgets jobs"))
+                    .hint(hint),
             ),
             Some(policy) => Verdict::Warn(
                 format!("maxmemory-policy is {policy}, not noeviction: a full server may forget what queues need"),
