@@ -96,6 +96,9 @@ pub struct Item {
     pub state: Option<String>,
     /// The next command to run.
     pub hint: Option<String>,
+    /// Lines more for a person who asked for them with `-v`.
+    #[serde(skip)]
+    pub lines: Vec<String>,
 }
 
 /// A place in a file.
@@ -239,6 +242,7 @@ impl Item {
             location: None,
             state: None,
             hint: None,
+            lines: Vec::new(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::{Code, Error, Place, Result};
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, Found, Load, Loader, Probe, Shape, Terms, Written, several,
+    Batch, BulkDone, BulkLoad, Fields, Found, Load, Loader, Probe, RowDone, Shape, Terms, several,
 };
 
 /// The collection that remembers scripts and files which are applied once per content.
@@ -339,7 +339,12 @@ impl Loader for MongodbLoader<'_> {
         fields.get("_id").cloned()
     }
 
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    /// Ids of documents follow from names or are given: the server makes none.
+    async fn reserve(&mut self, _: &Shape, _: usize) -> Result<Vec<Json>> {
+        Ok(Vec::new())
+    }
+
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         let mut written = Vec::with_capacity(batches.len());
         for batch in batches {
             let mut rows = Vec::with_capacity(batch.rows.len());
@@ -354,7 +359,7 @@ impl Loader for MongodbLoader<'_> {
                         whole.extend(document.get("_id").map(|id| ("_id".to_owned(), id.clone())));
                         whole.extend(document);
                         self.held.push(hold(What::Insert(whole)));
-                        Written::Created
+                        RowDone::created()
                     }
                     Some(stored) => {
                         let changed: Document = document
@@ -362,13 +367,12 @@ impl Loader for MongodbLoader<'_> {
                             .filter(|(name, _)| !batch.key.contains(name) && !row.first.contains(name))
                             .filter(|(name, value)| !at(stored, name).is_some_and(|old| is_same(old, value)))
                             .collect();
-                        if changed.is_empty() {
-                            Written::Unchanged
-                        } else {
+                        let names = changed.keys().cloned().collect();
+                        if !changed.is_empty() {
                             let id = stored.get("_id").cloned().unwrap_or(Bson::Null);
                             self.held.push(hold(What::Update(doc! { "_id": id }, changed)));
-                            Written::Updated
                         }
+                        RowDone::there(names)
                     }
                 });
             }
