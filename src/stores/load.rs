@@ -273,8 +273,8 @@ pub trait Loader {
     /// Checks a script without sending it.
     fn check_script(&self, script: &Script) -> Result<()>;
 
-    /// Runs a script.
-    async fn script(&mut self, script: &Script) -> Result<()>;
+    /// Runs a script and remembers it under this name, both or neither where the store can do that.
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()>;
 
     /// The checksum under which a file was applied last. Reads only.
     async fn applied(&mut self, file: &str) -> Result<Option<String>>;
@@ -379,8 +379,8 @@ impl Loader for AnyLoader<'_> {
     fn check_script(&self, script: &Script) -> Result<()> {
         forward!(self, loader => loader.check_script(script))
     }
-    async fn script(&mut self, script: &Script) -> Result<()> {
-        forward!(self, loader => loader.script(script).await)
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        forward!(self, loader => loader.script(script, name).await)
     }
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
         forward!(self, loader => loader.applied(file).await)

@@ -115,7 +115,7 @@ mod tests {
         let millis = i64::from_str_radix(&cuid[1..9], 36).expect("digits");
         assert_eq!(millis, now().as_millisecond());
         let object = new(Form::ObjectId, now());
-        assert_eq!((object.len(), &object[..8]), (24, "579d3cb2"), "{object}");
+        assert_eq!((object.len(), &object[..8]), (24, "579d3e22"), "{object}");
         for length in [2, 24, 32] {
             let id = new(Form::Cuid2(length), now());
             assert_eq!(id.len(), length);
@@ -132,9 +132,9 @@ mod tests {
         let origin = Origin { project: "p", tenant: "", store: StoreKind::Postgres, target: "User" };
         // Written down: a change of these values changes the ids of every seeded database.
         for (form, expected) in [
-            (Form::Cuid, "CUID"),
-            (Form::Cuid2(CUID2_LENGTH), "CUID2"),
-            (Form::Ulid, "ULID"),
+            (Form::Cuid, "cr65z1kbagcklxs406j62nt77"),
+            (Form::Cuid2(CUID2_LENGTH), "u6sy88bvthgm7alsjttv67jv"),
+            (Form::Ulid, "591EZ242AMYREH579P1MW6W3KX"),
             (Form::ObjectId, "ce748d10d62e58fa8907b3fc"),
         ] {
             assert_eq!(named(form, &origin, "pedro"), expected, "{form:?}");

@@ -224,7 +224,7 @@ impl RedisLoader<'_> {
                 return Err(self
                     .failed("write a key", &error)
                     .at(place.clone())
-                    .data("the other keys of this set are written: Redis does not undo a transaction"));
+                    .data("what Redis was sent with it is in effect: Redis does not undo a transaction"));
             }
         }
         Ok(())
@@ -265,6 +265,12 @@ impl RedisLoader<'_> {
                 return Ok(keys);
             }
         }
+    }
+
+    fn remembering(&self, file: &str, checksum: &str) -> Cmd {
+        let mut set = cmd("HSET");
+        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        set
     }
 
     fn ledger_key(&self) -> String {
@@ -434,9 +440,26 @@ impl Loader for RedisLoader<'_> {
         self.commands(script).map(|_| ())
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
+    /// What is remembered goes with the commands: a run that is killed in between has done both or neither.
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        let before = self.applied(name).await?;
         self.held = self.commands(script)?;
-        self.send(true).await
+        self.held.push((Place::file(&script.shown), self.remembering(name, &script.checksum)));
+        let Err(error) = self.send(true).await else { return Ok(()) };
+        if error.code() == Code::SeedFailed {
+            // Redis goes on behind a command that it refuses: what failed is not remembered as applied.
+            match before {
+                Some(checksum) => self.remember(name, &checksum).await?,
+                None => {
+                    let mut forget = cmd("HDEL");
+                    forget.arg(self.ledger_key()).arg(name);
+                    let mut link = self.store.connected().link.clone();
+                    let done: redis::RedisResult<Value> = forget.query_async(&mut link).await;
+                    done.map_err(|error| self.failed("write the ledger of seeds", &error))?;
+                }
+            }
+        }
+        Err(error)
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
@@ -447,8 +470,7 @@ impl Loader for RedisLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        let mut set = cmd("HSET");
-        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        let set = self.remembering(file, checksum);
         let mut link = self.store.connected().link.clone();
         let done: redis::RedisResult<Value> = set.query_async(&mut link).await;
         done.map(|_| ()).map_err(|error| self.failed("write the ledger of seeds", &error))

@@ -75,8 +75,7 @@ impl Run<'_> {
                 (false, false) => (Change::Created, "applied"),
             };
             if !is_dry {
-                loader.script(script).await?;
-                loader.remember(&remembered, &script.checksum).await?;
+                loader.script(script, &remembered).await?;
             }
             Ok(item.change(change).detail(detail))
         }

@@ -235,8 +235,9 @@ impl Loader for PostgresLoader<'_> {
         script::check(script).map(|_| ())
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
-        self.run_script(script).await
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        self.run_script(script).await?;
+        self.remember(name, &script.checksum).await
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
