@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
     /// Show what would be inserted, updated and deleted, each row with -v or in JSON; write nothing
-    #[arg(long, alias = "dry-run", visible_alias = "dry-run")]
+    #[arg(long, visible_alias = "dry-run")]
     pub plan: bool,
     /// As --plan; exit 8 where something would change
     #[arg(long)]

@@ -2,12 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bson::doc;
 
 use super::{BULK, TABLES, USERS, migrated, postgres_only};
+use crate::support::{Project, block_on};
 
 #[test]
 fn a_refused_document_undoes_postgresql_too() {
@@ -50,24 +51,29 @@ fn a_killed_run_leaves_nothing_half() {
     project.lyrox(&["db", "seed"]).ok().says("2 created");
 }
 
-/// Passes everything on until a request holds a word; from then on it is silent.
-fn silent_from(server: String, word: &'static [u8]) -> (u16, Arc<AtomicBool>) {
+/// Passes everything on until a request holds a word; from then on it is silent. Answers its port, whether that
+/// happened, and the address on which the server knows the connection.
+fn silent_from(server: String, word: &'static [u8]) -> (u16, Arc<AtomicBool>, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let is_silent = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&is_silent);
+    let silenced = Arc::new(Mutex::new(String::new()));
+    let told = Arc::clone(&silenced);
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let upstream = TcpStream::connect(&server).expect("the server");
+            let own = upstream.local_addr().expect("an address").to_string();
             let pairs =
                 [(client.try_clone(), upstream.try_clone(), true), (upstream.try_clone(), client.try_clone(), false)];
             for (from, to, is_request) in pairs {
                 let (mut from, mut to) = (from.expect("a stream"), to.expect("a stream"));
-                let is_silent = Arc::clone(&shared);
+                let (is_silent, told, own) = (Arc::clone(&shared), Arc::clone(&told), own.clone());
                 std::thread::spawn(move || {
                     let mut bytes = vec![0; 1 << 16];
                     while let Ok(count @ 1..) = from.read(&mut bytes) {
                         if is_request && bytes[..count].windows(word.len()).any(|window| window == word) {
+                            *told.lock().expect("an address") = own.clone();
                             is_silent.store(true, Ordering::SeqCst);
                         }
                         if !is_silent.load(Ordering::SeqCst) && to.write_all(&bytes[..count]).is_err() {
@@ -80,7 +86,29 @@ fn silent_from(server: String, word: &'static [u8]) -> (u16, Arc<AtomicBool>) {
             }
         }
     });
-    (port, is_silent)
+    (port, is_silent, silenced)
+}
+
+/// Ends the transaction that a killed run left open: the server would keep it for a minute, and with it the collection.
+fn end_left_transaction(project: &Project, client: &str) {
+    let admin =
+        block_on(async { mongodb::Client::with_uri_str(&project.mongodb).await }).expect("a client").database("admin");
+    let look = doc! {
+        "aggregate": 1, "cursor": {},
+        "pipeline": [
+            { "$currentOp": { "allUsers": true, "idleSessions": true } },
+            { "$match": { "type": "idleSession", "transaction": { "$exists": true }, "client": &client } },
+        ],
+    };
+    let found = block_on(async { admin.run_command(look).await }).expect("the sessions");
+    let sessions = found.get_document("cursor").expect("a cursor").get_array("firstBatch").expect("sessions");
+    let ids: Vec<bson::Document> = sessions
+        .iter()
+        .filter_map(|session| session.as_document()?.get_document("lsid").ok()?.get("id"))
+        .map(|id| doc! { "id": id.clone() })
+        .collect();
+    assert_eq!(ids.len(), 1, "{found}");
+    block_on(async { admin.run_command(doc! { "killSessions": ids }).await }).expect("an end");
 }
 
 #[test]
@@ -97,7 +125,7 @@ fn a_run_killed_between_the_commits_of_two_stores_is_finished_by_the_next() {
         let url = if variable == "REDIS_URL" { &project.redis } else { &project.mongodb };
         let host =
             url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host).split(['/', '?']).next().expect("a host");
-        let (port, is_silent) = silent_from(host.to_owned(), word);
+        let (port, is_silent, silenced) = silent_from(host.to_owned(), word);
         let mut child = project
             .command(&["db", "seed"])
             .env(variable, url.replace(host, &format!("127.0.0.1:{port}")))
@@ -131,5 +159,8 @@ fn a_run_killed_between_the_commits_of_two_stores_is_finished_by_the_next() {
         assert_eq!(count(), ("2".into(), Some(1), redis::Value::Int(1)));
         assert_eq!(project.sql(r#"SELECT xmin, ctid, "passwordHash" FROM "User" ORDER BY ctid"#), before);
         project.lyrox(&["db", "seed"]).ok().never_says("created").never_says("updated");
+        if variable == "MONGODB_URI" {
+            end_left_transaction(&project, &silenced.lock().expect("an address"));
+        }
     }
 }
