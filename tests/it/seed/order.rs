@@ -87,11 +87,11 @@ fn a_row_that_is_there_and_waits_for_a_new_one_counts_as_updated() {
     project.sql("INSERT INTO person (name) VALUES ('bob')");
     project.write(
         "seeds/dev/postgres/person.toml",
-        "[rows.bob]\nname = \"bob\"\nboss = \"@person.ann\"\n[rows.ann]\nname = \"ann\"\nboss = \"@person.bob\"\n",
+        "[rows.bob]\nname = \"bob\"\nboss = \"@person.ann\"\n[rows.ann]\nname = \"ann\"\nboss = \"@person.eve\"\n[rows.eve]\nname = \"eve\"\nboss = \"@person.ann\"\n",
     );
-    assert_eq!(detail(&project, &["db", "seed", "--plan"], "postgres.person"), "1 to create, 1 to update");
-    assert_eq!(detail(&project, &["db", "seed"], "postgres.person"), "1 created, 1 updated");
-    assert_eq!(detail(&project, &["db", "seed"], "postgres.person"), "2 unchanged");
+    assert_eq!(detail(&project, &["db", "seed", "--plan"], "postgres.person"), "2 to create, 1 to update");
+    assert_eq!(detail(&project, &["db", "seed"], "postgres.person"), "2 created, 1 updated");
+    assert_eq!(detail(&project, &["db", "seed"], "postgres.person"), "3 unchanged");
 }
 
 #[test]
