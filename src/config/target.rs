@@ -95,7 +95,8 @@ impl Targets {
     }
 }
 
-fn is_optional(config: &Config, kind: StoreKind) -> bool {
+/// Whether the project runs without this store.
+pub fn is_optional(config: &Config, kind: StoreKind) -> bool {
     let settings = &config.settings;
     match kind {
         StoreKind::Postgres => settings.postgres.as_ref().is_some_and(|section| section.optional),

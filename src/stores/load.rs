@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::source::RowSource;
 use super::{AnyStore, mongodb, postgres, redis};
 use crate::config::file::Keyspace;
 use crate::engine::event::Events;
 use crate::engine::tenant::Tenant;
 use crate::error::{Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::project::seed::{Bulk, Script};
+use crate::project::seed::Script;
 
 /// The fields of one row, in order.
 pub type Fields = Map<String, Json>;
@@ -21,9 +22,10 @@ pub type Fields = Map<String, Json>;
 /// What holds for a whole run.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Everything is looked at and nothing is written.
+    /// Nothing stays: what is written is rolled back.
     pub is_dry: bool,
-    /// PostgreSQL is held to that by a transaction that can only read.
+    /// A dry run in which PostgreSQL writes nothing at all: its transaction can only read. Rows that only a
+    /// write would bring are unknown in it.
     pub is_read_only: bool,
     /// The tenant that the run is for.
     pub tenant: Option<Tenant>,
@@ -220,20 +222,16 @@ pub struct BulkDone {
     pub note: Option<String>,
 }
 
-/// A bulk file to be loaded.
-#[derive(Clone, Debug)]
+/// Rows to be loaded: a file's or a generator's.
+#[derive(Clone, Copy)]
 pub struct BulkLoad<'a> {
-    /// The file.
-    pub file: &'a Bulk,
+    /// Where the rows come from.
+    pub source: &'a dyn RowSource,
     /// Its target.
     pub shape: &'a Shape,
-    /// Its columns: the header, or every key of its rows.
-    pub columns: &'a [String],
-    /// How many rows it has.
-    pub rows: u64,
     /// The fields that tell rows apart; empty: it is loaded once per content.
     pub key: &'a [String],
-    /// SHA-256 (hex) of the file.
+    /// Of the source, where there is no key; else empty.
     pub checksum: &'a str,
 }
 
@@ -410,11 +408,27 @@ pub fn several(shape: &Shape, key: &[String], place: &Place) -> Error {
     .hint("name a key that is unique: key = [...]")
 }
 
-/// A bulk file that a signal ended between two batches.
+/// A bulk load that a signal ended between two batches.
 pub fn cut_short(load: &BulkLoad<'_>, counts: &Counts) -> Error {
+    Error::new(crate::error::Code::SeedFailed, "cut short by a signal").data(format!(
+        "{} of `{}` are as they should be; running it again goes on",
+        so_far(load, counts),
+        load.source.shown()
+    ))
+}
+
+/// How many rows are dealt with: `1000 of 5000 rows`.
+pub fn so_far(load: &BulkLoad<'_>, counts: &Counts) -> String {
     let done = counts.created + counts.updated + counts.unchanged;
-    Error::new(crate::error::Code::SeedFailed, "cut short by a signal")
-        .data(format!("{done} of {} rows are as the file wants them; running it again goes on", load.rows))
+    load.source.rows().map_or_else(|| format!("{done} rows"), |rows| format!("{done} of {rows} rows"))
+}
+
+/// How many rows there will be: known, or judged by how much of the source is read.
+pub fn expected(load: &BulkLoad<'_>, done: u64, progress: Option<(u64, u64)>) -> Option<u64> {
+    load.source.rows().or_else(|| {
+        let (taken, size) = progress?;
+        u64::try_from(u128::from(done) * u128::from(size) / u128::from(taken.max(1))).ok()
+    })
 }
 
 /// Names as a list for messages.

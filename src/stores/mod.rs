@@ -17,6 +17,7 @@ pub mod reach;
 pub mod redis;
 pub mod scratch;
 pub mod smoke;
+pub mod source;
 pub mod squash;
 pub mod stages;
 pub mod told;

@@ -34,5 +34,6 @@ mod smoke;
 mod squash;
 mod store_run;
 mod support;
+mod systems;
 mod trips;
 mod url;

@@ -69,7 +69,7 @@ pub struct Seeded {
 /// What kept the run from starting: nothing was changed. What fails while rows are written is an item.
 pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded> {
     guard::permit_seeds(work.config, work.targets, &[], &set.name).map_err(|error| error.data("nothing was sent"))?;
-    let scans = set.bulks.iter().map(bulk::scan).collect::<Result<Vec<_>>>()?;
+    let sources = set.bulks.iter().map(bulk::FileSource::read).collect::<Result<Vec<_>>>()?;
     let mut names = Names::of(set);
     let outside = outside::tables(work.config, set, &mut names).map_err(|error| error.data("nothing was changed"))?;
     let mut wanted = set.stores();
@@ -115,11 +115,13 @@ pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded
     work.events.event(Event::Heading(heading));
 
     let outcome = if options.is_dry {
-        apply(work, &mut stores, set, sheets, scans, options).await
+        apply(work, &mut stores, set, sheets, sources, options).await
     } else {
         let wait = work.wait;
-        with_lock(&mut stores, wait, work.events, async |stores| apply(work, stores, set, sheets, scans, options).await)
-            .await
+        with_lock(&mut stores, wait, work.events, async |stores| {
+            apply(work, stores, set, sheets, sources, options).await
+        })
+        .await
     };
     migrate::close(stores).await;
     outcome
@@ -159,11 +161,11 @@ async fn apply(
     stores: &mut [AnyStore],
     set: &Set,
     sheets: Vec<Sheet<'_>>,
-    scans: Vec<bulk::Scan>,
+    sources: Vec<bulk::FileSource>,
     options: &Options,
 ) -> Result<Seeded> {
     let mut terms = load_terms(work, &sheets, options);
-    // Bulk files are staged in temporary tables, which a transaction that can only read does not take.
+    // Bulk files are staged and merged: a dry run of a set that has some is rolled back.
     let stages = set.bulks.iter().any(|bulk| bulk.store == StoreKind::Postgres);
     terms.is_read_only = options.is_dry && !stages;
     let mut loaders = Vec::new();
@@ -174,7 +176,7 @@ async fn apply(
     let kinds: Vec<StoreKind> = loaders.iter().map(crate::stores::load::AnyLoader::kind).collect();
     let sheets = sheets.into_iter().filter(|sheet| kinds.contains(&sheet.table.store)).collect();
     let mut run = Run::new(work, loaders, sheets, terms, options);
-    let ready = run.fit(set, scans).await;
+    let ready = run.fit(set, sources).await;
     if let Err(error) = ready {
         run.abandon().await;
         return Err(error.data_if_none("nothing was changed"));

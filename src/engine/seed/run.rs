@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::bulk::{self, Scan};
+use super::bulk::{self, FileSource};
 use super::ids::Origin;
 use super::order;
 use super::references::Reference;
@@ -26,13 +26,14 @@ use crate::report::{Change, Item};
 use crate::stores::load::{
     AnyLoader, Batch, BulkDone, BulkLoad, Counts, Fields, Loader as _, Probe, Record, Shape, Terms, Written,
 };
+use crate::stores::source::RowSource;
 
 /// The state of a run.
 pub struct Run<'a> {
     work: Work<'a>,
     loaders: Vec<AnyLoader<'a>>,
     sheets: Vec<Sheet<'a>>,
-    bulks: Vec<Heap<'a>>,
+    bulks: Vec<Heap>,
     scripts: Vec<&'a Script>,
     order: Vec<Vec<Node>>,
     terms: Terms,
@@ -46,10 +47,11 @@ pub struct Run<'a> {
 /// A target of the set; with the number of a sheet, the rows of it that the set only refers to.
 type Node = (StoreKind, String, Option<usize>);
 
-/// A bulk file and what is known of it.
-struct Heap<'a> {
-    file: &'a Bulk,
-    scan: Scan,
+/// Many rows of one target, and what is known of them.
+struct Heap {
+    store: StoreKind,
+    target: String,
+    source: Box<dyn RowSource>,
     shape: Shape,
     key: Vec<String>,
 }
@@ -141,11 +143,11 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// `LYX-SEED-FILE` with the place.
-    pub async fn fit(&mut self, set: &'a Set, scans: Vec<Scan>) -> Result<()> {
+    pub async fn fit(&mut self, set: &'a Set, sources: Vec<FileSource>) -> Result<()> {
         let kinds: Vec<StoreKind> = self.loaders.iter().map(AnyLoader::kind).collect();
         let options = Options { tenant: self.terms.tenant.clone(), ..Options::default() };
-        let mut bulks: Vec<(&Bulk, Scan)> =
-            set.bulks.iter().zip(scans).filter(|(file, _)| kinds.contains(&file.store)).collect();
+        let mut bulks: Vec<(&Bulk, FileSource)> =
+            set.bulks.iter().zip(sources).filter(|(file, _)| kinds.contains(&file.store)).collect();
         for loader in &mut self.loaders {
             let kind = loader.kind();
             let mut targets: Vec<String> = self
@@ -177,11 +179,11 @@ impl<'a> Run<'a> {
                     sheet.is_spent = loader.applied(&file).await?.is_some();
                 }
             }
-            for (file, scan) in bulks.extract_if(.., |(file, _)| file.store == kind) {
+            for (file, source) in bulks.extract_if(.., |(file, _)| file.store == kind) {
                 let shape = shape(&file.target)?;
                 refuse_missing(kind, &shape, &Place::file(&file.shown))?;
                 if shape.fields.is_some() && kind == StoreKind::Postgres {
-                    for column in &scan.columns {
+                    for column in source.columns() {
                         let place = Place { line: 1, ..Place::file(&file.shown) };
                         match shape.field(column) {
                             None => return Err(unknown_field(&shape, column, place)),
@@ -198,8 +200,9 @@ impl<'a> Run<'a> {
                         }
                     }
                 }
-                let key = bulk::key(&shape, &scan.columns);
-                self.bulks.push(Heap { file, scan, shape, key });
+                let key = bulk::key(&shape, source.columns());
+                let (store, target) = (file.store, file.target.clone());
+                self.bulks.push(Heap { store, target, source: Box::new(source), shape, key });
             }
         }
         for script in set.scripts.iter().filter(|script| kinds.contains(&script.store)) {
@@ -240,7 +243,7 @@ impl<'a> Run<'a> {
     fn find_order(&self) -> Vec<Vec<Node>> {
         let mut nodes: Vec<Node> = (0..self.sheets.len())
             .map(|at| self.node(at))
-            .chain(self.bulks.iter().map(|heap| (heap.file.store, heap.file.target.clone(), None)))
+            .chain(self.bulks.iter().map(|heap| (heap.store, heap.target.clone(), None)))
             .collect();
         nodes.sort();
         nodes.dedup();
@@ -257,7 +260,7 @@ impl<'a> Run<'a> {
             .iter()
             .filter(|sheet| !sheet.is_outside)
             .map(|sheet| (sheet.table.store, &sheet.shape))
-            .chain(self.bulks.iter().map(|heap| (heap.file.store, &heap.shape)));
+            .chain(self.bulks.iter().map(|heap| (heap.store, &heap.shape)));
         for (store, shape) in shapes {
             for (_, other) in &shape.references {
                 need(index(store, &shape.target), index(store, other));
@@ -322,8 +325,8 @@ impl<'a> Run<'a> {
                 written.extend(members.into_iter().filter(|at| !self.sheets[*at].is_outside));
             }
             for at in 0..self.bulks.len() {
-                let file = self.bulks[at].file;
-                if file.store == StoreKind::Postgres && group.contains(&(file.store, file.target.clone(), None)) {
+                let heap = &self.bulks[at];
+                if heap.store == StoreKind::Postgres && group.contains(&(heap.store, heap.target.clone(), None)) {
                     self.bulk(at).await?;
                 }
             }
@@ -411,7 +414,7 @@ impl<'a> Run<'a> {
     async fn rest(&mut self) -> Result<(), Failure> {
         for kind in [StoreKind::Mongodb, StoreKind::Redis] {
             for at in 0..self.bulks.len() {
-                if self.bulks[at].file.store == kind {
+                if self.bulks[at].store == kind {
                     self.bulk(at).await?;
                     self.tell(kind);
                 }

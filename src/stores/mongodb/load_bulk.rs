@@ -4,11 +4,11 @@ use bson::{Bson, Document, doc};
 
 use super::{BATCH, MongodbLoader, What, Write, at, bson, document, is_same};
 use crate::engine::event::{Event, Events};
-use crate::engine::seed::bulk::Rows;
 use crate::engine::seed::ids::Origin;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::stores::load::{BulkDone, BulkLoad, Counts, Fields, Probe, Written, cut_short};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, Fields, Probe, Written, cut_short, expected, so_far};
+use crate::stores::source::{Form, Row};
 
 /// How much text of documents goes into one batch.
 const BYTES: usize = 8 << 20;
@@ -24,7 +24,8 @@ impl MongodbLoader<'_> {
         let is_keyless = load.key.is_empty();
         let own = ["_id".to_owned()];
         let key: &[String] = if is_keyless { &own } else { load.key };
-        let mut rows = Rows::open(load.file, load.columns)?;
+        let mut rows = load.source.open(Form::Whole)?;
+        let mut row = Row::default();
         let mut done = BulkDone::default();
         let mut seen = 0_u64;
         let mut is_first = true;
@@ -32,9 +33,12 @@ impl MongodbLoader<'_> {
             let mut batch: Vec<(Place, Fields)> = Vec::new();
             let mut bytes = 0;
             while batch.len() < BATCH * 10 && bytes < BYTES {
-                let Some((place, mut fields)) = rows.row()? else { break };
-                if is_keyless {
-                    let line = place.line.to_string();
+                if !rows.read(&mut row)? {
+                    break;
+                }
+                let (place, mut fields) = (rows.place(), row.fields(load.source.columns())?);
+                if is_keyless && !fields.contains_key("_id") {
+                    let line = (seen + batch.len() as u64 + 1).to_string();
                     fields.shift_insert(0, "_id".into(), origin.object_id(&line));
                 }
                 bytes += fields.values().map(|value| value.as_str().map_or(16, str::len) + 16).sum::<usize>();
@@ -51,9 +55,8 @@ impl MongodbLoader<'_> {
             is_first = false;
             let failed = |error: Error| {
                 error.data_if_none(format!(
-                    "batches before this one are written ({} of {} rows); running it again goes on",
-                    done.counts.created + done.counts.updated + done.counts.unchanged,
-                    load.rows
+                    "batches before this one are written ({}); running it again goes on",
+                    so_far(load, &done.counts)
                 ))
             };
             let counts = self.load_batch(load, key, batch, is_empty).await.map_err(failed)?;
@@ -61,10 +64,10 @@ impl MongodbLoader<'_> {
             done.counts.updated += counts.updated;
             done.counts.unchanged += counts.unchanged;
             events.event(Event::Progress {
-                task: load.file.shown.clone(),
+                task: load.source.shown().to_owned(),
                 store: Some(StoreKind::Mongodb),
                 done: seen,
-                total: Some(load.rows),
+                total: expected(load, seen, rows.progress()),
                 unit: "documents",
             });
         }
@@ -79,10 +82,10 @@ impl MongodbLoader<'_> {
         }
         Err(Error::new(
             Code::SeedFile,
-            format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target),
+            format!("`{}` has no key and `{}` is not empty", load.source.shown(), load.shape.target),
         )
         .why("without `_id` or one unique index in its fields, new documents cannot be told from stored ones")
-        .at(Place::file(&load.file.shown))
+        .at(Place::file(load.source.shown()))
         .hint("give the documents an `_id`, or make a unique index in a migration"))
     }
 
@@ -101,7 +104,7 @@ impl MongodbLoader<'_> {
             let probes = batch.iter().map(|(place, fields)| {
                 let key = key.iter().map(|name| {
                     fields.get(name).cloned().ok_or_else(|| {
-                        Error::new(Code::SeedFailed, format!("a row of `{}` lacks `{name}`", load.file.shown))
+                        Error::new(Code::SeedFailed, format!("a row of `{}` lacks `{name}`", load.source.shown()))
                             .why("it is part of the key, by which the document is found again")
                             .at(place.clone())
                     })

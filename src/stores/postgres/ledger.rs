@@ -104,6 +104,20 @@ impl PostgresStore {
 
     /// Ledger, mark and state: one round trip where there is a ledger.
     pub(super) async fn read_ledger(&mut self) -> Result<Ledger> {
+        let mut missing = String::new();
+        for pause in [0, 20, 100] {
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            match self.try_ledger().await? {
+                Ok(ledger) => return Ok(ledger),
+                // Another run may be making it: a part of it can be seen a moment before the rest.
+                Err(tables) => missing = tables,
+            }
+        }
+        Err(damaged(&format!("{missing} is missing")))
+    }
+
+    /// The inner error names the tables that are missing while others are there.
+    async fn try_ledger(&mut self) -> Result<Result<Ledger, String>> {
         let sql = format!(
             "SELECT (SELECT pg_catalog.max(version) FROM lyrox.layout), e.name, e.is_protected, e.resetting_since IS NOT NULL, \
              (SELECT s.head FROM lyrox.snapshots s WHERE s.{scope} AND s.store = 'postgres'), \
@@ -143,11 +157,11 @@ impl PostgresStore {
         ledger.rows.sort_by(|a, b| a.version.cmp(&b.version));
         ledger.copies.sort_by(|a, b| (a.store, &a.version).cmp(&(b.store, &b.version)));
         self.is_prepared = ledger.mark.is_some();
-        Ok(ledger)
+        Ok(Ok(ledger))
     }
 
     /// The ledger could not be read: there is none, or it is not whole.
-    async fn without_ledger(&mut self, error: &sqlx::Error) -> Result<Ledger> {
+    async fn without_ledger(&mut self, error: &sqlx::Error) -> Result<Result<Ledger, String>> {
         self.is_prepared = false;
         match sqlstate(error) {
             Some("42P01" | "3F000") => {}
@@ -177,9 +191,9 @@ impl PostgresStore {
         if missing.len() == TABLES.len() {
             let is_empty = text(row, 0).as_deref() == Some("t");
             let foreign = self.read_history(text(row, TABLES.len() + 1).as_deref()).await?;
-            return Ok(Ledger { is_empty, foreign, ..Ledger::default() });
+            return Ok(Ok(Ledger { is_empty, foreign, ..Ledger::default() }));
         }
-        Err(damaged(&format!("{} is missing", missing.join(", "))))
+        Ok(Err(missing.join(", ")))
     }
 
     /// Makes the ledger where there is none and writes the mark where there is none.

@@ -10,6 +10,7 @@ pub mod connect;
 mod direct;
 mod dump;
 pub mod error;
+mod extension;
 mod failure;
 mod fill;
 mod foreign;

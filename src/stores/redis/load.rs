@@ -16,15 +16,15 @@ use super::script;
 use crate::config::file::Keyspace;
 use crate::config::{Period, Variables};
 use crate::engine::event::{Event, Events};
-use crate::engine::seed::bulk::Rows;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
     Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, RowDone, Shape, Terms, Written,
-    cut_short,
+    cut_short, expected,
 };
+use crate::stores::source::{Form, Row};
 
 /// How many keys are read or written at once.
 const BATCH: usize = 1000;
@@ -397,15 +397,19 @@ impl Loader for RedisLoader<'_> {
 
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
         let keyspace = self.keyspace(load.shape)?;
-        let mut rows = Rows::open(load.file, load.columns)?;
+        let mut rows = load.source.open(Form::Whole)?;
+        let mut row = Row::default();
         let mut done = BulkDone::default();
         let mut seen = 0;
         while !events.is_cancelled() {
             let mut records = Vec::new();
             while records.len() < BATCH {
-                let Some((place, fields)) = rows.row()? else { break };
+                if !rows.read(&mut row)? {
+                    break;
+                }
+                let place = rows.place();
                 records.push(Record {
-                    fields: value::canonical(&keyspace, fields),
+                    fields: value::canonical(&keyspace, row.fields(load.source.columns())?),
                     first: Vec::new(),
                     is_there: false,
                     tenant: None,
@@ -426,10 +430,10 @@ impl Loader for RedisLoader<'_> {
             self.send(false).await?;
             seen += records.len() as u64;
             events.event(Event::Progress {
-                task: load.file.shown.clone(),
+                task: load.source.shown().to_owned(),
                 store: Some(StoreKind::Redis),
                 done: seen,
-                total: Some(load.rows),
+                total: expected(load, seen, rows.progress()),
                 unit: "keys",
             });
         }

@@ -115,3 +115,19 @@ fn a_plan_of_documents_and_keys() {
     assert_eq!((fields("notes"), fields("cache")), (json!(["n", "m"]), json!(["ttl"])));
     assert_eq!(project.redis(&["TTL", &key]), redis::Value::Int(-1));
 }
+
+#[test]
+fn a_plan_with_many_rows_is_rolled_back() {
+    let project = postgres_only("seed_plan_bulk", SCHEMA);
+    project.write("seeds/dev/postgres/team.toml", "[rows.red]\nname = \"red\"\n");
+    project.write("seeds/dev/postgres/person.toml", "[rows.ann]\nname = \"ann\"\nteam = \"@team.red\"\n");
+    project.sql("INSERT INTO team (id, name) VALUES (7, 'blue')");
+    project.write("seeds/dev/postgres/person.csv", "name,team\nbob,7\n");
+    let plan = project.lyrox(&["db", "seed", "--plan", "--output", "json"]);
+    plan.ok();
+    assert_eq!(plan.item("postgres.person")["detail"], "1 to create");
+    assert_eq!(plan.item("postgres.person.csv")["detail"], "1 to create");
+    assert_eq!(project.sql_value("SELECT (SELECT count(*) FROM team) || ' ' || (SELECT count(*) FROM person)"), "1 0");
+    project.lyrox(&["db", "seed"]).ok();
+    project.lyrox(&["db", "seed", "--check"]).ok();
+}

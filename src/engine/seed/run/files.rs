@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{BulkDone, BulkLoad, Change, Counts, Error, Failure, Heap, Item, Place, Run, ledger_name, told};
-use crate::engine::seed::bulk::checksum;
 use crate::stores::load::Loader as _;
 
 impl Run<'_> {
@@ -11,26 +10,26 @@ impl Run<'_> {
         let begun = Instant::now();
         let events = self.work.events;
         let is_dry = self.is_dry;
-        let Heap { file, scan, shape, key } = &self.bulks[at];
-        let (file, title) = (*file, format!("{} ({})", file.target, ending(&file.shown)));
-        let twins =
-            self.bulks.iter().filter(|other| other.file.store == file.store && other.file.target == file.target);
-        let id = match twins.filter(|other| ending(&other.file.shown) == ending(&file.shown)).count() {
-            1 => format!("{}.{}.{}", file.store, file.target, ending(&file.shown)),
+        let Heap { store, target, source, shape, key } = &self.bulks[at];
+        let (store, shown) = (*store, source.shown());
+        let title = format!("{target} ({})", ending(shown));
+        let twins = self.bulks.iter().filter(|other| other.store == store && other.target == *target);
+        let id = match twins.filter(|other| ending(other.source.shown()) == ending(shown)).count() {
+            1 => format!("{store}.{target}.{}", ending(shown)),
             // The set and the one it extends both have the file.
-            _ => format!("{}.{}", file.store, file.shown),
+            _ => format!("{store}.{shown}"),
         };
-        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == file.store) else { return Ok(()) };
+        let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == store) else { return Ok(()) };
         // Only what has no key is remembered by its content.
-        let checksum = if key.is_empty() { checksum(file) } else { Ok(String::new()) };
-        let checksum = checksum.map_err(|error| (id.clone(), title.clone(), file.store, error))?;
-        let remembered = ledger_name(&self.terms, &file.shown);
-        let load = BulkLoad { file, shape, columns: &scan.columns, rows: scan.rows, key, checksum: &checksum };
+        let checksum = if key.is_empty() { source.checksum() } else { Ok(String::new()) };
+        let checksum = checksum.map_err(|error| (id.clone(), title.clone(), store, error))?;
+        let remembered = ledger_name(&self.terms, shown);
+        let load = BulkLoad { source: source.as_ref(), shape, key, checksum: &checksum };
         let outcome = async {
             if key.is_empty() {
                 let applied = loader.applied(&remembered).await?;
                 if applied.as_deref() == Some(checksum.as_str()) {
-                    let counts = Counts { unchanged: scan.rows, ..Counts::default() };
+                    let counts = Counts { unchanged: source.rows().unwrap_or(0), ..Counts::default() };
                     return Ok(BulkDone { counts, note: Some("no key: loaded once, and the file is the same".into()) });
                 }
             }
@@ -42,11 +41,11 @@ impl Run<'_> {
         }
         .await;
         let done = outcome.map_err(|error: Error| {
-            let error = if error.place().is_some() { error } else { error.at(Place::file(&file.shown)) };
-            (id.clone(), title.clone(), file.store, error)
+            let error = if error.place().is_some() { error } else { error.at(Place::file(shown)) };
+            (id.clone(), title.clone(), store, error)
         })?;
-        let item = told(Item::pass(id, title), done.counts, done.note, begun.elapsed(), is_dry).store(file.store);
-        self.items.entry(file.store).or_default().push(item);
+        let item = told(Item::pass(id, title), done.counts, done.note, begun.elapsed(), is_dry).store(store);
+        self.items.entry(store).or_default().push(item);
         Ok(())
     }
 

@@ -191,22 +191,12 @@ impl Run<'_> {
         let loader = self.loaders.iter().find(|loader| loader.kind() == sheet.table.store);
         let id = loader.and_then(|loader| loader.identity(&sheet.shape, &fields));
         let (is_spent, is_outside) = (sheet.is_spent, sheet.is_outside);
-        // In a dry run a file of this set may bring the row.
-        let is_open = is_outside && found.is_none();
-        let name = format!("{}.{}", sheet.item_id(), sheet.lines[line].row.name);
-        let wanted = if is_open { sheet.wanted.clone() } else { Vec::new() };
         let line = &mut self.sheets[at].lines[line];
         line.is_looked_for = true;
         line.found = found;
         line.id = id;
         line.fields = fields;
         line.is_done = is_spent || is_outside;
-        if is_open {
-            line.id.get_or_insert_with(|| unknown(&name));
-            for field in wanted {
-                line.fields.entry(field).or_insert_with(|| unknown(&name));
-            }
-        }
         if is_spent {
             line.outcome = Some(RowDone::there(Vec::new()));
         }
@@ -219,12 +209,6 @@ impl Run<'_> {
         let row = sheet.lines[line].row;
         let target = &sheet.table.target;
         if sheet.is_outside {
-            let comes =
-                self.bulks.iter().any(|heap| heap.file.target == *target && heap.file.store == sheet.table.store)
-                    || self.scripts.iter().any(|script| script.store == sheet.table.store);
-            if self.is_dry && comes {
-                return Ok(());
-            }
             let error = Error::new(Code::SeedReference, format!("`{}.{}` is not there", sheet.item_id(), row.name))
                 .at(row.place());
             return Err(match &sheet.table.set {
@@ -483,7 +467,7 @@ impl Run<'_> {
             if lines.is_empty() {
                 continue;
             }
-            let ids = if self.is_dry {
+            let ids = if self.terms.is_read_only {
                 let id = sheet.item_id();
                 lines.iter().map(|&line| unknown(&format!("{id}.{}", sheet.lines[line].row.name))).collect()
             } else {
@@ -517,7 +501,7 @@ impl Run<'_> {
         if open.is_empty() || sheet.table.store != StoreKind::Postgres {
             return Ok(());
         }
-        if self.is_dry {
+        if self.terms.is_read_only {
             // Nothing was written: what the server would give has a name and no value.
             let sheet = &mut self.sheets[at];
             let id = sheet.item_id();
@@ -565,7 +549,7 @@ impl Run<'_> {
                 let mut record = self.record(at, index).map_err(|error| self.failed(at, error))?;
                 let key = &self.sheets[at].key;
                 record.fields.retain(|name, _| key.contains(name) || postponed.contains(name));
-                record.is_there = !self.is_dry || self.sheets[at].lines[index].found.is_some();
+                record.is_there = !self.terms.is_read_only || self.sheets[at].lines[index].found.is_some();
                 rows.push(record);
                 indices.push(index);
             }

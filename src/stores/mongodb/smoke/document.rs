@@ -231,6 +231,15 @@ fn flattened(schema: &Document) -> Document {
     flat
 }
 
+/// The types that a schema names for the field at a dotted path; none where it says nothing of it.
+pub fn field_types(schema: &Document, path: &str) -> Option<Vec<String>> {
+    let mut of = flattened(schema);
+    for name in path.split('.') {
+        of = flattened(of.get_document("properties").ok()?.get_document(name).ok()?);
+    }
+    Some(kinds(&of)).filter(|kinds| !kinds.is_empty())
+}
+
 /// The names that must be there.
 pub fn required(schema: &Document) -> Vec<String> {
     let names =
@@ -394,6 +403,15 @@ mod tests {
         for wrong in wrong {
             assert_ne!(wrong.document, valid, "{}", wrong.what);
         }
+    }
+
+    #[test]
+    fn the_types_of_a_field_are_those_that_are_named() {
+        let schema =
+            doc! { "properties": { "a": { "properties": { "at": { "bsonType": ["date", "null"] } } }, "b": {} } };
+        assert_eq!(field_types(&schema, "a.at"), Some(vec!["date".to_owned(), "null".to_owned()]));
+        assert_eq!(field_types(&schema, "b"), None);
+        assert_eq!(field_types(&schema, "a.c"), None);
     }
 
     #[test]

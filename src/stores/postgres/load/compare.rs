@@ -38,7 +38,7 @@ impl PostgresLoader<'_> {
                 self.enter(tenant).await?;
             }
             let changed = self.changed(batch, &columns, &indices).await?;
-            if !changed.is_empty() && !self.terms.is_dry {
+            if !changed.is_empty() && !self.terms.is_read_only {
                 let indices: Vec<usize> = changed.iter().map(|(index, _)| *index).collect();
                 self.set(batch, &columns, &indices).await?;
             }

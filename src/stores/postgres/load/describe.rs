@@ -30,6 +30,12 @@ pub struct Column {
     pub compare: Compare,
     /// `GENERATED ALWAYS AS IDENTITY`: a given value needs `OVERRIDING SYSTEM VALUE`.
     pub is_always: bool,
+    /// The name of its type below domains, where it is one of PostgreSQL's own; of an array: of its items.
+    pub kind: String,
+    /// It is an array.
+    pub is_array: bool,
+    /// It is a composite type, or an array of one.
+    pub is_composite: bool,
     /// The sequence that makes its values, qualified and quoted.
     pub sequence: Option<String>,
     /// Its type, as a statement names it.
@@ -83,6 +89,9 @@ struct RawColumn {
     nullable: bool,
     computed: bool,
     always: bool,
+    kind: String,
+    array: bool,
+    composite: bool,
     sequence: Option<String>,
     serial: bool,
     bytes: bool,
@@ -129,6 +138,9 @@ SELECT pg_catalog.json_build_object(
             'serial', b.typcategory = 'N' AND (a.attidentity <> '' OR COALESCE((
                 SELECT pg_catalog.pg_get_expr(x.adbin, x.adrelid) ~ '^nextval\(' FROM pg_catalog.pg_attrdef x
                 WHERE x.adrelid = a.attrelid AND x.adnum = a.attnum), false)),
+            'kind', CASE WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
+            'array', e.oid <> b.oid,
+            'composite', e.typtype = 'c',
             'sequence', (
                 SELECT pg_catalog.format('%I.%I', sn.nspname, s.relname)
                 FROM (
@@ -247,6 +259,9 @@ impl PostgresLoader<'_> {
                     name: ident,
                     compare: column.compare,
                     is_always: column.always,
+                    kind: column.kind,
+                    is_array: column.array,
+                    is_composite: column.composite,
                     sequence: column.sequence,
                     type_name: column.type_name,
                 },

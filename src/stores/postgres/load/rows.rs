@@ -219,7 +219,7 @@ impl PostgresLoader<'_> {
             done.push(batch.rows.iter().map(there).collect::<Vec<_>>());
         }
         for (tenant, parts) in inserts {
-            if self.terms.is_dry {
+            if self.terms.is_read_only {
                 self.check_values(&parts).await?;
                 continue;
             }
@@ -313,14 +313,14 @@ impl PostgresLoader<'_> {
             source(&table, key, &keys)?,
             matches(&table, key)?
         );
-        let (is_dry, sql) = match self.terms.is_dry {
+        let (only_looks, sql) = match self.terms.is_read_only {
             true => (true, format!("SELECT pg_catalog.count(*) {others}")),
             false => (false, format!("DELETE {others}")),
         };
         let mut removed = 0;
         for tenant in tenants {
             self.enter(&tenant).await?;
-            if is_dry {
+            if only_looks {
                 let rows = self.send(&sql).await.map_err(|error| failed("rows cannot be counted", &error))?;
                 removed += rows.first().and_then(|row| text(row, 0)?.parse::<u64>().ok()).unwrap_or(0);
                 continue;

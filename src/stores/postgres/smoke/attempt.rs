@@ -7,9 +7,11 @@ use super::PostgresSmoke;
 use super::check::ways;
 use super::row::{Chain, Insert, Reason, sql};
 use crate::error::{Code, Result};
+use crate::kind::StoreKind;
 use crate::stores::postgres::connect::text;
 use crate::stores::postgres::error::{clean, is_lost, reported, server_error, words};
 use crate::stores::postgres::ident::literal;
+use crate::stores::trips;
 
 /// How often a row is planned anew after a refusal.
 const ATTEMPTS: usize = 16;
@@ -52,6 +54,7 @@ pub type Said = Result<Vec<PgRow>, Refused>;
 impl PostgresSmoke<'_> {
     /// Sends statements; the outer error is a lost connection.
     pub(super) async fn send(&mut self, sql: &str) -> Result<Said> {
+        trips::count(StoreKind::Postgres);
         let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.store.connection).await;
         match answer {
             Ok(rows) => Ok(Ok(rows)),

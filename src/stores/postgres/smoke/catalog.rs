@@ -28,8 +28,6 @@ pub struct Table {
     pub has_rls: bool,
     /// It binds the owner too.
     pub is_forced: bool,
-    /// It is cut into partitions, whose indexes have names of their own.
-    pub is_partitioned: bool,
     /// In order.
     #[serde(skip)]
     pub columns: Vec<Column>,
@@ -108,14 +106,6 @@ pub struct Index {
     pub is_exclusion: bool,
     /// It can be used.
     pub is_valid: bool,
-    /// `btree`, `hash`, `gin`, ...
-    pub method: String,
-    /// Its key columns or expressions, as PostgreSQL prints them.
-    pub keys: Vec<String>,
-    /// The types of the keys.
-    pub types: Vec<String>,
-    /// The plain columns of the key; null for expressions.
-    pub columns: Vec<Option<String>>,
     /// Every column it depends on: of keys, expressions and predicate.
     pub uses: Vec<String>,
     /// What rows it holds, where not all.
@@ -170,8 +160,7 @@ struct Of<T> {
 }
 
 const TABLES: &str = "
-SELECT coalesce(json_agg(json_build_object('name', c.relname, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity,
-  'is_partitioned', c.relkind = 'p') ORDER BY c.relname), '[]')
+SELECT coalesce(json_agg(json_build_object('name', c.relname, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity) ORDER BY c.relname), '[]')
 FROM mine c";
 
 const COLUMNS: &str = "
@@ -207,15 +196,12 @@ LEFT JOIN mine p ON p.oid = k.confrelid";
 
 const INDEXES: &str = "
 SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname, 'is_unique', x.indisunique, 'is_exclusion', x.indisexclusion,
-  'is_valid', x.indisvalid AND x.indisready, 'method', m.amname,
-  'keys', ARRAY(SELECT pg_catalog.pg_get_indexdef(i.oid, n, false) FROM generate_series(1, x.indnkeyatts) n),
-  'types', ARRAY(SELECT pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.oid AND a.attnum BETWEEN 1 AND x.indnkeyatts ORDER BY a.attnum),
-  'columns', ARRAY(SELECT a.attname FROM generate_series(0, x.indnkeyatts - 1) n LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[n] AND a.attnum > 0 ORDER BY n),
+  'is_valid', x.indisvalid AND x.indisready,
   'uses', ARRAY(SELECT DISTINCT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND (
      a.attnum = ANY (x.indkey) OR EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
        AND d.objid = i.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
   'predicate', pg_catalog.pg_get_expr(x.indpred, c.oid)) ORDER BY c.relname, i.relname), '[]')
-FROM mine c JOIN pg_catalog.pg_index x ON x.indrelid = c.oid JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = i.relam";
+FROM mine c JOIN pg_catalog.pg_index x ON x.indrelid = c.oid JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid";
 
 const TRIGGERS: &str = "
 SELECT coalesce(json_agg(json_build_object('table', c.relname, 'is_enabled', t.tgenabled IN ('O', 'A'),

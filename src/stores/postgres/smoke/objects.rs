@@ -32,6 +32,10 @@ pub enum Subject {
     NoTenant,
     /// Tenants cannot see each other's rows of a table.
     Isolation(String),
+    /// The privileges on a table are as they were granted.
+    Grants(String),
+    /// What a transaction did is undone with it.
+    Transaction,
     /// Objects of a kind that no test tries are as they were: functions, types, views.
     Others(String),
 }
@@ -51,7 +55,9 @@ impl Subject {
             Self::Touch(table) => (1, table.clone(), 4),
             Self::Indexes(table) => (1, table.clone(), 5),
             Self::Isolation(table) => (1, table.clone(), 6),
-            Self::Others(kind) => (2, kind.clone(), 0),
+            Self::Grants(table) => (1, table.clone(), 7),
+            Self::Transaction => (2, String::new(), 0),
+            Self::Others(kind) => (3, kind.clone(), 0),
         }
     }
 
@@ -70,6 +76,8 @@ impl Subject {
             Self::Role => ("app_role", "", "Policies bind the application".into(), false),
             Self::NoTenant => ("no_tenant", "", "Without a tenant there are no rows".into(), false),
             Self::Isolation(table) => ("tenant", table.as_str(), format!("{table}: tenants are apart"), true),
+            Self::Grants(table) => ("grant", table.as_str(), format!("{table}: privileges are as granted"), false),
+            Self::Transaction => ("transaction", "", "A transaction is undone as a whole".into(), true),
             Self::Others(kind) => ("objects", other.as_str(), format!("{kind} are as migrated"), false),
         };
         BuiltIn::new(StoreKind::Postgres, kind, object, title, writes)
@@ -120,12 +128,8 @@ pub fn subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapsho
     if let Some(path) = object.strip_prefix("policy ") {
         return split(path, kept).map(|(table, _)| Subject::Isolation(table));
     }
-    if let Some(path) = object.strip_prefix("grant ") {
-        let path = path.rsplit_once(" to ").map_or(path, |(path, _)| path);
-        let table = split(path, kept)
-            .map(|(table, _)| table)
-            .or_else(|| kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned()));
-        return table.map(Subject::Isolation);
+    if object.starts_with("grant ") {
+        return table_of(object, kept).map(Subject::Grants);
     }
     if let Some(path) = object.strip_prefix("trigger ") {
         let (table, _) = split(path, kept)?;
@@ -137,6 +141,38 @@ pub fn subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapsho
         }
     }
     other(object).map(|kind| Subject::Others(kind.to_owned()))
+}
+
+/// Whether an object that the snapshot does not have lets somebody do what the migrations did not allow.
+pub fn opens(object: &str) -> bool {
+    object.starts_with("grant ") || object.starts_with("policy ")
+}
+
+/// The table that an object is a part of: a column, constraint, policy, trigger, rule or grant.
+pub fn table_of(object: &str, kept: &Snapshot) -> Option<String> {
+    if let Some(path) = object.strip_prefix("grant ") {
+        let path = path.rsplit_once(" to ").map_or(path, |(path, _)| path);
+        return split(path, kept)
+            .map(|(table, _)| table)
+            .or_else(|| kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned()));
+    }
+    if object.starts_with("index ") {
+        return indexed_table(kept.objects.get(object)?);
+    }
+    let path =
+        ["column ", "constraint ", "policy ", "trigger ", "rule "].iter().find_map(|kind| object.strip_prefix(kind))?;
+    split(path, kept).map(|(table, _)| table)
+}
+
+/// How many grants the snapshot holds, by table.
+pub fn grants(kept: &Snapshot) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for table in
+        kept.objects.keys().filter(|object| object.starts_with("grant ")).filter_map(|object| table_of(object, kept))
+    {
+        *counts.entry(table).or_insert(0) += 1;
+    }
+    counts
 }
 
 /// The kinds of other objects that the snapshot holds, and how many of each; triggers that keep a time are
@@ -210,7 +246,9 @@ mod tests {
             Some(Subject::Unique(sale()))
         );
         assert_eq!(of("policy Sale.tenant", "PERMISSIVE", None), Some(Subject::Isolation(sale())));
-        assert_eq!(of("grant Sale to app", "SELECT", None), Some(Subject::Isolation(sale())));
+        assert_eq!(of("grant Sale to app", "SELECT", None), Some(Subject::Grants(sale())));
+        assert_eq!(table_of("constraint a.b.k", &kept).as_deref(), Some("a.b"));
+        assert!(opens("policy Sale.other") && !opens("column Sale.x"));
         let trigger = "CREATE TRIGGER t BEFORE UPDATE ON x FOR EACH ROW EXECUTE FUNCTION f()";
         assert_eq!(of("trigger Sale.t", trigger, None), Some(Subject::Touch(sale())));
         assert_eq!(of("trigger Log.t", trigger, None), Some(Subject::Others("Triggers".into())));

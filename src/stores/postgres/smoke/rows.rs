@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-
 use super::PostgresSmoke;
 use super::attempt::Unmade;
 use super::catalog::{Column, Table};
@@ -241,110 +239,4 @@ impl PostgresSmoke<'_> {
         }
         Ok(None)
     }
-
-    /// Asks the planner, table scans being dear, whether it would use each index for its leading columns.
-    pub(super) async fn try_indexes(&mut self, name: &str) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(outcome) };
-        let mut asked = Vec::new();
-        let mut sql =
-            String::from("BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '20s';");
-        for index in &table.indexes {
-            if !index.is_valid {
-                outcome.failed.push(format!("index `{}` of `{name}` is invalid: nothing uses it", index.name));
-                continue;
-            }
-            let wanted = if table.is_partitioned { None } else { self.index_condition(&table, index) };
-            let Some(wanted) = wanted else {
-                // Not one that serves `=`: that it is there and valid is all that can be said.
-                outcome.passed += 1;
-                continue;
-            };
-            sql.push_str(&format!(
-                "EXPLAIN (FORMAT JSON, COSTS OFF) SELECT 1 FROM {} WHERE {wanted};",
-                Ident::new(name)?
-            ));
-            asked.push(index);
-        }
-        sql.push_str("ROLLBACK");
-        let said = self.send(&sql).await?;
-        let rows = match said {
-            Ok(rows) => rows,
-            Err(refused) => {
-                self.send("ROLLBACK").await?.ok();
-                outcome.untried.push(refused.words);
-                return Ok(outcome);
-            }
-        };
-        let is_bound = table.has_rls;
-        for (index, row) in asked.into_iter().zip(rows) {
-            let plan = if row.is_empty() { String::new() } else { text(&row, 0).unwrap_or_default() };
-            let used = used_indexes(&plan);
-            // Another index that begins with the same column serves as well; so does, beside a policy's own
-            // condition, one that holds all of its columns.
-            let serves = |used: &String| {
-                let other = table.indexes.iter().find(|other| other.name == *used);
-                other.is_some_and(|other| {
-                    other.keys.first() == index.keys.first()
-                        || (is_bound && index.keys.iter().all(|key| other.keys.contains(key)))
-                })
-            };
-            if used.iter().any(serves) {
-                outcome.passed += 1;
-            } else if is_bound {
-                outcome.untried.push(format!("`{}`: the policies keep the planner from it", index.name));
-            } else {
-                outcome.failed.push(format!("index `{}` of `{name}` is not used for its leading columns", index.name));
-            }
-        }
-        Ok(outcome)
-    }
-
-    /// `key = value` for the leading key of the index, its predicate added; none where `=` is not served.
-    fn index_condition(&mut self, table: &Table, index: &super::catalog::Index) -> Option<String> {
-        if !matches!(index.method.as_str(), "btree" | "hash") {
-            return None;
-        }
-        let mut parts = Vec::new();
-        for ((key, type_name), column) in index.keys.iter().zip(&index.types).zip(&index.columns).take(1) {
-            let value = match column.as_ref().and_then(|name| table.column(name)) {
-                Some(column) => self.source.value(column, &Wish::default())?,
-                None => match type_name.as_str() {
-                    "text" | "character varying" => "lyrox".to_owned(),
-                    "integer" | "bigint" | "numeric" | "double precision" => "1".to_owned(),
-                    "boolean" => "true".to_owned(),
-                    "date" | "timestamp without time zone" => "2001-01-01".to_owned(),
-                    "uuid" => uuid::Uuid::nil().to_string(),
-                    _ => return None,
-                },
-            };
-            // An index on a truth is asked by the truth itself; `= 'false'` would become NOT.
-            parts.push(format!("{key} = {}::{type_name}", literal(&value)));
-        }
-        if let Some(predicate) = &index.predicate {
-            parts.push(predicate.clone());
-        }
-        (!parts.is_empty()).then(|| parts.join(" AND "))
-    }
-}
-
-/// The names of the indexes that a plan in JSON reads.
-fn used_indexes(plan: &str) -> Vec<String> {
-    fn walk(value: &serde_json::Value, found: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(object) => {
-                if let Some(serde_json::Value::String(name)) = object.get("Index Name") {
-                    found.push(name.clone());
-                }
-                object.values().for_each(|value| walk(value, found));
-            }
-            serde_json::Value::Array(values) => values.iter().for_each(|value| walk(value, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    if let Ok(plan) = serde_json::from_str(plan) {
-        walk(&plan, &mut found);
-    }
-    found
 }

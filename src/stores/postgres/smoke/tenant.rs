@@ -28,6 +28,11 @@ impl PostgresSmoke<'_> {
         self.catalog.tables.values().filter(is_tenants).map(|table| table.name.clone()).collect()
     }
 
+    /// Whether the table's policies are in force; where they are not, `row_security` says it.
+    fn has_rls(&self, name: &str) -> bool {
+        self.catalog.tables.get(name).is_some_and(|table| table.has_rls)
+    }
+
     /// A tenant's key that is nobody's; none where the project has no tenants in rows.
     pub(super) fn draw_tenant(&mut self, near: &str) -> Option<String> {
         let tenancy = self.tenancy()?;
@@ -110,6 +115,14 @@ impl PostgresSmoke<'_> {
         })
     }
 
+    /// Why no policy binds the application's role; none: they do. What follows from it is that test's matter.
+    async fn unbound(&mut self) -> Result<Option<String>> {
+        if self.unbound.is_none() {
+            self.unbound = Some(self.judge_role().await?.missing);
+        }
+        Ok(self.unbound.as_ref().and_then(|reasons| reasons.first().cloned()))
+    }
+
     /// The application's role is bound by policies.
     pub(super) async fn judge_role(&mut self) -> Result<Outcome> {
         let mut outcome = Outcome::default();
@@ -180,6 +193,10 @@ impl PostgresSmoke<'_> {
     pub(super) async fn try_without_tenant(&mut self) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        if let Some(why) = self.unbound().await? {
+            outcome.untried.push(why);
+            return Ok(outcome);
+        }
         let setting = literal(&tenancy.setting);
         // Acting as the application may need a grant, which a read-only transaction refuses.
         let mode = if self.run.may_write { "" } else { " READ ONLY" };
@@ -201,7 +218,8 @@ impl PostgresSmoke<'_> {
             states.insert(0, ("unset", String::new()));
         }
         for (state, set) in states {
-            for name in self.tenant_tables() {
+            let tables: Vec<String> = self.tenant_tables().into_iter().filter(|name| self.has_rls(name)).collect();
+            for name in tables {
                 let query = format!(
                     "SAVEPOINT lyrox_read; {set} SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END",
                     Ident::new(&name)?
@@ -237,6 +255,14 @@ impl PostgresSmoke<'_> {
     pub(super) async fn try_isolation(&mut self, name: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        if let Some(why) = self.unbound().await? {
+            outcome.untried.push(why);
+            return Ok(outcome);
+        }
+        if !self.has_rls(name) {
+            outcome.untried.push(format!("row-level security is not enabled on `{name}`"));
+            return Ok(outcome);
+        }
         let (Some(ours), Some(theirs)) = (self.draw_tenant(name), self.draw_tenant(name)) else {
             outcome.untried.push("no tenant can be made up".into());
             return Ok(outcome);

@@ -1,19 +1,21 @@
 //! Files with many rows: COPY straight into an empty table, else into a temporary table and from there
 //! merged by key. What the server refuses is found again and named by its line.
 
-use std::collections::VecDeque;
-use std::io::Read as _;
+mod text;
 
+use std::collections::VecDeque;
+
+use self::text::Kind;
 use super::describe::Table;
 use super::rows::differs;
-use super::{PostgresLoader, failed, text};
+use super::{PostgresLoader, failed, text as value};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::project::seed::Format;
-use crate::stores::load::{BulkDone, BulkLoad, Counts};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, expected};
 use crate::stores::postgres::error::reported;
 use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::source::{Form, Row, RowReader, RowSource};
 
 /// The temporary tables, of rows and of lines of JSON, and the column that counts them.
 const STAGE: &str = "pg_temp.lyrox_stage";
@@ -21,9 +23,6 @@ const RAW: &str = "pg_temp.lyrox_raw";
 const LINE: &str = "lyrox_line";
 /// How much is sent at once.
 const CHUNK: usize = 1 << 16;
-/// How a line of JSON passes COPY as one field: neither character can stand in JSON text.
-const LINES: &str = "FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01'";
-
 /// The statements that bring a range of staged rows into the table.
 struct Merge {
     update: Option<String>,
@@ -33,25 +32,25 @@ struct Merge {
 impl PostgresLoader<'_> {
     pub(super) async fn load_bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
         let table = self.table(load.shape)?;
-        if load.rows == 0 {
+        if load.source.rows() == Some(0) {
             return Ok(BulkDone::default());
         }
-        let names: Vec<Ident> = load.columns.iter().map(|name| Ident::new(name)).collect::<Result<_>>()?;
+        let names: Vec<Ident> = load.source.columns().iter().map(|name| Ident::new(name)).collect::<Result<_>>()?;
         let columns = names.iter().map(Ident::to_string).collect::<Vec<_>>().join(", ");
         let is_empty = self.is_empty(&table).await?;
         if load.key.is_empty() && !is_empty && !load.shape.is_guarded {
             return Err(Error::new(
                 Code::SeedFile,
-                format!("`{}` has no key and `{}` is not empty", load.file.shown, load.shape.target),
+                format!("`{}` has no key and `{}` is not empty", load.source.shown(), load.shape.target),
             )
             .why("without a primary key or one unique index in its columns, new rows cannot be told from stored ones")
-            .at(Place::file(&load.file.shown))
+            .at(Place::file(load.source.shown()))
             .hint("add the key's column to the file, or make a unique index in a migration"));
         }
-        if is_empty && !load.shape.is_guarded && load.file.format == Format::Csv {
+        if is_empty && !load.shape.is_guarded && !has_composites(&table, load) {
             self.mark().await?;
-            let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT csv, HEADER true)", table.name);
-            match self.copy_file(&sql, load, events).await? {
+            let sql = format!("COPY {} ({columns}) FROM STDIN", table.name);
+            match self.copy_rows(&sql, &kinds(&table, load), load, events).await? {
                 Ok(created) => {
                     self.release().await?;
                     self.note_bulk_sequences(&table, load, &table.name).await?;
@@ -60,7 +59,7 @@ impl PostgresLoader<'_> {
                 Err(error) => {
                     self.rewind().await?;
                     if let Some(line) = copy_line(&error) {
-                        return Err(self.refused(load.shape, Some(self.line(load, line)), &error).await);
+                        return Err(self.refused(load.shape, Some(place(load.source, line)), &error).await);
                     }
                     // A foreign key is checked at the end, without a line: the staged way finds it.
                 }
@@ -72,7 +71,7 @@ impl PostgresLoader<'_> {
     async fn is_empty(&mut self, table: &Table) -> Result<bool> {
         let rows = self.send(&format!("SELECT NOT EXISTS (SELECT FROM {})", table.name)).await;
         let rows = rows.map_err(|error| failed("the table cannot be read", &error))?;
-        Ok(rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t"))
+        Ok(rows.first().and_then(|row| value(row, 0)).as_deref() == Some("t"))
     }
 
     async fn mark(&mut self) -> Result<()> {
@@ -89,55 +88,55 @@ impl PostgresLoader<'_> {
         done.map(|_| ()).map_err(|error| failed("the load cannot go on", &error))
     }
 
-    /// Streams the file; the inner result is the server's.
-    async fn copy_file(
+    /// Streams the rows; the inner result is the server's.
+    async fn copy_rows(
         &mut self,
         sql: &str,
+        kinds: &[Kind],
         load: &BulkLoad<'_>,
         events: &dyn Events,
     ) -> Result<Result<u64, sqlx::Error>> {
-        let unreadable = |error: std::io::Error| {
-            Error::new(Code::FileKind, format!("cannot read `{}`", load.file.shown)).why(error.to_string())
-        };
-        let mut file = std::fs::File::open(&load.file.path).map_err(unreadable)?;
-        let size = file.metadata().map_err(unreadable)?.len().max(1);
+        let mut rows = load.source.open(Form::Cells)?;
+        let has_json_texts = load.source.has_json_texts();
         let mut copy = match self.store.connection.copy_in_raw(sql).await {
             Ok(copy) => copy,
             Err(error) => return Ok(Err(error)),
         };
-        let mut buffer = vec![0; CHUNK];
-        let (mut sent, mut told) = (0_u64, 0_u64);
+        let (mut row, mut buffer) = (Row::default(), Vec::with_capacity(CHUNK + (CHUNK >> 2)));
+        let (mut read, mut told) = (0_u64, 0_u64);
         loop {
-            if events.is_cancelled() {
-                let _ = copy.abort("cut short by a signal").await;
-                return Err(Error::new(Code::SeedFailed, "cut short by a signal"));
-            }
-            let count = match file.read(&mut buffer) {
-                Ok(count) => count,
+            let more = match rows.read(&mut row) {
+                Ok(more) => more,
                 Err(error) => {
-                    let _ = copy.abort("the file cannot be read").await;
-                    return Err(unreadable(error));
+                    let _ = copy.abort("the rows cannot be read").await;
+                    return Err(error);
                 }
             };
-            if count == 0 {
+            if more {
+                text::encode(&row, kinds, has_json_texts, &mut buffer);
+                read += 1;
+            }
+            if buffer.len() >= CHUNK || (!more && !buffer.is_empty()) {
+                if events.is_cancelled() {
+                    let _ = copy.abort("cut short by a signal").await;
+                    return Err(Error::new(Code::SeedFailed, "cut short by a signal"));
+                }
+                if let Err(error) = copy.send(buffer.as_slice()).await {
+                    return Ok(Err(error));
+                }
+                buffer.clear();
+                if read - told >= 5000 {
+                    told = read;
+                    progress(events, load, read, expected(load, read, rows.progress()));
+                }
+            }
+            if !more {
                 break;
-            }
-            let bytes = &buffer[..count];
-            let bytes = if sent == 0 { bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes) } else { bytes };
-            if let Err(error) = copy.send(bytes).await {
-                return Ok(Err(error));
-            }
-            sent += count as u64;
-            if sent - told >= 1 << 20 {
-                told = sent;
-                let done =
-                    u64::try_from(u128::from(load.rows) * u128::from(sent) / u128::from(size)).unwrap_or(load.rows);
-                progress(events, load, done);
             }
         }
         let done = copy.finish().await;
         if told > 0 {
-            progress(events, load, load.rows);
+            progress(events, load, read, Some(read));
         }
         Ok(done)
     }
@@ -156,12 +155,11 @@ impl PostgresLoader<'_> {
             table.name
         );
         self.send(&make).await.map_err(|error| failed("the table to stage rows in cannot be made", &error))?;
-        match load.file.format {
-            Format::Csv => {
-                let copy = format!("COPY {STAGE} ({columns}) FROM STDIN (FORMAT csv, HEADER true)");
-                self.copy_staged(&copy, load, events).await?;
-            }
-            Format::Lines => self.stage_lines(table, load, columns, names, events).await?,
+        if has_composites(table, load) {
+            self.stage_objects(table, load, columns, names, events).await?;
+        } else {
+            let copy = format!("COPY {STAGE} ({columns}) FROM STDIN");
+            self.copy_staged(&copy, &kinds(table, load), load, events).await?;
         }
         let index = format!("ALTER TABLE {STAGE} ADD PRIMARY KEY ({LINE}); ANALYZE {STAGE}");
         self.send(&index).await.map_err(|error| failed("the staged rows cannot be indexed", &error))?;
@@ -177,18 +175,24 @@ impl PostgresLoader<'_> {
         Ok(BulkDone { counts, note })
     }
 
-    async fn copy_staged(&mut self, copy: &str, load: &BulkLoad<'_>, events: &dyn Events) -> Result<()> {
+    async fn copy_staged(
+        &mut self,
+        copy: &str,
+        kinds: &[Kind],
+        load: &BulkLoad<'_>,
+        events: &dyn Events,
+    ) -> Result<()> {
         self.mark().await?;
-        if let Err(error) = self.copy_file(copy, load, events).await? {
+        if let Err(error) = self.copy_rows(copy, kinds, load, events).await? {
             self.rewind().await?;
-            let place = copy_line(&error).map(|line| self.line(load, line));
+            let place = copy_line(&error).map(|line| place(load.source, line));
             return Err(self.refused(load.shape, place, &error).await);
         }
         self.release().await
     }
 
-    /// JSON goes in as it is and is cast by the server: its numbers keep every digit.
-    async fn stage_lines(
+    /// What only the server can put together, values of composite types, goes in as it is and is cast there.
+    async fn stage_objects(
         &mut self,
         table: &Table,
         load: &BulkLoad<'_>,
@@ -201,14 +205,15 @@ impl PostgresLoader<'_> {
              {LINE} pg_catalog.int8 GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY) ON COMMIT DROP"
         );
         self.send(&make).await.map_err(|error| failed("the table to stage rows in cannot be made", &error))?;
-        self.copy_staged(&format!("COPY {RAW} (lyrox_row) FROM STDIN ({LINES})"), load, events).await?;
+        let copy = format!("COPY {RAW} (lyrox_row) FROM STDIN");
+        self.copy_staged(&copy, &[Kind::Plain], &BulkLoad { source: &Objects(load.source), ..*load }, events).await?;
         let picked = names.iter().map(|name| format!("r.{name}")).collect::<Vec<_>>().join(", ");
         let cast = Merge {
             update: None,
             insert: format!(
                 "INSERT INTO {STAGE} ({LINE}, {columns}) SELECT s.{LINE}, {picked} FROM {RAW} s \
                  CROSS JOIN LATERAL pg_catalog.json_populate_record(NULL::{}, s.lyrox_row) r \
-                 WHERE s.lyrox_row IS NOT NULL AND %range% ORDER BY s.{LINE}",
+                 WHERE %range% ORDER BY s.{LINE}",
                 table.name
             ),
         };
@@ -225,7 +230,7 @@ impl PostgresLoader<'_> {
                 let sql = format!("SELECT DISTINCT s.{column}::pg_catalog.text FROM {STAGE} s ORDER BY 1");
                 let rows =
                     self.send(&sql).await.map_err(|error| failed("the tenants of the file cannot be read", &error))?;
-                rows.iter().map(|row| Some(text(row, 0).unwrap_or_default())).collect()
+                rows.iter().map(|row| Some(value(row, 0).unwrap_or_default())).collect()
             }
             _ => vec![None],
         };
@@ -242,7 +247,8 @@ impl PostgresLoader<'_> {
             let merge = merge(table, load, names, &only)?;
             self.merge(&merge, STAGE, load, &mut counts).await?;
         }
-        counts.unchanged = load.rows.saturating_sub(counts.created + counts.updated);
+        let staged = self.last_record(STAGE).await?;
+        counts.unchanged = staged.saturating_sub(counts.created + counts.updated);
         Ok(counts)
     }
 
@@ -252,7 +258,7 @@ impl PostgresLoader<'_> {
             Some((table, key)) if *table == load.shape.target => key,
             _ => self.terms.tenant_column.as_ref()?,
         };
-        load.columns.contains(name).then(|| Ident::new(name).ok().map(|name| name.to_string()))?
+        load.source.columns().contains(name).then(|| Ident::new(name).ok().map(|name| name.to_string()))?
     }
 
     /// A row without its key would be inserted again by every run.
@@ -260,10 +266,10 @@ impl PostgresLoader<'_> {
         for name in load.key {
             let sql = format!("SELECT min(s.{LINE}) FROM {STAGE} s WHERE s.{} IS NULL", Ident::new(name)?);
             let rows = self.send(&sql).await.map_err(|error| failed("the staged rows cannot be read", &error))?;
-            if let Some(line) = rows.first().and_then(|row| text(row, 0)?.parse().ok()) {
-                return Err(Error::new(Code::SeedFailed, format!("a row of `{}` lacks `{name}`", load.file.shown))
+            if let Some(line) = rows.first().and_then(|row| value(row, 0)?.parse().ok()) {
+                return Err(Error::new(Code::SeedFailed, format!("a row of `{}` lacks `{name}`", load.source.shown()))
                     .why("it is part of the key, by which the row is found again")
-                    .at(self.record(load, line)));
+                    .at(place(load.source, line)));
             }
         }
         Ok(())
@@ -271,7 +277,7 @@ impl PostgresLoader<'_> {
 
     async fn refuse_moved(&mut self, table: &Table, load: &BulkLoad<'_>, only: &str) -> Result<()> {
         let Some(name) = self.terms.tenant_column.clone() else { return Ok(()) };
-        if load.key.is_empty() || load.key.contains(&name) || !load.columns.contains(&name) {
+        if load.key.is_empty() || load.key.contains(&name) || !load.source.columns().contains(&name) {
             return Ok(());
         }
         let sql = format!(
@@ -281,13 +287,13 @@ impl PostgresLoader<'_> {
             differs(table, std::slice::from_ref(&name), "t", "s")?
         );
         let rows = self.send(&sql).await.map_err(|error| failed("the staged rows cannot be compared", &error))?;
-        match rows.first().and_then(|row| text(row, 0)?.parse().ok()) {
+        match rows.first().and_then(|row| value(row, 0)?.parse().ok()) {
             None => Ok(()),
             Some(line) => Err(Error::new(Code::SeedFailed, "a row belongs to another tenant")
                 .why(format!(
                     "the stored row with its key has another `{name}`; an upsert never moves a row between tenants"
                 ))
-                .at(self.record(load, line))),
+                .at(place(load.source, line))),
         }
     }
 
@@ -307,7 +313,7 @@ impl PostgresLoader<'_> {
                 Err(error) => {
                     self.rewind().await?;
                     if from >= to || reported(&error).is_none() {
-                        let place = (from >= to).then(|| self.record(load, from));
+                        let place = (from >= to).then(|| place(load.source, from));
                         return Err(self.refused(load.shape, place, &error).await);
                     }
                     let middle = from + (to - from) / 2;
@@ -332,47 +338,100 @@ impl PostgresLoader<'_> {
     async fn last_record(&mut self, stage: &str) -> Result<u64> {
         let rows = self.send(&format!("SELECT max({LINE}) FROM {stage}")).await;
         let rows = rows.map_err(|error| failed("the staged rows cannot be counted", &error))?;
-        Ok(rows.first().and_then(|row| text(row, 0)?.parse().ok()).unwrap_or(0))
+        Ok(rows.first().and_then(|row| value(row, 0)?.parse().ok()).unwrap_or(0))
     }
 
     async fn note_bulk_sequences(&mut self, table: &Table, load: &BulkLoad<'_>, source: &str) -> Result<()> {
-        for name in load.columns {
+        for name in load.source.columns() {
             let Some(column) = table.columns.get(name) else { continue };
             let Some(sequence) = column.sequence.clone() else { continue };
             let rows = self.send(&format!("SELECT max(s.{}) FROM {source} s", column.name)).await;
             let rows = rows.map_err(|error| failed("the highest id cannot be read", &error))?;
-            if let Some(number) = rows.first().and_then(|row| text(row, 0)?.parse().ok()) {
+            if let Some(number) = rows.first().and_then(|row| value(row, 0)?.parse().ok()) {
                 self.note_sequence(sequence, number);
             }
         }
         Ok(())
     }
+}
 
-    /// The place of a line of the file.
-    fn line(&self, load: &BulkLoad<'_>, line: u64) -> Place {
-        let text = std::fs::File::open(&load.file.path).ok().and_then(|file| {
-            use std::io::BufRead as _;
-            let number = usize::try_from(line).ok()?.checked_sub(1)?;
-            std::io::BufReader::new(file).lines().nth(number)?.ok()
-        });
-        let text = text.map(|text| text.chars().take(200).collect());
-        Place { file: load.file.shown.clone(), line: usize::try_from(line).unwrap_or(0), column: 0, text, width: 1 }
+/// The place of a record, counted from one: the source is read again up to it.
+fn place(source: &dyn RowSource, record: u64) -> Place {
+    let find = || {
+        let mut rows = source.open(Form::Whole)?;
+        let mut row = Row::default();
+        let mut left = record;
+        while left > 0 && rows.read(&mut row)? {
+            left -= 1;
+        }
+        Ok::<_, Error>(rows.place())
+    };
+    find().unwrap_or_else(|_| Place::file(source.shown()))
+}
+
+/// How the cells of each column become text.
+fn kinds(table: &Table, load: &BulkLoad<'_>) -> Vec<Kind> {
+    let kind = |name: &String| match table.columns.get(name) {
+        Some(column) => match (column.is_array, matches!(column.kind.as_str(), "json" | "jsonb")) {
+            (true, is_json) => {
+                if is_json {
+                    Kind::ArrayOfJson
+                } else {
+                    Kind::Array
+                }
+            }
+            (false, true) => Kind::Json,
+            (false, false) => Kind::Plain,
+        },
+        None => Kind::Plain,
+    };
+    load.source.columns().iter().map(kind).collect()
+}
+
+/// Whether values may be tables that only the server can put into a composite type.
+fn has_composites(table: &Table, load: &BulkLoad<'_>) -> bool {
+    let is_composite = |name: &String| table.columns.get(name).is_some_and(|column| column.is_composite);
+    load.source.has_json_texts() && load.source.columns().iter().any(is_composite)
+}
+
+/// Rows of one column: the whole row as JSON.
+struct Objects<'a>(&'a dyn RowSource);
+
+struct ObjectReader<'a>(Box<dyn RowReader + 'a>);
+
+impl RowSource for Objects<'_> {
+    fn shown(&self) -> &str {
+        self.0.shown()
     }
+    fn columns(&self) -> &[String] {
+        self.0.columns()
+    }
+    fn rows(&self) -> Option<u64> {
+        self.0.rows()
+    }
+    fn checksum(&self) -> Result<String> {
+        self.0.checksum()
+    }
+    fn open(&self, _: Form) -> Result<Box<dyn RowReader + '_>> {
+        Ok(Box::new(ObjectReader(self.0.open(Form::Whole)?)))
+    }
+}
 
-    /// The place of a record: in CSV a record may span lines, and the header comes before the first.
-    fn record(&self, load: &BulkLoad<'_>, record: u64) -> Place {
-        let line = match load.file.format {
-            Format::Lines => record,
-            Format::Csv => std::fs::File::open(&load.file.path)
-                .ok()
-                .and_then(|file| {
-                    let mut reader = csv::Reader::from_reader(std::io::BufReader::new(file));
-                    let at = usize::try_from(record).ok()?.checked_sub(1)?;
-                    reader.byte_records().nth(at)?.ok()?.position().map(csv::Position::line)
-                })
-                .unwrap_or(record + 1),
-        };
-        self.line(load, line)
+impl RowReader for ObjectReader<'_> {
+    fn read(&mut self, row: &mut Row) -> Result<bool> {
+        if !self.0.read(row)? {
+            return Ok(false);
+        }
+        let object = row.whole().unwrap_or("{}").to_owned();
+        row.clear();
+        row.push_text(&object);
+        Ok(true)
+    }
+    fn place(&self) -> Place {
+        self.0.place()
+    }
+    fn progress(&self) -> Option<(u64, u64)> {
+        self.0.progress()
     }
 }
 
@@ -383,7 +442,8 @@ fn joined(key: &[String]) -> Result<String> {
 
 fn merge(table: &Table, load: &BulkLoad<'_>, names: &[Ident], only: &str) -> Result<Merge> {
     let list = |before: &str| names.iter().map(|name| format!("{before}{name}")).collect::<Vec<_>>().join(", ");
-    let is_always = load.columns.iter().any(|name| table.columns.get(name).is_some_and(|column| column.is_always));
+    let is_always =
+        load.source.columns().iter().any(|name| table.columns.get(name).is_some_and(|column| column.is_always));
     let overriding = if is_always { " OVERRIDING SYSTEM VALUE" } else { "" };
     let insert = format!(
         "INSERT INTO {} ({}){overriding} SELECT {} FROM {STAGE} s WHERE %range%{only}",
@@ -395,7 +455,7 @@ fn merge(table: &Table, load: &BulkLoad<'_>, names: &[Ident], only: &str) -> Res
         return Ok(Merge { update: None, insert: format!("{insert} ORDER BY s.{LINE}") });
     }
     let is_id = |name: &String| load.key.contains(name) || load.shape.identity.contains(name);
-    let changed: Vec<String> = load.columns.iter().filter(|name| !is_id(name)).cloned().collect();
+    let changed: Vec<String> = load.source.columns().iter().filter(|name| !is_id(name)).cloned().collect();
     let on = joined(load.key)?;
     let update = if changed.is_empty() {
         None
@@ -412,12 +472,12 @@ fn merge(table: &Table, load: &BulkLoad<'_>, names: &[Ident], only: &str) -> Res
     Ok(Merge { update, insert })
 }
 
-fn progress(events: &dyn Events, load: &BulkLoad<'_>, done: u64) {
+fn progress(events: &dyn Events, load: &BulkLoad<'_>, done: u64, total: Option<u64>) {
     events.event(Event::Progress {
-        task: load.file.shown.clone(),
+        task: load.source.shown().to_owned(),
         store: Some(StoreKind::Postgres),
         done,
-        total: Some(load.rows),
+        total,
         unit: "rows",
     });
 }
