@@ -127,7 +127,7 @@ SELECT pg_catalog.json_build_object(
             'nullable', NOT a.attnotnull,
             'computed', a.attgenerated <> '',
             'always', a.attidentity = 'a',
-            'kind', CASE WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
+            'kind', CASE WHEN e.typtype = 'e' THEN 'enum' WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
             'array', e.oid <> b.oid,
             'composite', e.typtype = 'c',
             'sequence', (
