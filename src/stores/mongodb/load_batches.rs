@@ -18,7 +18,7 @@ const ROWS: usize = 20_000;
 /// How many batches are under way at once.
 const AT_ONCE: usize = 2;
 /// After how many batches it is written down how far the load came.
-const JOURNAL: usize = 16;
+const JOURNAL: usize = 2;
 
 /// An `insert` command in the making.
 pub struct Batch {
