@@ -1,6 +1,6 @@
 //! Loading around rows that the server refuses: pieces of some thousand rows, each behind a savepoint. COPY
-//! names the row it stumbles over, so that the others go in with two more statements; what is refused
-//! without a line is found by halving.
+//! names the row it stumbles over, so that the others go in with two more statements; a foreign key names the
+//! value that it did not find; what is refused without either is found by halving.
 
 use super::encode::Encoder;
 use super::merge::{Refusal, STAGE, guarded_note};
@@ -28,9 +28,11 @@ struct Held {
 /// Why a piece did not go in.
 enum Blame {
     /// This row of it, counted from zero.
-    Row(usize, String, bool),
+    Row(usize, String),
+    /// These rows of it, which are all that point at something that is not there.
+    Orphans(Vec<usize>, String),
     /// Some row of it.
-    Any(String, bool),
+    Any(String),
     /// A row has no binary form.
     Unfit,
 }
@@ -44,6 +46,13 @@ struct Sift<'a> {
     counts: Counts,
     /// Rows whose foreign key found nothing: what they point at may come later in the file.
     waiting: Vec<Held>,
+}
+
+impl Sift<'_> {
+    fn set_aside(&self, held: &Held, why: &str) -> Result<()> {
+        let why = format!("line {}: {why}", held.line);
+        self.rejects.add(self.bulk.load.source, Some(&held.row), "", &why)
+    }
 }
 
 impl PostgresLoader<'_> {
@@ -86,7 +95,7 @@ impl PostgresLoader<'_> {
                 if events.is_cancelled() {
                     return Err(Error::new(Code::SeedFailed, "cut short by a signal"));
                 }
-                self.sift_piece(&mut sift, std::mem::take(&mut held)).await?;
+                self.sift_piece(&mut sift, std::mem::take(&mut held), false).await?;
                 bytes = 0;
                 progress(events, load, read, expected(load, read, rows.progress()));
             }
@@ -94,22 +103,8 @@ impl PostgresLoader<'_> {
                 break;
             }
         }
-        // What waits for rows of its own table is tried again as long as that helps.
-        loop {
-            let waiting = std::mem::take(&mut sift.waiting);
-            let before = waiting.len();
-            if before == 0 {
-                break;
-            }
-            self.sift_piece(&mut sift, waiting).await?;
-            if sift.waiting.len() == before {
-                break;
-            }
-        }
-        for held in std::mem::take(&mut sift.waiting) {
-            let why = "the row that it points at is not there";
-            rejects.add(load.source, Some(&held.row), "", &format!("line {}: {why}", held.line))?;
-        }
+        let waiting = std::mem::take(&mut sift.waiting);
+        self.sift_piece(&mut sift, waiting, true).await?;
         self.note_bulk_sequences(bulk, if is_direct { &bulk.table.name } else { STAGE }).await?;
         if !is_direct {
             self.drop_stage().await?;
@@ -121,14 +116,14 @@ impl PostgresLoader<'_> {
         Ok(BulkDone { counts: sift.counts, note: guarded_note(load) })
     }
 
-    async fn sift_piece(&mut self, sift: &mut Sift<'_>, mut held: Vec<Held>) -> Result<()> {
+    /// Brings a piece in, without the rows that are refused. `is_last`: whatever its rows may point at is there.
+    async fn sift_piece(&mut self, sift: &mut Sift<'_>, mut held: Vec<Held>, is_last: bool) -> Result<()> {
         let bulk = sift.bulk;
         let keyless =
             |held: &Held| bulk.key.iter().find(|at| held.row.whole().is_none() && held.row.cell(**at) == Cell::Null);
         for held in held.iter().filter(|held| keyless(held).is_some()) {
             let name = keyless(held).and_then(|at| bulk.load.source.columns().get(*at)).cloned().unwrap_or_default();
-            let why = format!("line {}: it lacks `{name}`, which is part of the key", held.line);
-            sift.rejects.add(bulk.load.source, Some(&held.row), "", &why)?;
+            sift.set_aside(held, &format!("it lacks `{name}`, which is part of the key"))?;
         }
         held.retain(|held| keyless(held).is_none());
         // Pieces still to be tried, the next one last.
@@ -151,32 +146,30 @@ impl PostgresLoader<'_> {
                     sift.encoder = Encoder::text(&bulk.table, bulk.load.source);
                     open.push(piece);
                 }
-                Blame::Any(..) if piece.len() > 1 => {
-                    open.push(piece.split_off(piece.len() / 2));
+                // What they point at may come later in the file: the piece waits as a whole.
+                Blame::Orphans(..) if bulk.is_own_parent && !is_last && sift.waiting.len() < WAITING => {
+                    sift.waiting.append(&mut piece);
+                }
+                Blame::Orphans(rows, why) if !rows.is_empty() => {
+                    for at in rows.into_iter().rev() {
+                        sift.set_aside(&piece.remove(at), &why)?;
+                    }
                     open.push(piece);
                 }
-                Blame::Row(_, why, may_wait) | Blame::Any(why, may_wait) if piece.len() == 1 => {
-                    self.set_aside(sift, piece.remove(0), &why, may_wait)?;
-                }
-                Blame::Row(at, why, may_wait) => {
+                Blame::Row(at, why) => {
                     let mut rest = piece.split_off(at.min(piece.len() - 1));
-                    let bad = rest.remove(0);
-                    self.set_aside(sift, bad, &why, may_wait)?;
+                    sift.set_aside(&rest.remove(0), &why)?;
                     open.push(rest);
                     open.push(piece);
                 }
-                Blame::Any(..) => {}
+                Blame::Orphans(_, why) | Blame::Any(why) if piece.len() == 1 => sift.set_aside(&piece[0], &why)?,
+                Blame::Orphans(..) | Blame::Any(_) => {
+                    open.push(piece.split_off(piece.len() / 2));
+                    open.push(piece);
+                }
             }
         }
         Ok(())
-    }
-
-    fn set_aside(&self, sift: &mut Sift<'_>, held: Held, why: &str, may_wait: bool) -> Result<()> {
-        if may_wait && sift.bulk.is_own_parent && sift.waiting.len() < WAITING {
-            sift.waiting.push(held);
-            return Ok(());
-        }
-        sift.rejects.add(sift.bulk.load.source, Some(&held.row), "", &format!("line {}: {why}", held.line))
     }
 
     /// One piece behind a savepoint; the outer error is one that ends the run.
@@ -235,7 +228,7 @@ impl PostgresLoader<'_> {
             Refusal::Row(line, error) => {
                 self.rewind().await?;
                 let at = usize::try_from(line).unwrap_or(1).saturating_sub(1);
-                Ok(Err(Blame::Row(at, reason(&error), false)))
+                Ok(Err(Blame::Row(at, reason(&error))))
             }
             Refusal::Server(error) if reported(&error).is_some() && !is_final(&error) => {
                 self.rewind().await?;
@@ -243,15 +236,37 @@ impl PostgresLoader<'_> {
                 if let Some(detail) = reported(&error).and_then(|report| report.detail()) {
                     why = format!("{why}: {detail}");
                 }
-                let may_wait = sqlstate(&error) == Some("23503");
-                Ok(Err(match copy_line(&error).and_then(|line| usize::try_from(line).ok()?.checked_sub(1)) {
-                    Some(at) => Blame::Row(at, why, may_wait),
-                    None => Blame::Any(why, may_wait),
+                let line = copy_line(&error).and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
+                Ok(Err(match line {
+                    Some(at) => Blame::Row(at, why),
+                    None if sqlstate(&error) == Some("23503") => Blame::Orphans(orphans(bulk, piece, &error), why),
+                    None => Blame::Any(why),
                 }))
             }
             Refusal::Server(error) => Err(self.refused(bulk.load.shape, None, &error).await),
         }
     }
+}
+
+/// The rows with the key that a foreign key did not find: `Key (a, b)=(1, 2) is not present in table "t".`
+fn orphans(bulk: &Bulk<'_>, piece: &[Held], error: &sqlx::Error) -> Vec<usize> {
+    let Some((names, values)) =
+        reported(error).and_then(|report| report.detail()).and_then(|detail| detail.split_once(")=("))
+    else {
+        return Vec::new();
+    };
+    let names = names.split_once('(').map_or("", |(_, names)| names);
+    let column = |name: &str| bulk.load.source.columns().iter().position(|column| column == name);
+    let Some(columns) = names.split(", ").map(column).collect::<Option<Vec<_>>>() else { return Vec::new() };
+    let is_one = |held: &Held| {
+        let cells = columns.iter().map(|at| match held.row.cell(*at) {
+            Cell::Null => None,
+            Cell::Text(text) | Cell::Json(text) => Some(text),
+        });
+        let cells = cells.collect::<Option<Vec<_>>>().map(|cells| format!("{})", cells.join(", ")));
+        cells.is_some_and(|cells| values.starts_with(&cells))
+    };
+    (0..piece.len()).filter(|at| is_one(&piece[*at])).collect()
 }
 
 /// Whether it is not the rows that are at fault: data and integrity errors, and what triggers and policies
