@@ -32,9 +32,11 @@ pub struct Args {
 pub enum Step {
     /// Read configuration, migrations, seeds and smoke tests
     Prerequisites,
-    /// Write a .env template where there is none
+    /// Find the programs of the local servers, fetching what is missing
+    Programs,
+    /// Write .env where there is none, from .env.example where there is one
     Dotenv,
-    /// Find or fetch and start local servers where no URL is set
+    /// Start local servers where no URL is set
     Servers,
     /// Verify every store
     Check,
@@ -49,8 +51,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Prerequisites,
+        Self::Programs,
         Self::Dotenv,
         Self::Servers,
         Self::Check,
@@ -63,6 +66,7 @@ impl Step {
     const fn title(self) -> &'static str {
         match self {
             Self::Prerequisites => "prerequisites",
+            Self::Programs => "programs",
             Self::Dotenv => ".env",
             Self::Servers => "local servers",
             Self::Check => "check",
@@ -121,6 +125,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 async fn perform(app: &App, args: &Args, step: Step) -> Result<()> {
     match step {
         Step::Prerequisites => prerequisites(app),
+        Step::Programs => programs(app).await,
         Step::Dotenv => dotenv(app),
         Step::Servers => servers(app).await,
         Step::Check => super::check::verify(app, &app.targets()?, Some(args.wait.duration())).await,
@@ -180,6 +185,16 @@ fn prerequisites(app: &App) -> Result<()> {
     Ok(())
 }
 
+/// The programs of the servers that the next steps start: installed, fetched before, or fetched now.
+async fn programs(app: &App) -> Result<()> {
+    let (wanted, _) = local(app)?;
+    if wanted.is_empty() {
+        app.item(Item::skip("setup.programs", "programs").detail("every store has a URL"));
+        return Ok(());
+    }
+    super::up::find(app, &wanted).await
+}
+
 fn dotenv(app: &App) -> Result<()> {
     let config = app.config()?;
     let path = config.root.join(".env");
@@ -188,12 +203,37 @@ fn dotenv(app: &App) -> Result<()> {
         app.item(item.change(Change::Unchanged).detail("is there already"));
         return Ok(());
     }
+    let example = config.root.join(".env.example");
+    let (text, detail) = if example.is_file() {
+        let text = crate::project::text::read(&example, ".env.example")?;
+        (from_example(&text), "from .env.example; its store URLs are commented out")
+    } else {
+        (template(&config.stores()), "a template; every URL in it is commented out")
+    };
+    let written = crate::project::text::write_private(&path, &text);
+    written.map_err(|error| Error::new(Code::WriteFailed, "cannot write `.env`").why(error.to_string()))?;
+    app.item(item.change(Change::Created).detail(detail));
+    Ok(())
+}
+
+/// The example with the URLs of stores commented out: they are somebody's, and the local servers have their own.
+fn from_example(text: &str) -> String {
+    let is_url = |line: &str| {
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim().trim_start_matches(['"', '\'']));
+        let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
+        !line.trim_start().starts_with('#')
+            && matches!(scheme, "postgres" | "postgresql" | "mongodb" | "mongodb+srv" | "redis" | "rediss")
+    };
+    text.lines().map(|line| if is_url(line) { format!("# {line}\n") } else { format!("{line}\n") }).collect()
+}
+
+fn template(stores: &[StoreKind]) -> String {
     let mut text = String::from(
         "# Connection URLs of this machine. Never commit this file.\n\
          # A store whose URL is not set here or in the environment uses the local server of `lyrox up`.\n\
          # A password is percent-encoded first: lyrox url encode\n",
     );
-    for store in config.stores() {
+    for store in stores {
         text.push_str(match store {
             StoreKind::Postgres => {
                 "# DATABASE_URL=postgres://USER:PASSWORD@HOST:6543/DATABASE    (what the application uses; may be a pooler)\n\
@@ -203,33 +243,68 @@ fn dotenv(app: &App) -> Result<()> {
             StoreKind::Redis => "# REDIS_URL=rediss://default:PASSWORD@HOST:6379\n",
         });
     }
-    let written = crate::project::text::write_private(&path, &text);
-    written.map_err(|error| Error::new(Code::WriteFailed, "cannot write `.env`").why(error.to_string()))?;
-    app.item(item.change(Change::Created).detail("a template; every URL in it is commented out"));
-    Ok(())
+    text
+}
+
+/// The stores that local servers serve in this run, and those that are left out because they are optional.
+fn local(app: &App) -> Result<(Vec<StoreKind>, Vec<StoreKind>)> {
+    let config = app.config()?;
+    if config.environment != LOCAL {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    // An optional store whose server is up already is used; none is started for it.
+    let running = crate::servers::running(&config.root)?;
+    let is_up = |kind| match kind {
+        StoreKind::Postgres => running.postgres.is_some(),
+        StoreKind::Mongodb => running.mongodb.is_some(),
+        StoreKind::Redis => running.redis.is_some(),
+    };
+    Ok(super::up::stores_without_url(app)?
+        .into_iter()
+        .partition(|kind| !crate::config::target::is_optional(config, *kind) || is_up(*kind)))
 }
 
 async fn servers(app: &App) -> Result<()> {
-    let config = app.config()?;
-    let missing: Vec<StoreKind> = match (config.environment.as_str(), super::up::stores_without_url(app)?) {
-        (LOCAL, missing) => missing,
-        _ => Vec::new(),
-    };
-    if missing.is_empty() {
+    let (wanted, optional) = local(app)?;
+    if wanted.is_empty() && optional.is_empty() {
         app.item(Item::skip("setup.servers", "local servers").detail("every store has a URL"));
         return Ok(());
     }
-    super::up::start(app, &missing).await
+    for kind in optional {
+        app.item(
+            Item::skip(format!("{kind}.up"), kind.title())
+                .store(kind)
+                .detail(format!("optional; lyrox up {kind} starts it")),
+        );
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    super::up::start(app, &wanted).await
 }
 
 fn summary(name: &str, versions: usize, passed: &[(Step, usize)], millis: u64) -> String {
     let count = |step| passed.iter().find(|(done, _)| *done == step).map_or(0, |(_, count)| *count);
     format!(
-        "{name} is verified: {} checks, {} migrations, {} seed targets, {} tests in {}",
-        count(Step::Check),
-        versions,
-        count(Step::Seed),
-        count(Step::SmokeTest),
+        "{name} is verified: {}, {}, {}, {} in {}",
+        plural(count(Step::Check), "check"),
+        plural(versions, "migration"),
+        plural(count(Step::Seed), "seed target"),
+        plural(count(Step::SmokeTest), "test"),
         ui::seconds(millis)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_example;
+
+    #[test]
+    fn urls_of_stores_are_commented_out_and_nothing_else() {
+        let text = "# DATABASE_URL=postgres://a\nDATABASE_URL=\"postgresql://a:b@h/d\"\nexport CACHE = 'rediss://h'\n\
+                    SESSION_SECRET=change-me\nSITE=https://example.com\nEMPTY=\n";
+        let expected = "# DATABASE_URL=postgres://a\n# DATABASE_URL=\"postgresql://a:b@h/d\"\n# export CACHE = 'rediss://h'\n\
+                        SESSION_SECRET=change-me\nSITE=https://example.com\nEMPTY=\n";
+        assert_eq!(from_example(text), expected);
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::app::App;
+use crate::commands::migrate::tell_trips;
 use crate::config::Targets;
 use crate::engine::smoke::{self, Listed, Options};
 use crate::error::{Code, Error, Result};
@@ -13,12 +14,15 @@ use crate::stores::{AnyStore, Store as _};
 /// Flags of `db smoke-test`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db smoke-test                    everything; what is written is rolled back or removed\n  lyrox db smoke-test --tag tenant,sale  only tests with one of these tags\n  lyrox db smoke-test --list             the tests and their tags; nothing is tried\n\nBuilt-in tests have the tags built-in, their store, and their kind (row, foreign_key, unique, check,\ntouch, index, tenant, validator, keyspace, ...); declared ones those of smoke/*.toml."
+    after_help = "Examples:\n  lyrox db smoke-test                    everything; what is written is rolled back or removed\n  lyrox db smoke-test --tag tenant,sale  only tests with one of these tags\n  lyrox db smoke-test --skip-tag redis       all but tests with one of these tags\n  lyrox db smoke-test --list             the tests and their tags; nothing is tried\n\nBuilt-in tests have the tags built-in, their store, and their kind (row, foreign_key, unique, check,\ntouch, index, tenant, validator, keyspace, ...); declared ones those of smoke/*.toml."
 )]
 pub struct Args {
     /// Only tests with one of these tags, separated by commas
     #[arg(long, value_name = "TAG,...", value_delimiter = ',')]
     pub tag: Vec<String>,
+    /// No tests with one of these tags, separated by commas
+    #[arg(long, value_name = "TAG,...", value_delimiter = ',')]
+    pub skip_tag: Vec<String>,
     /// Let tests write although the environment is protected; they still undo what they wrote
     #[arg(long)]
     pub write: bool,
@@ -33,7 +37,7 @@ pub struct Args {
 /// A smoke file that cannot be read, a store that cannot be reached, a lock that is held.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db smoke-test", if args.list { Layout::Lines } else { Layout::Tests });
-    let options = Options { tags: args.tag.clone(), write: args.write };
+    let options = Options { tags: args.tag.clone(), skip_tags: args.skip_tag.clone(), write: args.write };
     let declared = declared(app)?;
     let targets = app.targets()?;
     if args.list {
@@ -42,9 +46,10 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     test(app, &targets, &declared, &options).await?;
     let mut report = app.finish();
     if report.items.is_empty() {
-        return Err(Error::new(Code::Usage, "no test has such a tag").hint("lyrox db smoke-test --list shows them"));
+        return Err(Error::new(Code::Usage, "the tags leave no test").hint("lyrox db smoke-test --list shows them"));
     }
     report.summary = Some(summary(&report));
+    tell_trips(app, &mut report);
     Ok(report)
 }
 
@@ -110,7 +115,10 @@ fn table(listed: &[Listed]) -> String {
 
 fn summary(report: &Report) -> String {
     let totals = report.totals;
-    let mut summary = format!("PASSED: {}   FAILED: {}   SKIPPED: {}", totals.pass, totals.fail, totals.skip);
+    let mut summary = format!("PASSED: {}   FAILED: {}", totals.pass, totals.fail);
+    if totals.skip > 0 {
+        summary.push_str(&format!("   SKIPPED: {}", totals.skip));
+    }
     if totals.warn > 0 {
         summary.push_str(&format!("   WARNED: {}", totals.warn));
     }

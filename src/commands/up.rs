@@ -5,7 +5,7 @@ use crate::config::Targets;
 use crate::config::target::LocalUrls;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::report::{Layout, Report};
+use crate::report::{Item, Layout, Report};
 use crate::servers::{self, UpRequest};
 
 /// Flags of `up`.
@@ -54,6 +54,25 @@ fn chosen(app: &App, named: &[StoreKind]) -> Result<Vec<StoreKind>> {
 /// As [`servers::up`].
 pub async fn start(app: &App, stores: &[StoreKind]) -> Result<()> {
     servers::up(&UpRequest::new(app.config()?, stores, app.global.offline), app).await.map(|_| ())
+}
+
+/// Finds the programs of these stores' local servers, fetching what is missing, as part of a larger command; nothing
+/// is started. One item a store.
+///
+/// # Errors
+/// As [`servers::programs`]; a program that cannot be had is a failed item.
+pub async fn find(app: &App, stores: &[StoreKind]) -> Result<()> {
+    for (kind, found) in servers::programs(&UpRequest::new(app.config()?, stores, app.global.offline), app).await? {
+        let id = format!("{kind}.program");
+        app.item(match found {
+            Ok(found) => {
+                let whence = if found.is_fetched { "fetched" } else { "installed" };
+                Item::pass(id, found.product).store(kind).detail(whence)
+            }
+            Err(error) => Item::fail(id, kind.title(), &error).store(kind),
+        });
+    }
+    Ok(())
 }
 
 /// The stores of the run whose URL is not set, and which the local servers serve.

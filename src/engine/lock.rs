@@ -29,13 +29,12 @@ pub async fn with_lock<S: Store, T>(
 ) -> Result<T> {
     let (kinds, watches): (Vec<StoreKind>, Vec<Watch>) =
         stores.iter().filter_map(|store| Some((store.kind(), store.watch()?))).unzip();
-    if watches.is_empty() {
-        return locked(stores, wait, events, work).await;
-    }
+    // The work stands in the program once: it is large.
+    let silence = async { if watches.is_empty() { std::future::pending().await } else { select_all(watches).await } };
     let (error, gone) = tokio::select! {
         biased;
         result = locked(stores, wait, events, work) => return result,
-        (error, at, _) = select_all(watches) => (error, kinds.get(at).copied()),
+        (error, at, _) = silence => (error, kinds.get(at).copied()),
     };
     // What can still be given back is; the lock of a server that is gone ends with its session or lease.
     for store in stores.iter_mut().filter(|store| Some(store.kind()) != gone).rev() {

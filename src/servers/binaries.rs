@@ -1,13 +1,15 @@
 //! Finds the server programs: the path in the configuration, else what is installed, else what was
 //! fetched before, else fetched now. It starts no server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::pins::{self, Pin};
 use super::process::clean_command;
-use super::{UpRequest, download};
+use super::{UpRequest, download, extensions};
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
@@ -26,6 +28,8 @@ pub struct Program {
     pub version: String,
     /// The numbers of the version.
     pub numbers: Vec<u32>,
+    /// PostgreSQL: a folder with further extensions, in `lib/` and `share/extension/`.
+    pub extensions: Option<PathBuf>,
 }
 
 impl Program {
@@ -51,6 +55,8 @@ pub async fn find(kind: StoreKind, request: &UpRequest, major: Option<u32>, even
     }
     let mut refused = Vec::new();
     let mut best: Option<Program> = None;
+    // Whole but for an extension that the project wants.
+    let mut wanting: Option<Program> = None;
     for path in candidates(kind) {
         let program = match probe(kind, &path).await {
             Ok(program) => program,
@@ -64,6 +70,17 @@ pub async fn find(kind: StoreKind, request: &UpRequest, major: Option<u32>, even
             continue;
         }
         let rank = |program: &Program| (Some(program.major()) == major, program.numbers.clone());
+        let lacking =
+            if kind == StoreKind::Postgres { extensions::lacking(&path, &request.extensions) } else { Vec::new() };
+        if !lacking.is_empty() {
+            refused.push(format!("`{}`: it lacks the extension `{}`", path.display(), lacking.join("`, `")));
+            // The data that lies there is its; and what nobody can fetch is told by `check` and `migrate`.
+            let is_only_choice = Some(program.major()) == major || !extensions::are_fetchable(&lacking);
+            if is_only_choice && wanting.as_ref().is_none_or(|best| rank(&program) > rank(best)) {
+                wanting = Some(program);
+            }
+            continue;
+        }
         // What comes first in PATH stays first unless a later one is better for a reason.
         let is_better = best.as_ref().is_none_or(|best| match kind {
             StoreKind::Postgres => rank(&program) > rank(best),
@@ -73,11 +90,14 @@ pub async fn find(kind: StoreKind, request: &UpRequest, major: Option<u32>, even
             best = Some(program);
         }
     }
-    if let Some(program) = best {
+    if let Some(program) = best.filter(|best| major.is_none() || wanting.is_none() || Some(best.major()) == major) {
+        return Ok(program);
+    }
+    if let Some(program) = wanting {
         return Ok(program);
     }
     for line in &refused {
-        events.note(format!("passed over {line}"));
+        tell_once(format!("passed over {line}"), events);
     }
     let pin = pin(kind);
     let Some(pin) = pin else {
@@ -96,11 +116,41 @@ pub async fn find(kind: StoreKind, request: &UpRequest, major: Option<u32>, even
         }
         download::fetch(pin, &folder, kind, events).await?;
     }
-    probe(kind, &path).await.map_err(|why| {
+    let mut program = probe(kind, &path).await.map_err(|why| {
         Error::new(Code::ServerBinary, format!("the fetched {} does not run here", pin.product))
             .why(why)
             .hint(format!("install {} and see that it is in PATH, or name it under [local]", kind.title()))
-    })
+    })?;
+    if kind == StoreKind::Postgres && request.extensions.iter().any(|name| name == extensions::VECTOR) {
+        program.extensions = vector(&program, request, events).await?;
+    }
+    Ok(program)
+}
+
+/// The folder of the fetched extension `vector`; none where the fetched server is of another version.
+async fn vector(program: &Program, request: &UpRequest, events: &dyn Events) -> Result<Option<PathBuf>> {
+    let Some(pin) = extensions::vector(program.major()) else { return Ok(None) };
+    let folder = download::folder(pin)?;
+    if !folder.join(pin.program).is_file() {
+        if request.offline {
+            return Err(Error::new(Code::ServerBinary, "no PostgreSQL with the extension `vector` was found")
+                .why("`[postgres] extensions` asks for it, and it was not fetched before")
+                .hint(format!(
+                    "install PostgreSQL with pgvector, or run without --offline once to fetch {}",
+                    pin.product
+                )));
+        }
+        download::fetch(pin, &folder, StoreKind::Postgres, events).await?;
+    }
+    Ok(Some(folder))
+}
+
+/// A run may look for the same program twice.
+fn tell_once(line: String, events: &dyn Events) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(line.clone()) {
+        events.note(line);
+    }
 }
 
 fn missing(kind: StoreKind, refused: &[String]) -> Error {
@@ -251,7 +301,7 @@ async fn probe(kind: StoreKind, path: &Path) -> Result<Program, String> {
     }
     let (name, version) = read_version(kind, &text).ok_or("it does not say its version")?;
     let numbers = version.split('.').map_while(|part| part.parse().ok()).collect();
-    Ok(Program { path: path.to_path_buf(), name, version, numbers })
+    Ok(Program { path: path.to_path_buf(), name, version, numbers, extensions: None })
 }
 
 /// Name and version in what a server prints for `--version`.
@@ -295,7 +345,7 @@ mod tests {
 
     #[test]
     fn every_pin_is_a_whole_digest_and_a_path_below_its_folder() {
-        for (_, pin) in pins::POSTGRES.iter().chain(&pins::MONGODB).chain(&pins::REDIS) {
+        for (_, pin) in pins::POSTGRES.iter().chain(&pins::MONGODB).chain(&pins::REDIS).chain(&pins::VECTOR) {
             assert!(
                 pin.sha256.len() == 64 && pin.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()),
                 "{}",

@@ -30,6 +30,11 @@ pub fn folder(pin: &Pin) -> Result<PathBuf> {
     Ok(cache()?.join("servers").join(pin.folder))
 }
 
+/// Whether a program lies in the cache.
+pub fn is_fetched(program: &Path) -> bool {
+    cache().is_ok_and(|cache| program.starts_with(cache))
+}
+
 fn cache() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = variable("LYROX_CACHE_DIR") {

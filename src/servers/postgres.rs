@@ -135,7 +135,12 @@ pub async fn make(
 ///
 /// # Errors
 /// `LYX-SERVER-DISK`.
-pub fn configure(home: &Path, record: &Record, own: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+pub fn configure(
+    home: &Path,
+    record: &Record,
+    extensions: Option<&Path>,
+    own: &dyn Fn(&Path) -> Result<()>,
+) -> Result<()> {
     let data = home.join("data");
     let mut text =
         String::from("# Written by lyrox at each start; [local] postgres_settings in lyrox.toml adds to it.\n");
@@ -155,8 +160,14 @@ pub fn configure(home: &Path, record: &Record, own: &dyn Fn(&Path) -> Result<()>
         ("log_timezone", "UTC"),
         ("log_line_prefix", "%m [%p] %q%u@%d "),
     ];
+    let places = extensions.map(|folder| {
+        (format!("$system:{}", folder.join("share").display()), format!("$libdir:{}", folder.join("lib").display()))
+    });
+    let places = places.iter().flat_map(|(control, library)| {
+        [("extension_control_path", control.as_str()), ("dynamic_library_path", library.as_str())]
+    });
     let given = record.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in own_settings.into_iter().chain(given) {
+    for (name, value) in own_settings.into_iter().chain(places).chain(given) {
         let _ = writeln!(text, "{name} = '{}'", value.replace('\\', "\\\\").replace('\'', "''"));
     }
     let file = data.join("lyrox.conf");
@@ -228,10 +239,30 @@ pub async fn establish(record: &Record) -> Result<(), Trouble> {
         run(&mut admin, create, &[&record.database, OWNER]).await?;
     }
     let _ = admin.close().await;
+    untrusted(record).await?;
     query(record, OWNER).await?;
     if let Some(app) = &record.app_role {
         query(record, app).await?;
     }
+    Ok(())
+}
+
+/// Makes the wanted extensions that only a superuser may make, as hosted servers do for their owners.
+async fn untrusted(record: &Record) -> Result<(), Trouble> {
+    if record.extensions.is_empty() {
+        return Ok(());
+    }
+    let options = options(record, ADMIN)?.database(&record.database);
+    let mut admin = PgConnection::connect_with(&options).await.map_err(|error| trouble(&error))?;
+    let names = "SELECT a.name::text FROM pg_available_extensions a JOIN pg_available_extension_versions v \
+                 ON v.name = a.name AND v.version = a.default_version \
+                 WHERE a.name = ANY ($1) AND a.installed_version IS NULL AND v.superuser AND NOT v.trusted";
+    let rows = sqlx::query(names).bind(&record.extensions).fetch_all(&mut admin).await;
+    for row in rows.map_err(|error| trouble(&error))? {
+        let name: String = row.try_get(0).map_err(|error| trouble(&error))?;
+        run(&mut admin, "SELECT format('CREATE EXTENSION IF NOT EXISTS %I CASCADE', $1::text)", &[&name]).await?;
+    }
+    let _ = admin.close().await;
     Ok(())
 }
 

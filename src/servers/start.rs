@@ -10,6 +10,7 @@ use tokio::process::Child;
 
 use super::binaries::{self, Program};
 use super::files::{self, disk};
+use super::occupant::occupant;
 use super::process::{self, Launch, Process, Seat, Sitter};
 use super::state::{ADMIN, FOLDER, OWNER, Record, State, slug};
 use super::{UpRequest, canonical, folder, home, log, logs, mongodb, place, postgres, redis, stop};
@@ -143,6 +144,11 @@ fn complete(state: &mut State, request: &UpRequest, app_role: Option<&str>) -> R
             record.is_made = false;
             has_changed = true;
         }
+        if *kind == StoreKind::Postgres && record.extensions != request.extensions {
+            record.extensions.clone_from(&request.extensions);
+            record.is_made = false;
+            has_changed = true;
+        }
     }
     Ok(has_changed)
 }
@@ -234,7 +240,7 @@ async fn start(run: &Run<'_>, kind: StoreKind, mut record: Record, mut seat: Sea
         run.keep(kind, &record)?;
         let arguments = match kind {
             StoreKind::Postgres => {
-                postgres::configure(&home, &record, &own)?;
+                postgres::configure(&home, &record, program.extensions.as_deref(), &own)?;
                 postgres::arguments()
             }
             StoreKind::Mongodb => mongodb::arguments(&record),
@@ -333,15 +339,20 @@ fn choose_port(run: &Run<'_>, kind: StoreKind, record: &mut Record) -> Result<()
     if let Some(port) = run.request.port(kind) {
         record.port = port;
         return listen(port).map(|_| ()).map_err(|error| {
+            let why = match occupant(port) {
+                Some(who) => format!("{who} listens there"),
+                None => error.to_string(),
+            };
             Error::new(Code::ServerStart, format!("port {port} of `[local] {kind}_port` cannot be used"))
-                .why(error.to_string())
-                .hint(format!("end what listens there, or remove `{kind}_port` to have a free one chosen"))
+                .why(why)
+                .hint(format!("end it, set `{kind}_port` to another port, or remove it to have a free one chosen"))
         });
     }
     if record.port == 0 || listen(record.port).is_err() {
         let port = free_port()?;
         if record.port != 0 {
-            run.events.note(format!("port {} is taken by another process; {kind} moves to {port}", record.port));
+            let who = occupant(record.port).map(|who| format!(", {who}")).unwrap_or_default();
+            run.events.note(format!("port {} is taken by another process{who}; {kind} moves to {port}", record.port));
         }
         record.port = port;
     }

@@ -76,6 +76,9 @@ pub struct Record {
     /// PostgreSQL: the settings of `[local] postgres_settings` it was started with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// PostgreSQL: the extensions that the project wants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
 }
 
 impl Record {

@@ -28,6 +28,7 @@ pub fn unpack(archive: &Path, contents: Contents, target: &Path) -> Result<()> {
             link(target, prefix, links)
         }
         Contents::One(name) => one(file, name, target),
+        Contents::Extension(prefix, name) => extension(file, prefix, name, target),
     }
 }
 
@@ -108,6 +109,40 @@ fn one(reader: impl Read + Seek, name: &str, target: &Path) -> Result<()> {
         return Err(refused(path));
     };
     write(&mut entry, &target.join(file), true)
+}
+
+/// The files of one extension: `lib/` and `share/extension/`, each below its name.
+fn extension(reader: impl Read + Seek, prefix: &str, name: &str, target: &Path) -> Result<()> {
+    let mut archive = zip::ZipArchive::new(reader).map_err(|error| unreadable(&error))?;
+    let control = format!("{name}.control");
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(|error| unreadable(&error))?;
+        let path = PathBuf::from(entry.name().map_err(|error| unreadable(&error))?.into_owned());
+        let Ok(inside) = path.strip_prefix(prefix) else { continue };
+        let (Some(folder), Some(file)) = (inside.parent(), inside.file_name()) else { continue };
+        let file = file.to_string_lossy();
+        let is_wanted = match folder.to_str() {
+            Some("lib") => file == format!("{name}.so") || file == format!("{name}.dylib"),
+            Some("share/extension") => {
+                file == control || file.starts_with(&format!("{name}--")) && file.ends_with(".sql")
+            }
+            _ => false,
+        };
+        if !is_wanted {
+            continue;
+        }
+        if !is_plain(&path) || !entry.is_file() || entry.is_symlink() || entry.size() > LARGEST {
+            return Err(refused(&path));
+        }
+        let place = target.join(inside);
+        if file == control {
+            // As with hosted servers, the owner of a database may create it.
+            write(&mut entry.by_ref().chain(&b"\ntrusted = true\n"[..]), &place, false)?;
+        } else {
+            write(&mut entry, &place, folder == Path::new("lib"))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(reader: &mut impl Read, place: &Path, is_program: bool) -> Result<()> {
@@ -237,5 +272,31 @@ mod tests {
         one(bytes, "pkg/bin/mongod", &target).expect("the file is there");
         assert_eq!(std::fs::read_to_string(target.join("mongod")).ok().as_deref(), Some("yes"));
         assert!(!folder.path().join("escaped").exists());
+    }
+
+    #[test]
+    fn of_an_extension_only_its_own_files_are_taken_and_its_owner_may_create_it() {
+        use std::io::Write as _;
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        for name in [
+            "pkg/lib/vector.so",
+            "pkg/lib/other.so",
+            "pkg/share/extension/vector.control",
+            "pkg/share/extension/vector--1.sql",
+            "pkg/share/extension/../vector--2.sql",
+            "pkg/share/extension/other--1.sql",
+            "elsewhere/lib/vector.so",
+        ] {
+            writer.start_file(name, options).expect("an entry");
+            writer.write_all(b"default_version = '1'").expect("its text");
+        }
+        let bytes = writer.finish().expect("an archive");
+        let folder = tempfile::tempdir().expect("a folder");
+        extension(bytes, "pkg", "vector", folder.path()).expect("the files are there");
+        let control = std::fs::read_to_string(folder.path().join("share/extension/vector.control")).expect("a file");
+        assert_eq!(control, "default_version = '1'\ntrusted = true\n");
+        let count = |place: &str| std::fs::read_dir(folder.path().join(place)).expect("a folder").count();
+        assert_eq!((count("lib"), count("share/extension"), count("share")), (1, 2, 1));
     }
 }

@@ -21,6 +21,7 @@ pub mod smoke;
 pub mod source;
 pub mod squash;
 pub mod stages;
+pub mod tenant;
 pub mod told;
 pub mod trips;
 pub mod watch;

@@ -5,7 +5,6 @@
 //! writes is rolled back, or journaled first and removed; [`Smoke::leftovers`] proves it.
 
 pub mod outcome;
-pub mod pattern;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +91,17 @@ impl Verdict {
 /// What saved names stand for in a declared test.
 pub type Variables = BTreeMap<String, Value>;
 
+/// One step of a declared test, as a store gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What to send; `{{name}}` is still in it.
+    pub text: &'a str,
+    /// The session to send it in; none: the test's own.
+    pub session: Option<&'a str>,
+    /// Open the session anew before.
+    pub reconnect: bool,
+}
+
 /// What a declared step got back.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -167,14 +177,37 @@ pub trait Smoke {
     /// The connection is lost; what the test itself finds is its verdict.
     async fn try_out(&mut self, index: usize) -> Result<Verdict>;
 
-    /// Begins a declared test: a transaction, or with `commit` none that spans its steps.
-    async fn begin(&mut self, commit: bool) -> Result<()>;
+    /// Ends what the tests before left open: another store is tried next.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    async fn rest(&mut self) -> Result<()>;
+
+    /// The keys of every tenant, where this store lists them; none: it does not.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    async fn tenants(&mut self) -> Result<Option<Vec<String>>>;
+
+    /// Begins a declared test: a transaction, or with `commit` none that spans its steps. With a tenant it
+    /// acts as the application does for that tenant.
+    ///
+    /// # Errors
+    /// It cannot begin. The inner error: it cannot be tried, and why.
+    async fn begin(&mut self, commit: bool, tenant: Option<&str>) -> Result<Result<(), String>>;
 
     /// Carries one step out.
     ///
     /// # Errors
     /// The step cannot be sent: its text, a placeholder, the connection. Refusals of the server are replies.
-    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply>;
+    async fn step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply>;
+
+    /// Takes back what the last step of a session did, before it is tried again. What was committed stays
+    /// journaled until the end.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    async fn take_back(&mut self, session: Option<&str>) -> Result<()>;
 
     /// Ends a declared test: rolls back, or removes what the journal lists.
     async fn end(&mut self) -> Result<()>;
@@ -231,11 +264,20 @@ impl Smoke for AnySmoke<'_> {
     async fn try_out(&mut self, index: usize) -> Result<Verdict> {
         forward!(self, smoke => smoke.try_out(index).await)
     }
-    async fn begin(&mut self, commit: bool) -> Result<()> {
-        forward!(self, smoke => smoke.begin(commit).await)
+    async fn rest(&mut self) -> Result<()> {
+        forward!(self, smoke => smoke.rest().await)
     }
-    async fn step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        forward!(self, smoke => smoke.step(text, variables).await)
+    async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
+        forward!(self, smoke => smoke.tenants().await)
+    }
+    async fn begin(&mut self, commit: bool, tenant: Option<&str>) -> Result<Result<(), String>> {
+        forward!(self, smoke => smoke.begin(commit, tenant).await)
+    }
+    async fn step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        forward!(self, smoke => smoke.step(call, variables).await)
+    }
+    async fn take_back(&mut self, session: Option<&str>) -> Result<()> {
+        forward!(self, smoke => smoke.take_back(session).await)
     }
     async fn end(&mut self) -> Result<()> {
         forward!(self, smoke => smoke.end().await)

@@ -295,7 +295,7 @@ fn of_query(error: Error) -> Error {
     };
     match error.hint_text() {
         Some(hint) if !error.what().contains("does not exist") => failed.hint(hint),
-        _ => failed.hint("lyrox db migrate, then lyrox db seed"),
+        _ => failed.hint("lyrox db migrate"),
     }
 }
 
@@ -306,9 +306,7 @@ fn judge(expect: &Expect, answer: &Answer) -> Result<String> {
     let failed = |what: String| {
         let query = expect.query.split_whitespace().collect::<Vec<_>>().join(" ");
         let query: String = query.chars().take(100).collect();
-        Error::new(Code::ExpectFailed, what)
-            .why(format!("`{query}` in [[check.expect]]"))
-            .hint("lyrox db migrate, then lyrox db seed")
+        Error::new(Code::ExpectFailed, what).why(format!("`{query}` in [[check.expect]]")).hint("lyrox db seed")
     };
     if let Some(wanted) = &expect.value {
         let found = first.first().cloned().unwrap_or_else(|| "nothing".to_owned());

@@ -3,6 +3,7 @@
 
 pub mod declared;
 pub mod expect;
+mod same;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ const WAIT: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Only tests with one of these tags; none: all.
     pub tags: Vec<String>,
+    /// No tests with one of these tags.
+    pub skip_tags: Vec<String>,
     /// Tests may write although the environment is protected.
     pub write: bool,
 }
@@ -179,17 +182,44 @@ async fn test(
         if events.is_cancelled() {
             break;
         }
-        let begun = Instant::now();
-        let verdict = declared::run(test, &run, &mut batteries).await;
-        let item = item(&test.id, &test.name, verdict).elapsed(begun.elapsed());
-        events.item(match declared::single_store(test) {
-            Some(store) => item.store(store),
-            None => item,
-        });
+        own(test, &run, &mut batteries, events).await?;
     }
     if may_write && !has_none {
         events.event(Event::Heading("Afterwards".into()));
         events.item(leftovers(&mut batteries, &run).await);
+    }
+    Ok(())
+}
+
+/// Runs one of the project's own tests, for each tenant that it is for.
+async fn own(test: &Test, run: &Run<'_>, batteries: &mut [AnySmoke<'_>], events: &dyn Events) -> Result<()> {
+    let told = |verdict: Verdict, tenant: Option<&String>, begun: Instant| {
+        let mut item = item(&test.id, &test.name, verdict).elapsed(begun.elapsed());
+        if let Some(tenant) = tenant {
+            // Ids are unique within a report.
+            item.id = format!("{}.{tenant}", test.id);
+            item.tenant = Some(tenant.clone());
+        }
+        events.item(match declared::single_store(test) {
+            Some(store) => item.store(store),
+            None => item,
+        });
+    };
+    let begun = Instant::now();
+    let tenants = match declared::tenants(test, batteries).await? {
+        Ok(tenants) => tenants,
+        Err(verdict) => {
+            told(verdict, None, begun);
+            return Ok(());
+        }
+    };
+    for tenant in tenants {
+        if events.is_cancelled() {
+            break;
+        }
+        let begun = Instant::now();
+        let verdict = declared::run(test, tenant.as_deref(), run, batteries).await;
+        told(verdict, tenant.as_ref(), begun);
     }
     Ok(())
 }
@@ -228,6 +258,7 @@ async fn built_in(
         };
         events.item(item(&test.id, &test.title, verdict).store(store).elapsed(begun.elapsed()));
     }
+    battery.rest().await?;
     Ok(true)
 }
 
@@ -306,5 +337,6 @@ fn built_in_tags(id: &str) -> Vec<String> {
 }
 
 fn is_wanted(tags: &[String], options: &Options) -> bool {
-    options.tags.is_empty() || tags.iter().any(|tag| options.tags.contains(tag))
+    let is_any = |of: &[String]| tags.iter().any(|tag| of.contains(tag));
+    (options.tags.is_empty() || is_any(&options.tags)) && !is_any(&options.skip_tags)
 }

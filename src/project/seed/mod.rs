@@ -150,22 +150,36 @@ pub fn count(config: &Config) -> Result<String> {
 /// # Errors
 /// `LYX-FILE-MISSING` where there is no such set, and everything a file can have wrong, with its place.
 pub fn read_set(config: &Config, name: &str) -> Result<Set> {
-    let mut chain = Vec::new();
-    let mut next = Some(name.to_owned());
-    while let Some(name) = next {
-        if chain.contains(&name) {
-            return Err(Error::new(Code::SeedFile, format!("seed set `{name}` extends itself"))
-                .why(chain.join(" extends "))
-                .data("nothing was changed"));
-        }
-        next = read_extends(config, &name)?;
-        chain.push(name);
-    }
+    let mut order = Vec::new();
+    let mut above = Vec::new();
+    sort(config, name, &mut above, &mut order)?;
     let mut set = Set { name: name.to_owned(), ..Set::default() };
-    for name in chain.iter().rev() {
+    for name in &order {
         read_folder(config, name, &mut set)?;
     }
     Ok(set)
+}
+
+/// Puts a set behind those it extends, each once; `above` are the sets on the way to it.
+fn sort(config: &Config, name: &str, above: &mut Vec<String>, order: &mut Vec<String>) -> Result<()> {
+    if let Some(at) = above.iter().position(|other| other == name) {
+        let circle = [&above[at..], &[name.to_owned()]].concat();
+        return Err(Error::new(Code::SeedFile, format!("seed set `{name}` extends itself"))
+            .why(circle.join(" extends "))
+            .at(Place::file(format!("{}/{}/set.toml", config.settings.seeds.dir, above[above.len() - 1])))
+            .data("nothing was changed")
+            .hint("take one `extends` out of the circle"));
+    }
+    if order.iter().any(|other| other == name) {
+        return Ok(());
+    }
+    above.push(name.to_owned());
+    for base in read_extends(config, name)? {
+        sort(config, &base, above, order)?;
+    }
+    above.pop();
+    order.push(name.to_owned());
+    Ok(())
 }
 
 /// The folder of a set, checked to be there, and its path as it is shown.
@@ -190,23 +204,29 @@ fn folder(config: &Config, name: &str) -> Result<String> {
     })
 }
 
-fn read_extends(config: &Config, name: &str) -> Result<Option<String>> {
+fn read_extends(config: &Config, name: &str) -> Result<Vec<String>> {
     let shown = format!("{}/set.toml", folder(config, name)?);
     let path = config.root.join(&shown);
     if !path.exists() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = text::normalise(&text::read(&path, &shown)?);
     let table = rows::parse(&shown, &text)?;
-    let mut extends = None;
+    let mut extends = Vec::new();
     for (key, node) in table {
         match (key.name.as_str(), node.kind) {
-            ("extends", NodeKind::Text(name)) => extends = Some(name),
+            ("extends", NodeKind::Text(name)) => extends.push(name),
+            ("extends", NodeKind::List(names)) if names.iter().all(|name| matches!(name.kind, NodeKind::Text(_))) => {
+                extends.extend(names.into_iter().filter_map(|name| match name.kind {
+                    NodeKind::Text(name) => Some(name),
+                    _ => None,
+                }));
+            }
             ("extends", _) => {
-                return Err(Error::new(Code::SeedFile, "`extends` is not the name of a set")
+                return Err(Error::new(Code::SeedFile, "`extends` names no sets")
                     .at(Place::at_offset(&shown, &text, node.offset, node.width))
                     .data("nothing was changed")
-                    .hint("extends = \"base\""));
+                    .hint("extends = \"base\", or extends = [\"base\", \"demo\"]"));
             }
             (other, _) => {
                 return Err(Error::new(Code::SeedFile, format!("`{shown}` has an unknown key `{other}`"))

@@ -212,15 +212,14 @@ impl MongodbLoader<'_> {
         let collection = self.store.connected().database.collection::<Document>(LEDGER);
         let loading = doc! { "rows": i64::try_from(rows).unwrap_or(i64::MAX), "hash": format!("{hash:016x}") };
         let update = doc! { "$set": { "loading": loading } };
-        let done =
-            collection.update_one(doc! { "_id": self.ledger_id(load.source.shown()) }, update).upsert(true).await;
+        let done = collection.update_one(doc! { "_id": self.ledger_id(load.name) }, update).upsert(true).await;
         done.map(|_| ()).map_err(|error| self.failed("write the ledger of seeds", &error))
     }
 
     /// How far an earlier run came.
     async fn journaled(&self, load: &BulkLoad<'_>) -> Result<Option<(u64, String)>> {
         let collection = self.store.connected().database.collection::<Document>(LEDGER);
-        let found = collection.find_one(doc! { "_id": self.ledger_id(load.source.shown()) }).await;
+        let found = collection.find_one(doc! { "_id": self.ledger_id(load.name) }).await;
         let found = found.map_err(|error| self.failed("read the ledger of seeds", &error))?;
         Ok(found.and_then(|row| {
             let loading = row.get_document("loading").ok()?;
@@ -232,8 +231,8 @@ impl MongodbLoader<'_> {
     /// Waits until what was written is on a majority of the members; the journal is not needed any more.
     async fn settle(&self, load: &BulkLoad<'_>) -> Result<()> {
         let collection = self.store.connected().database.collection::<Document>(LEDGER);
-        let id = doc! { "_id": self.ledger_id(load.source.shown()) };
-        let keyless = doc! { "_id": self.ledger_id(load.source.shown()), "checksum": { "$exists": false } };
+        let id = doc! { "_id": self.ledger_id(load.name) };
+        let keyless = doc! { "_id": self.ledger_id(load.name), "checksum": { "$exists": false } };
         let done = collection.update_one(id, doc! { "$unset": { "loading": "" } }).await;
         let done = match done {
             Ok(_) => collection.delete_one(keyless).await.map(|_| ()),

@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod document;
 mod dump;
 pub mod error;
 mod foreign;
@@ -20,6 +21,7 @@ pub mod scratch;
 pub mod script;
 pub mod smoke;
 pub mod squash;
+pub mod tenant;
 mod wipe;
 
 use std::collections::BTreeMap;

@@ -123,6 +123,8 @@ struct Facts {
     role: String,
     /// `superuser`, `BYPASSRLS`, `owner of 3 tables`: what makes row-level security void.
     powers: Vec<String>,
+    /// Some table of the schema has row-level security.
+    has_rls: bool,
     /// Wanted extensions: name, installed here, available on the server.
     extensions: Vec<(String, bool, bool)>,
 }
@@ -141,7 +143,9 @@ async fn facts(request: &Request<'_>, session: &mut PgConnection) -> Result<(Fac
                          has_database_privilege(current_database(), 'CREATE')), \
                 current_user, r.rolsuper, r.rolbypassrls, \
                 (SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                  WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND c.relowner = r.oid) \
+                  WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND c.relowner = r.oid), \
+                EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                  WHERE n.nspname = {schema} AND c.relrowsecurity) \
            FROM pg_catalog.pg_roles r WHERE r.rolname = current_user; \
          SELECT name, installed_version IS NOT NULL, true FROM pg_catalog.pg_available_extensions \
           WHERE name = ANY (ARRAY[{}]::text[])",
@@ -174,6 +178,7 @@ async fn facts(request: &Request<'_>, session: &mut PgConnection) -> Result<(Fac
         may_create: is(8),
         role: fact(9),
         powers,
+        has_rls: is(13),
         extensions: extensions.collect(),
     };
     let product = ["CockroachDB", "YugabyteDB", "Redshift"].into_iter().find(|name| fact(1).contains(name));
@@ -212,7 +217,8 @@ fn judge(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
             "make a database with ENCODING 'UTF8'",
         );
     }
-    let is_isolated = request.config.settings.tenancy.is_some()
+    // A project whose queries alone keep the tenants apart has nothing to bind.
+    let is_isolated = request.config.settings.tenancy.is_some() && facts.has_rls
         || request.config.settings.postgres.as_ref().is_some_and(|section| section.app_role.is_some());
     let hint = match request.config.settings.postgres.as_ref().and_then(|section| section.app_role.as_ref()) {
         Some(role) => format!("let the application log in as `{role}`, which db migrate makes"),
@@ -272,7 +278,7 @@ fn extensions(stages: &mut Stages<'_>, facts: &Facts) {
             "extensions",
             Error::new(Code::Extension, what)
                 .why("`extensions` in lyrox.toml asks for it, and it is not installed on the server's machine")
-                .hint("install it there, switch it on in the provider's console, or take it out of `extensions`"),
+                .hint(super::extension::how_to_get(absent[0])),
         );
     } else if !waiting.is_empty() {
         stages.warn("extensions", format!("not created yet: {}", waiting.join(", ")), "lyrox db migrate creates them");

@@ -199,7 +199,9 @@ fn io_error(endpoint: &Endpoint, place: &str, io: &std::io::Error) -> Error {
             } else {
                 format!("check that the server runs, and host and port of the URL ({origin})")
             };
-            Error::new(Code::ConnectRefused, format!("nothing listens at {place}")).why(why).hint(hint)
+            Error::new(Code::ConnectRefused, format!("nothing listens at {place}"))
+                .why(format!("{why}; the address is from {origin}"))
+                .hint(hint)
         }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             Error::new(Code::ConnectRefused, format!("there is no way to {place}"))

@@ -73,6 +73,9 @@ pub fn command(step: &Step) -> &'static str {
 /// Hints that need the statement to be known.
 fn special_hint(error: &sqlx::Error, prepared: &Prepared<'_>, statement: usize) -> Option<String> {
     let kind = prepared.statements[statement].kind;
+    if let Some(name) = reported(error).and_then(|report| super::extension::unavailable(report.message())) {
+        return Some(super::extension::how_to_get(name));
+    }
     match sqlstate(error)? {
         "25001" | "2D000" => Some(format!(
             "write `-- lyrox: no-transaction` at the top of `{}`: its statements then run one by one",

@@ -70,7 +70,7 @@ impl PostgresStore {
         if !is_true(1) {
             return Err(missing(format!("extension `{name}` is not installed on the server"))
                 .why("`[postgres] extensions` asks for it")
-                .hint("install its package on the server, or switch it on in the provider's dashboard"));
+                .hint(super::extension::how_to_get(name)));
         }
         let schema = if is_true(0) { " WITH SCHEMA extensions" } else { "" };
         let sql = format!("CREATE EXTENSION IF NOT EXISTS {}{schema} CASCADE", Ident::new(name)?);

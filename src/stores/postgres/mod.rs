@@ -10,6 +10,7 @@ pub mod connect;
 mod direct;
 mod dump;
 pub mod error;
+mod extension;
 mod failure;
 mod fill;
 mod foreign;
@@ -33,6 +34,8 @@ mod settle;
 pub mod smoke;
 pub mod splitter;
 pub mod squash;
+mod tables;
+pub mod tenant;
 mod transaction;
 mod wipe;
 

@@ -3,6 +3,8 @@
 
 #[path = "load_bulk.rs"]
 mod bulk;
+#[path = "load_fill.rs"]
+mod fill;
 #[path = "load_value.rs"]
 mod value;
 
@@ -22,7 +24,8 @@ use crate::error::{Code, Error, Place, Result};
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, Found, Load, Loader, Probe, Record, Shape, Terms, Written,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, RowDone,
+    Shape, Terms, Written,
 };
 
 /// How many keys are read or written at once.
@@ -73,16 +76,27 @@ impl RedisLoader<'_> {
         }
     }
 
+    /// What the run's keys begin with: a tenant's lie below the project's prefix.
+    fn prefix(&self) -> String {
+        let tenant = self.terms.tenant.as_ref().map(crate::engine::tenant::Tenant::key_prefix);
+        format!("{}{}", self.store.keys().prefix, tenant.unwrap_or_default())
+    }
+
     fn keyspace(&self, shape: &Shape) -> Result<Keyspace> {
         self.terms.keyspaces.get(&shape.target).cloned().ok_or_else(|| Error::bug("a key space that is not declared"))
     }
 
     /// The key that a row's fields make.
     fn key(&self, keyspace: &Keyspace, fields: impl Fn(&str) -> Option<Json>) -> Option<String> {
-        let mut key = format!("{}{}", self.store.keys().prefix, keyspace.pattern);
+        let mut key = self.prefix();
+        let mut rest = keyspace.pattern.as_str();
         for name in placeholders(&keyspace.pattern) {
-            key = key.replacen(&format!("{{{name}}}"), &text(&fields(&name)?), 1);
+            let (before, after) = rest.split_once(&format!("{{{name}}}"))?;
+            key.push_str(before);
+            key.push_str(&text(&fields(&name)?));
+            rest = after;
         }
+        key.push_str(rest);
         Some(key)
     }
 
@@ -155,7 +169,8 @@ impl RedisLoader<'_> {
         Ok((key, wish, life))
     }
 
-    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<Written> {
+    /// Holds what makes a key as its row wants it; answers what that is, and which of value and life differ.
+    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<(Written, Vec<String>)> {
         let wanted = self.wanted(shape, keyspace, &row.fields);
         let (key, wish, life) = wanted.map_err(|error| error.at(row.place.clone()).data("nothing was changed"))?;
         let stored = self.found.get(&key);
@@ -171,8 +186,19 @@ impl RedisLoader<'_> {
             (Some(_), true) => Written::Unchanged,
             (Some(_), false) => Written::Updated,
         };
+        let mut changed = Vec::new();
+        if written == Written::Updated {
+            let is_life =
+                |command: &Cmd| matches!(command.args_iter().next(), Some(redis::Arg::Simple(b"PEXPIRE" | b"PERSIST")));
+            if !commands.iter().all(is_life) {
+                changed.push("value".to_owned());
+            }
+            if commands.iter().any(is_life) {
+                changed.push("ttl".to_owned());
+            }
+        }
         self.held.extend(commands.into_iter().map(|command| (row.place.clone(), command)));
-        Ok(written)
+        Ok((written, changed))
     }
 
     /// Sends what is held; with `together`, as one MULTI/EXEC.
@@ -207,7 +233,7 @@ impl RedisLoader<'_> {
                 return Err(self
                     .failed("write a key", &error)
                     .at(place.clone())
-                    .data("the other keys of this set are written: Redis does not undo a transaction"));
+                    .data("what Redis was sent with it is in effect: Redis does not undo a transaction"));
             }
         }
         Ok(())
@@ -242,6 +268,12 @@ impl RedisLoader<'_> {
         }
     }
 
+    fn remembering(&self, file: &str, checksum: &str) -> Cmd {
+        let mut set = cmd("HSET");
+        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        set
+    }
+
     fn ledger_key(&self) -> String {
         self.store.keys().seeds()
     }
@@ -256,7 +288,7 @@ impl RedisLoader<'_> {
             includes: BTreeMap::new(),
             foreign: None,
         };
-        let commands = script::read(&source, &self.store.keys().prefix, &Variables::default())?;
+        let commands = script::read(&source, &self.prefix(), &Variables::default())?;
         let command = |command: &script::Command| {
             let mut sent = Cmd::new();
             for word in &command.words {
@@ -327,11 +359,19 @@ impl Loader for RedisLoader<'_> {
         self.key(keyspace, |name| fields.get(name).cloned()).map(|key| json!(key))
     }
 
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    /// Keys are made of their parts: the server makes none.
+    async fn reserve(&mut self, _: &Shape, _: usize) -> Result<Vec<Json>> {
+        Ok(Vec::new())
+    }
+
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         let mut written = Vec::with_capacity(batches.len());
         for batch in batches {
             let keyspace = self.keyspace(batch.shape)?;
-            let rows = batch.rows.iter().map(|row| self.write_row(batch.shape, &keyspace, row));
+            let rows = batch.rows.iter().map(|row| {
+                let (what, changed) = self.write_row(batch.shape, &keyspace, row)?;
+                Ok(RowDone { what, changed })
+            });
             written.push(rows.collect::<Result<Vec<_>>>()?);
         }
         Ok(written)
@@ -360,13 +400,38 @@ impl Loader for RedisLoader<'_> {
         self.load_bulk(load, events).await
     }
 
+    async fn targets(&mut self) -> Result<u64> {
+        Ok(self.terms.keyspaces.len() as u64)
+    }
+
+    async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
+        self.fill_keyspaces(order, events).await
+    }
+
     fn check_script(&self, script: &Script) -> Result<()> {
         self.commands(script).map(|_| ())
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
+    /// What is remembered goes with the commands: a run that is killed in between has done both or neither.
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        let before = self.applied(name).await?;
         self.held = self.commands(script)?;
-        self.send(true).await
+        self.held.push((Place::file(&script.shown), self.remembering(name, &script.checksum)));
+        let Err(error) = self.send(true).await else { return Ok(()) };
+        if error.code() == Code::SeedFailed {
+            // Redis goes on behind a command that it refuses: what failed is not remembered as applied.
+            match before {
+                Some(checksum) => self.remember(name, &checksum).await?,
+                None => {
+                    let mut forget = cmd("HDEL");
+                    forget.arg(self.ledger_key()).arg(name);
+                    let mut link = self.store.connected().link.clone();
+                    let done: redis::RedisResult<Value> = forget.query_async(&mut link).await;
+                    done.map_err(|error| self.failed("write the ledger of seeds", &error))?;
+                }
+            }
+        }
+        Err(error)
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
@@ -377,8 +442,7 @@ impl Loader for RedisLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        let mut set = cmd("HSET");
-        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        let set = self.remembering(file, checksum);
         let mut link = self.store.connected().link.clone();
         let done: redis::RedisResult<Value> = set.query_async(&mut link).await;
         done.map(|_| ()).map_err(|error| self.failed("write the ledger of seeds", &error))

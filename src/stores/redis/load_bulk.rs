@@ -91,7 +91,7 @@ impl RedisLoader<'_> {
 
     /// The pattern of SCAN for a key space.
     pub(super) fn pattern(&self, keyspace: &Keyspace) -> String {
-        let mut pattern = escaped(&self.store.keys().prefix);
+        let mut pattern = escaped(&self.prefix());
         let mut rest = keyspace.pattern.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             let Some((_, after)) = after.split_once('}') else { break };
@@ -208,11 +208,7 @@ impl RedisLoader<'_> {
             return None;
         }
         let mut parts = Vec::new();
-        let whole = format!("{}{}", self.store.keys().prefix, keyspace.pattern);
-        let mut rest = whole.as_str();
-        let begin = self.store.keys().prefix.len();
-        let mut before = rest.get(..begin)?.to_owned();
-        rest = &rest[begin..];
+        let (mut before, mut rest) = (self.prefix(), keyspace.pattern.as_str());
         while let Some((text, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}')?;
             before.push_str(text);
@@ -294,7 +290,7 @@ impl RedisLoader<'_> {
             self.look_at(keyspace, &keys).await?;
             for (record, row) in &records {
                 match (self.write_row(load.shape, keyspace, record), &load.how.rejects) {
-                    (Ok(written), _) => done.counts.add(written),
+                    (Ok((written, _)), _) => done.counts.add(written),
                     (Err(error), Some(rejects)) => rejects.add(load.source, Some(row), "", &reason(&error))?,
                     (Err(error), None) => return Err(error),
                 }

@@ -21,6 +21,7 @@ pub mod query;
 pub mod scratch;
 pub mod script;
 pub mod smoke;
+pub mod tenant;
 mod wipe;
 
 pub use crate::project::words;

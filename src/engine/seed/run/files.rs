@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{BulkDone, BulkLoad, Change, Counts, Error, Failure, Heap, Item, Place, Run, told};
+use super::{BulkDone, BulkLoad, Change, Counts, Error, Failure, Heap, Item, Place, Run, ledger_name, told};
 use crate::engine::seed::Options;
 use crate::error::{Code, Result};
 use crate::kind::StoreKind;
@@ -28,10 +28,11 @@ impl Run<'_> {
         // Only what has no key is remembered by its content.
         let checksum = if key.is_empty() { source.checksum() } else { Ok(String::new()) };
         let checksum = checksum.map_err(|error| (id.clone(), title.clone(), store, error))?;
-        let load = BulkLoad { source: source.as_ref(), shape, key, checksum: &checksum, how };
+        let remembered = ledger_name(&self.terms, shown);
+        let load = BulkLoad { source: source.as_ref(), shape, key, checksum: &checksum, name: &remembered, how };
         let outcome = async {
             if key.is_empty() {
-                let applied = loader.applied(shown).await?;
+                let applied = loader.applied(&remembered).await?;
                 if applied.as_deref() == Some(checksum.as_str()) {
                     let counts = Counts { unchanged: source.rows().unwrap_or(0), ..Counts::default() };
                     return Ok(BulkDone { counts, note: Some("no key: loaded once, and the file is the same".into()) });
@@ -39,7 +40,7 @@ impl Run<'_> {
             }
             let done = loader.bulk(&load, events).await?;
             if key.is_empty() && !is_dry {
-                loader.remember(shown, &checksum).await?;
+                loader.remember(&remembered, &checksum).await?;
             }
             Ok(done)
         }
@@ -67,13 +68,13 @@ impl Run<'_> {
             _ => format!("{}.{}", script.store, script.shown),
         };
         let title = format!("{}.{}", script.target, script.store.extension());
+        let remembered = ledger_name(&self.terms, &script.shown);
         let loader = self.loader(script.store);
         let outcome = async {
-            let applied = loader.applied(&script.shown).await?;
+            let applied = loader.applied(&remembered).await?;
             let item = Item::pass(id.clone(), title.clone()).store(script.store);
             if applied.as_deref() == Some(script.checksum.as_str()) {
-                let change = if is_dry { Change::Planned } else { Change::Unchanged };
-                return Ok(item.change(change).detail("applied before"));
+                return Ok(item.change(Change::Unchanged).detail("applied before"));
             }
             let (change, detail) = match (applied.is_some(), is_dry) {
                 (true, true) => (Change::Planned, "changed since it was applied: would be applied again"),
@@ -82,8 +83,7 @@ impl Run<'_> {
                 (false, false) => (Change::Created, "applied"),
             };
             if !is_dry {
-                loader.script(script).await?;
-                loader.remember(&script.shown, &script.checksum).await?;
+                loader.script(script, &remembered).await?;
             }
             Ok(item.change(change).detail(detail))
         }

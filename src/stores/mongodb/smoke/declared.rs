@@ -2,49 +2,76 @@
 //!
 //! A test is a transaction that is aborted. An error ends a transaction in MongoDB: where a step expects
 //! one, the earlier steps are done again in a new transaction, which is why inserted documents get their
-//! `_id` here and not from the server. With `commit`, each step is a transaction of its own that also writes
+//! `_id` here and not from the server. A step may name a session: another transaction. With `commit`, each step is a transaction of its own that also writes
 //! the `_id`s to `lyrox_smoke_journal`; they are removed after the test, or by the next run. Steps may insert,
 //! update, delete, find and modify, and read; what changes the catalog cannot be undone and is refused.
 
 use std::time::Instant;
 
-use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt as _;
-use serde_json::Value;
+use mongodb::{Client, ClientSession};
 
 use super::MongodbSmoke;
+use super::command::{
+    Way, answer, count_as_pipeline, counted, filters, give_ids, inserted, read, refused, substitute, way,
+};
 use crate::error::{Code, Error, Result};
-use crate::project::smoke::placeholders;
+use crate::stores::mongodb::connect;
 use crate::stores::mongodb::error::{Refusal as Said, refusal, refusal_in_reply};
-use crate::stores::smoke::{Answer, Refusal, Reply, Variables};
+use crate::stores::smoke::{Call, Refusal, Reply, Variables};
 
 /// The documents that committed steps inserted.
 const JOURNAL: &str = "lyrox_smoke_journal";
 
-/// How a command is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// In the transaction, and again after an expected error.
-    Writes,
-    /// In the transaction.
-    Reads,
-    /// Outside: the server does not take it in one.
-    Outside,
+/// An open session of a declared test.
+pub(super) struct Open {
+    client: Client,
+    /// With a transaction, where the test is rolled back.
+    session: Option<ClientSession>,
+    /// What was done in it so far: it is done again where an expected error has ended the transaction.
+    done: Vec<Document>,
+    /// The last step is among `done`.
+    last_wrote: bool,
 }
 
 impl MongodbSmoke<'_> {
     pub(super) async fn begin_declared(&mut self, commit: bool) -> Result<()> {
         self.is_committing = commit;
-        self.done.clear();
-        if self.store.connected().has_transactions() && !commit && self.run.may_write {
-            self.session = Some(self.transaction().await?);
-        }
+        self.sessions.clear();
         Ok(())
     }
 
-    pub(super) async fn declared_step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        let mut command = read(&substitute(text, variables))?;
+    /// The session of a step, out of its place, opened where it is not: a transaction, where the run may write
+    /// and the test is rolled back; a client of its own, where the step connects anew.
+    async fn open(&mut self, call: &Call<'_>) -> Result<Open> {
+        let known = self.sessions.remove(call.session.unwrap_or_default());
+        match known {
+            Some(open) if !call.reconnect => return Ok(open),
+            Some(Open { session: Some(mut session), .. }) => drop(session.abort_transaction().await),
+            _ => {}
+        }
+        let connected = self.store.connected();
+        let mut client = connected.client.clone();
+        if call.reconnect {
+            let ca_file = self.ca_file();
+            let database = connected.database.name().to_owned();
+            client = connect::connect(self.store.endpoint(), ca_file.as_deref(), &database).await?.client;
+        }
+        let mut open = Open { client, session: None, done: Vec::new(), last_wrote: false };
+        if self.store.connected().has_transactions() && !self.is_committing && self.run.may_write {
+            open.session = Some(self.transaction_of(&open.client).await?);
+        }
+        Ok(open)
+    }
+
+    fn ca_file(&self) -> Option<std::path::PathBuf> {
+        let section = self.run.config.settings.mongodb.as_ref()?;
+        section.ca_file.as_ref().map(|file| self.run.config.root.join(file))
+    }
+
+    pub(super) async fn declared_step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        let mut command = read(&substitute(call.text, variables))?;
         let way = way(&command)?;
         if way == Way::Writes {
             if !self.run.may_write {
@@ -55,42 +82,58 @@ impl MongodbSmoke<'_> {
             }
             give_ids(&mut command);
         }
+        let mut open = self.open(&call).await?;
         let begun = Instant::now();
         let outcome = match (self.is_committing, way) {
-            (true, Way::Writes) => self.committed(&command).await?,
-            (_, Way::Outside) => self.outside(command.clone()).await?,
-            (..) => self.inside(command.clone()).await?,
+            (true, Way::Writes) => self.committed(&open.client, &command).await?,
+            (_, Way::Outside) => {
+                let database = open.client.database(self.database().name());
+                self.said(database.run_command(command.clone()).await)?
+            }
+            (..) => self.inside(&mut open, command.clone()).await?,
         };
         let elapsed = begun.elapsed();
-        match outcome {
+        let reply = match outcome {
             Ok(reply) => {
-                if way == Way::Writes {
-                    self.done.push(command);
+                open.last_wrote = way == Way::Writes;
+                if open.last_wrote {
+                    open.done.push(command);
                 }
-                Ok(Reply::Answer(answer(&reply, elapsed)))
+                Reply::Answer(answer(&reply, elapsed))
             }
             Err(no) => {
-                self.start_over().await?;
+                open.last_wrote = false;
+                self.start_over(&mut open).await?;
                 let mut codes = vec![no.code.to_string()];
                 if !no.name.is_empty() {
                     codes.push(no.name);
                 }
-                Ok(Reply::Refused(Refusal { codes, message: no.text }))
+                Reply::Refused(Refusal { codes, message: no.text })
             }
+        };
+        self.sessions.insert(call.session.unwrap_or_default().to_owned(), open);
+        Ok(reply)
+    }
+
+    /// A new transaction without the last step; so it sees what others have committed meanwhile.
+    pub(super) async fn take_back_declared(&mut self, session: Option<&str>) -> Result<()> {
+        let name = session.unwrap_or_default();
+        let Some(mut open) = self.sessions.remove(name).filter(|_| !self.is_committing) else { return Ok(()) };
+        if open.last_wrote {
+            open.done.pop();
         }
+        self.start_over(&mut open).await?;
+        self.sessions.insert(name.to_owned(), open);
+        Ok(())
     }
 
-    async fn outside(&self, command: Document) -> Result<Result<Document, Said>> {
-        self.said(self.database().run_command(command).await)
-    }
-
-    async fn inside(&mut self, command: Document) -> Result<Result<Document, Said>> {
+    async fn inside(&self, open: &mut Open, command: Document) -> Result<Result<Document, Said>> {
         let (command, is_count) = match count_as_pipeline(&command) {
             Some(pipeline) => (pipeline, true),
             None => (command, false),
         };
-        let database = self.database();
-        let sent = match &mut self.session {
+        let database = open.client.database(self.database().name());
+        let sent = match &mut open.session {
             Some(session) => database.run_command(command).session(session).await,
             None => database.run_command(command).await,
         };
@@ -117,16 +160,16 @@ impl MongodbSmoke<'_> {
         }
     }
 
-    /// After an error: a new transaction with what was done before it.
-    async fn start_over(&mut self) -> Result<()> {
-        let Some(mut session) = self.session.take() else { return Ok(()) };
+    /// A new transaction with what was done before.
+    async fn start_over(&self, open: &mut Open) -> Result<()> {
+        let Some(mut session) = open.session.take() else { return Ok(()) };
         let _ = session.abort_transaction().await;
-        self.session = Some(self.transaction().await?);
-        for command in self.done.clone() {
-            if let Err(no) = self.inside(command).await? {
+        open.session = Some(self.transaction_of(&open.client).await?);
+        for command in open.done.clone() {
+            if let Err(no) = self.inside(open, command).await? {
                 return Err(Error::new(
                     Code::SmokeFailed,
-                    "the steps before the expected error could not be done again",
+                    "the steps before could not be done again in a new transaction",
                 )
                 .why(no.shown()));
             }
@@ -135,17 +178,17 @@ impl MongodbSmoke<'_> {
     }
 
     /// One step in a transaction of its own, what it inserted journaled with it.
-    async fn committed(&mut self, command: &Document) -> Result<Result<Document, Said>> {
+    async fn committed(&mut self, client: &Client, command: &Document) -> Result<Result<Document, Said>> {
         let Some((name, Bson::String(collection))) =
             command.iter().next().map(|(key, value)| (key.clone(), value.clone()))
         else {
             return Err(refused("a command needs its collection"));
         };
-        let database = self.database();
+        let database = client.database(self.database().name());
         // Within the transaction it could not be made.
         let _ = database.create_collection(JOURNAL).await;
         let journal = database.collection::<Document>(JOURNAL);
-        let mut session = self.transaction().await?;
+        let mut session = self.transaction_of(client).await?;
         let entry = |id: &Bson, run: &str| doc! { "project": &self.run.config.settings.project.name, "run": run, "collection": &collection, "id": id.clone() };
         let lost = |error: mongodb::error::Error| self.lost("journal a committed step", &error);
         for filter in filters(command) {
@@ -186,10 +229,11 @@ impl MongodbSmoke<'_> {
     }
 
     pub(super) async fn end_declared(&mut self) -> Result<()> {
-        if let Some(mut session) = self.session.take() {
-            let _ = session.abort_transaction().await;
+        for (_, open) in std::mem::take(&mut self.sessions) {
+            if let Some(mut session) = open.session {
+                let _ = session.abort_transaction().await;
+            }
         }
-        self.done.clear();
         if self.is_committing { self.remove_journaled().await.map(|_| ()) } else { Ok(()) }
     }
 
@@ -232,217 +276,5 @@ impl MongodbSmoke<'_> {
             .count_documents(doc! { "run": &self.run.id })
             .await
             .map_err(|error| self.lost("read the journal of smoke tests", &error))
-    }
-}
-
-fn refused(why: &str) -> Error {
-    Error::new(Code::SmokeFailed, "what the step does could not be undone")
-        .why(why.to_owned())
-        .data("rolled back")
-        .hint("a committed test inserts, and changes only what it inserted; leave `commit` out for the rest")
-}
-
-/// Reads a command; the order of its keys counts.
-fn read(text: &str) -> Result<Document> {
-    let wrong = |why: String| Error::new(Code::SmokeFile, "a step is no MongoDB command").why(why).data("rolled back");
-    let value: Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    match Bson::try_from(value).map_err(|_| wrong("a value is no extended JSON".into()))? {
-        Bson::Document(document) if !document.is_empty() => Ok(document),
-        _ => Err(wrong("it is a document whose first key names the command".into())),
-    }
-}
-
-fn way(command: &Document) -> Result<Way> {
-    let name = command.keys().next().map_or("", String::as_str);
-    Ok(match name {
-        "insert" | "update" | "delete" | "findAndModify" | "findandmodify" => Way::Writes,
-        "aggregate" => {
-            let stages = command.get_array("pipeline").cloned().unwrap_or_default();
-            let writes = |stage: &Bson| {
-                stage.as_document().is_some_and(|stage| stage.contains_key("$out") || stage.contains_key("$merge"))
-            };
-            if stages.iter().any(writes) {
-                return Err(refused("`$out` and `$merge` write outside a transaction"));
-            }
-            Way::Reads
-        }
-        "find" | "distinct" | "count" => Way::Reads,
-        "ping" | "hello" | "buildInfo" | "explain" | "listCollections" | "listIndexes" | "dbStats" | "collStats"
-        | "validate" | "connectionStatus" | "serverStatus" => Way::Outside,
-        _ => {
-            return Err(refused(&format!("`{name}` is no command of a smoke test"))
-                .hint("insert, update, delete, findAndModify, find, aggregate, count, distinct, explain"));
-        }
-    })
-}
-
-/// A transaction takes no `count`, but a pipeline that counts.
-fn count_as_pipeline(command: &Document) -> Option<Document> {
-    let collection = command.get("count")?.as_str()?;
-    let mut pipeline = vec![doc! { "$match": command.get_document("query").cloned().unwrap_or_default() }];
-    for (key, stage) in [("skip", "$skip"), ("limit", "$limit")] {
-        if let Some(value) = command.get(key) {
-            pipeline.push(doc! { stage: value.clone() });
-        }
-    }
-    pipeline.push(doc! { "$count": "n" });
-    Some(doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} })
-}
-
-fn counted(reply: &Document) -> Bson {
-    let batch = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
-    let first = batch.and_then(|batch| batch.first()).and_then(Bson::as_document);
-    first.and_then(|first| first.get("n").cloned()).unwrap_or(Bson::Int32(0))
-}
-
-/// Inserted documents get their `_id` here: the same when they are inserted again.
-fn give_ids(command: &mut Document) {
-    if !command.contains_key("insert") {
-        return;
-    }
-    if let Ok(documents) = command.get_array_mut("documents") {
-        for document in documents.iter_mut().filter_map(Bson::as_document_mut) {
-            if !document.contains_key("_id") {
-                document.insert("_id", ObjectId::new());
-            }
-        }
-    }
-}
-
-/// Which documents a command may change.
-fn filters(command: &Document) -> Vec<Document> {
-    let parts = |key: &str| -> Vec<Document> {
-        let parts = command.get_array(key).cloned().unwrap_or_default();
-        parts
-            .iter()
-            .filter_map(Bson::as_document)
-            .map(|part| part.get_document("q").cloned().unwrap_or_default())
-            .collect()
-    };
-    match command.keys().next().map_or("", String::as_str) {
-        "update" => parts("updates"),
-        "delete" => parts("deletes"),
-        "findAndModify" | "findandmodify" => vec![command.get_document("query").cloned().unwrap_or_default()],
-        _ => Vec::new(),
-    }
-}
-
-/// The `_id`s that a command inserted, upserts included.
-fn inserted(command: &Document, reply: &Document) -> Vec<Bson> {
-    let of = |key: &str, from: &Document| -> Vec<Bson> {
-        let parts = from.get_array(key).cloned().unwrap_or_default();
-        parts.iter().filter_map(Bson::as_document).filter_map(|part| part.get("_id").cloned()).collect()
-    };
-    if command.contains_key("insert") {
-        return of("documents", command);
-    }
-    let mut ids = of("upserted", reply);
-    ids.extend(reply.get_document("lastErrorObject").ok().and_then(|last| last.get("upserted")).cloned());
-    ids
-}
-
-fn answer(reply: &Document, elapsed: std::time::Duration) -> Answer {
-    let mut reply = reply.clone();
-    for key in ["$clusterTime", "operationTime"] {
-        reply.remove(key);
-    }
-    let batch = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok()).cloned();
-    let value = Bson::Document(reply.clone()).into_relaxed_extjson();
-    let (first, rows) = match (&batch, reply.get_array("values")) {
-        (Some(batch), _) => (batch.first().cloned(), batch.len() as u64),
-        (None, Ok(values)) => (Some(Bson::Array(values.clone())), values.len() as u64),
-        _ => {
-            let n = reply.get("n").and_then(super::document::number).unwrap_or(0.0);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-            let n = n.max(0.0) as u64;
-            (reply.get("value").or_else(|| reply.get("n")).cloned(), n)
-        }
-    };
-    let first = first.map_or(Value::Null, Bson::into_relaxed_extjson);
-    Answer { value, first, rows, ttl: None, elapsed }
-}
-
-/// Puts the values in: as JSON where a value stands alone or is all of a string, as text within a string.
-fn substitute(text: &str, variables: &Variables) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut from = 0;
-    for (range, name) in placeholders(text) {
-        let value = variables.get(name).cloned().unwrap_or(Value::Null);
-        result.push_str(&text[from..range.start]);
-        from = range.end;
-        if !is_within_string(&result) {
-            result.push_str(&value.to_string());
-        } else if result.ends_with('"') && text[from..].starts_with('"') {
-            result.pop();
-            result.push_str(&value.to_string());
-            from += 1;
-        } else {
-            let plain = match &value {
-                Value::String(text) => text.clone(),
-                Value::Object(object) if object.len() == 1 => match object.values().next() {
-                    Some(Value::String(text)) => text.clone(),
-                    _ => value.to_string(),
-                },
-                other => other.to_string(),
-            };
-            let quoted = Value::String(plain).to_string();
-            result.push_str(&quoted[1..quoted.len() - 1]);
-        }
-    }
-    result.push_str(&text[from..]);
-    result
-}
-
-fn is_within_string(text: &str) -> bool {
-    let mut is_within = false;
-    let mut characters = text.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '\\' if is_within => {
-                characters.next();
-            }
-            '"' => is_within = !is_within,
-            _ => {}
-        }
-    }
-    is_within
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn values_are_put_in_as_what_they_are() {
-        let variables = Variables::from([
-            ("id".to_owned(), json!({ "$oid": "65f000000000000000000001" })),
-            ("n".to_owned(), json!(7)),
-            ("t".to_owned(), json!("a \"quoted\" text")),
-        ]);
-        for (text, expected) in [
-            (r#"{"a": {{n}}}"#, r#"{"a": 7}"#),
-            (r#"{"a": "{{n}}"}"#, r#"{"a": 7}"#),
-            (r#"{"a": "{{id}}"}"#, r#"{"a": {"$oid":"65f000000000000000000001"}}"#),
-            (r#"{"a": {{t}}}"#, r#"{"a": "a \"quoted\" text"}"#),
-            (r#"{"a": "x {{t}}"}"#, r#"{"a": "x a \"quoted\" text"}"#),
-            (r#"{"a": "x {{id}}"}"#, r#"{"a": "x 65f000000000000000000001"}"#),
-        ] {
-            assert_eq!(substitute(text, &variables), expected);
-            assert!(read(&substitute(text, &variables)).is_ok(), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_undone_is_refused() {
-        for command in [
-            doc! { "drop": "c" },
-            doc! { "aggregate": "c", "pipeline": [{ "$out": "x" }] },
-            doc! { "createIndexes": "c" },
-        ] {
-            assert!(way(&command).is_err(), "{command}");
-        }
-        assert_eq!(way(&doc! { "insert": "c" }).ok(), Some(Way::Writes));
-        assert_eq!(way(&doc! { "find": "c" }).ok(), Some(Way::Reads));
     }
 }

@@ -1,286 +1,217 @@
 //! The project's own tests on PostgreSQL.
 //!
 //! A test is a transaction that is rolled back; each step runs behind a savepoint, so that an expected
-//! error does not end it. With `commit`, each step is a transaction of its own on a connection of its own:
-//! rows that it inserted are found by their `xmin`, and written to `lyrox.smoke_journal` in the same
-//! transaction, so that there is no moment at which a committed row is not journaled. They are removed after
-//! the test, or by the next run. What cannot be undone in this way (changing or deleting rows that the test
-//! did not insert, tables without a primary key) is refused and rolled back.
+//! error does not end it. A step may name a session: that is a connection of its own with a transaction of its
+//! own, rolled back as well. With `commit`, each step is a transaction of its own, on a new connection where it
+//! names no session; what it inserted is journaled ([`super::journal`]) and removed after the test.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures_util::TryStreamExt as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Row as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Row as _, TypeInfo as _};
 
 use super::PostgresSmoke;
+use super::journal::JOURNAL;
 use super::substitute::substitute;
+use crate::config::file::TenancyModel;
 use crate::error::{Code, Error, Place, Result};
+use crate::kind::StoreKind;
 use crate::stores::postgres::connect::{self, text};
 use crate::stores::postgres::error::{clean, is_lost, reported, server_error, words};
 use crate::stores::postgres::ident::{Ident, literal};
 use crate::stores::postgres::splitter::{Kind, split};
-use crate::stores::smoke::{Answer, Refusal, Reply, Variables};
-
-/// Rows that committed steps wrote, by table: the keys as JSON.
-const JOURNAL: &str = "CREATE SCHEMA IF NOT EXISTS lyrox; CREATE TABLE IF NOT EXISTS lyrox.smoke_journal (\
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project text NOT NULL, run text NOT NULL, \
-    schema text NOT NULL, name text NOT NULL, key jsonb NOT NULL, tenant text, \
-    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())";
-
-/// Rows written, changed and removed by this transaction, by table.
-const TALLY: &str = "SELECT relid::text, schemaname, relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_catalog.pg_stat_xact_user_tables \
-    WHERE schemaname <> 'lyrox' AND n_tup_ins + n_tup_upd + n_tup_del > 0";
-
-type Tally = BTreeMap<String, (String, String, [i64; 3])>;
+use crate::stores::smoke::{Answer, Call, Refusal, Reply, Variables};
+use crate::stores::trips;
 
 impl PostgresSmoke<'_> {
-    pub(super) async fn begin_declared(&mut self, commit: bool) -> Result<()> {
-        self.is_committing = commit;
-        let sql = match (commit, self.run.may_write) {
-            (true, _) => JOURNAL,
-            (false, true) => "BEGIN; SET LOCAL statement_timeout = '60s'",
-            (false, false) => "BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'",
+    /// The keys of the tenant table.
+    pub(super) async fn list_tenants(&mut self) -> Result<Option<Vec<String>>> {
+        let Some(tenancy) = self.run.config.settings.tenancy.clone() else { return Ok(None) };
+        let Some(table) = tenancy.table.as_deref() else { return Ok(None) };
+        let name = Ident::new(table)?;
+        let keys = format!("SELECT {}::text FROM {name} ORDER BY 1", Ident::new(&tenancy.key_column)?);
+        let bound = format!(
+            "SELECT pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass({})",
+            literal(&name.to_string())
+        );
+        let failed = |why: String| Error::new(Code::SmokeFailed, "the tenants cannot be listed").why(why);
+        let is_bound = self.send(&bound).await?.map_err(|no| failed(no.words))?;
+        let is_bound = is_bound.first().and_then(|row| text(row, 0)).as_deref() == Some("t");
+        let sql = if is_bound && self.run.may_write {
+            // The owner whom the policies bind lifts them for this transaction only.
+            format!(
+                "BEGIN; SET LOCAL lock_timeout = '1s'; ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY; {keys}; ROLLBACK"
+            )
+        } else {
+            format!("BEGIN READ ONLY; {keys}; ROLLBACK")
         };
-        if let Err(refused) = self.send(sql).await? {
-            return Err(Error::new(Code::SmokeFailed, "a declared test cannot begin").why(refused.words));
-        }
-        if let Some(role) = self.app_role().filter(|_| !commit && self.run.may_write) {
-            self.send(&borrow(&role)?).await?.ok();
-        }
-        Ok(())
-    }
-
-    pub(super) async fn declared_step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        let sql = substitute(text, variables);
-        refuse_control(&sql)?;
-        if self.is_committing {
-            return self.committed_step(&sql).await;
-        }
-        let begun = Instant::now();
-        let outcome = all(&mut self.store.connection, &format!("SAVEPOINT lyrox_step;{sql}")).await;
-        let elapsed = begun.elapsed();
-        match outcome {
-            Ok(last) => Ok(Reply::Answer(answer(last, elapsed))),
-            Err(error) => {
-                let reply = reply(&error, self.run.may_write)?;
-                self.send("ROLLBACK TO SAVEPOINT lyrox_step").await?.ok();
-                Ok(reply)
+        match self.send(&sql).await? {
+            Ok(rows) => Ok(Some(rows.iter().filter_map(|row| text(row, 0)).collect())),
+            Err(no) => {
+                self.send("ROLLBACK").await?.ok();
+                Err(failed(no.words))
             }
         }
     }
 
-    async fn committed_step(&mut self, sql: &str) -> Result<Reply> {
+    pub(super) async fn begin_declared(&mut self, commit: bool, tenant: Option<&str>) -> Result<Result<(), String>> {
+        self.is_committing = commit;
+        self.tenant = tenant.map(str::to_owned);
+        self.sessions.clear();
+        if tenant.is_some() {
+            let model = self.run.config.settings.tenancy.as_ref().map(|tenancy| tenancy.model);
+            match model {
+                Some(TenancyModel::Row) => {}
+                Some(_) => {
+                    return Ok(Err("acting for a tenant is tried where tenants share tables (model = \"row\")".into()));
+                }
+                None => return Ok(Err("the project has no [tenancy]: there is no tenant to act for".into())),
+            }
+        }
+        if commit {
+            return match self.send(JOURNAL).await? {
+                Ok(_) => Ok(Ok(())),
+                Err(refused) => Err(Error::new(Code::SmokeFailed, "a declared test cannot begin").why(refused.words)),
+            };
+        }
+        let sql = self.begin_session();
+        if let Err(refused) = self.send(&sql).await? {
+            return Err(Error::new(Code::SmokeFailed, "a declared test cannot begin").why(refused.words));
+        }
+        if let Some(role) = self.app_role().filter(|_| self.run.may_write) {
+            self.send(&borrow(&role)?).await?.ok();
+        }
+        match self.act()? {
+            act if act.is_empty() => Ok(Ok(())),
+            act => {
+                Ok(self.send(&act).await?.map(drop).map_err(|no| format!("acting as the application: {}", no.words)))
+            }
+        }
+    }
+
+    fn begin_session(&self) -> String {
+        let mode = if self.run.may_write { "" } else { " READ ONLY" };
+        format!("BEGIN{mode}; SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'")
+    }
+
+    /// The statements by which a transaction acts as the application for the test's tenant; empty without one.
+    fn act(&self) -> Result<String> {
+        let Some(tenant) = &self.tenant else { return Ok(String::new()) };
+        let mut sql = String::new();
+        if let Some(role) = self.app_role() {
+            sql.push_str(&format!("SET LOCAL ROLE {};", Ident::new(&role)?));
+        }
+        sql.push_str(&self.set_tenant(Some(tenant)));
+        Ok(sql)
+    }
+
+    /// What a committed transaction says to act for the tenant, and to give the role back before it ends.
+    pub(super) async fn acting(&mut self, connection: &mut PgConnection) -> Result<Result<(String, String), String>> {
+        let act = self.act()?;
+        let Some(role) = self.app_role().filter(|_| !act.is_empty()) else { return Ok(Ok((act, String::new()))) };
+        let asked = rows(connection, &format!("SELECT {}", if_member(&role))).await;
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => return Ok(Err(format!("acting as `{role}`: {}", words(&error)))),
+        };
+        if asked.first().and_then(|row| text(row, 0)).as_deref() == Some("t") {
+            return Ok(Ok((act, String::new())));
+        }
+        let name = Ident::new(&role)?;
+        Ok(Ok((format!("GRANT {name} TO CURRENT_USER;{act}"), format!("REVOKE {name} FROM CURRENT_USER;"))))
+    }
+
+    /// The connection of a session, out of its place; none: the test's own, which is the store's.
+    async fn session(&mut self, call: &Call<'_>) -> Result<Option<PgConnection>> {
+        let name = call.session.unwrap_or_default();
+        let known = self.sessions.remove(name);
+        if call.reconnect {
+            if let Some(old) = known {
+                let _ = old.close().await;
+            } else if name.is_empty() && !self.is_committing {
+                // The store's connection holds the project's lock and stays.
+                self.send("ROLLBACK").await?.ok();
+            }
+        } else if known.is_some() || (name.is_empty() && !self.is_committing) {
+            return Ok(known);
+        }
         let (mut connection, _) = connect::open(&self.store.config, &self.store.target).await?;
-        let reply = self.committed(&mut connection, sql).await;
-        let _ = connection.close().await;
+        if !self.is_committing {
+            let lost = |error: sqlx::Error| server_error(Code::SmokeFailed, "a session cannot begin", &error);
+            rows(&mut connection, &self.begin_session()).await.map_err(lost)?;
+            if let Some(role) = self.app_role().filter(|_| self.run.may_write && self.tenant.is_some()) {
+                rows(&mut connection, &borrow(&role)?).await.map_err(lost)?;
+            }
+            rows(&mut connection, &self.act()?).await.map_err(lost)?;
+        }
+        Ok(Some(connection))
+    }
+
+    pub(super) async fn declared_step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        let sql = substitute(call.text, variables);
+        refuse_control(&sql)?;
+        let Some(mut connection) = self.session(&call).await? else {
+            return sent(&mut self.store.connection, &sql, self.run.may_write).await;
+        };
+        if !self.is_committing {
+            let reply = sent(&mut connection, &sql, self.run.may_write).await?;
+            self.sessions.insert(call.session.unwrap_or_default().to_owned(), connection);
+            return Ok(reply);
+        }
+        let reply = self.committed(&mut connection, &sql).await;
+        match call.session.filter(|_| reply.is_ok()) {
+            Some(name) => {
+                self.sessions.insert(name.to_owned(), connection);
+            }
+            None => {
+                let _ = connection.close().await;
+            }
+        }
         reply
     }
 
-    async fn committed(&mut self, connection: &mut PgConnection, sql: &str) -> Result<Reply> {
-        let lost =
-            |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
-        rows(connection, "BEGIN; SET LOCAL statement_timeout = '60s'").await.map_err(lost)?;
-        let before = tally(connection).await.map_err(lost)?;
-        let begun = Instant::now();
-        let last = match all(connection, sql).await {
-            Ok(last) => last,
-            Err(error) => return reply(&error, true),
-        };
-        let elapsed = begun.elapsed();
-        let setting = self.run.config.settings.tenancy.as_ref().map(|tenancy| tenancy.setting.clone());
-        let tenant = match &setting {
-            Some(setting) => {
-                let sql = format!("SELECT pg_catalog.current_setting({}, true)", literal(setting));
-                rows(connection, &sql).await.map_err(lost)?.first().and_then(|row| text(row, 0))
+    pub(super) async fn take_back_declared(&mut self, session: Option<&str>) -> Result<()> {
+        const BACK: &str = "ROLLBACK TO SAVEPOINT lyrox_step";
+        if self.is_committing {
+            return Ok(());
+        }
+        match self.sessions.get_mut(session.unwrap_or_default()) {
+            Some(connection) => {
+                let lost = |error: sqlx::Error| server_error(Code::SmokeFailed, "a step cannot be taken back", &error);
+                rows(connection, BACK).await.map(drop).map_err(lost)
             }
-            None => None,
-        };
-        rows(connection, "SET LOCAL ROLE NONE").await.map_err(lost)?;
-        let after = tally(connection).await.map_err(lost)?;
-        for (relation, (schema, name, counts)) in after {
-            let earlier = before.get(&relation).map_or([0; 3], |(_, _, counts)| *counts);
-            let [inserted, updated, deleted] = [0, 1, 2].map(|at| counts[at] - earlier[at]);
-            if [inserted, updated, deleted] == [0; 3] {
-                continue;
-            }
-            self.journal(connection, &schema, &name, [inserted, updated, deleted], tenant.as_deref()).await?;
+            None => self.send(BACK).await.map(drop),
         }
-        rows(connection, "COMMIT").await.map_err(lost)?;
-        Ok(Reply::Answer(answer(last, elapsed)))
-    }
-
-    /// Journals what the transaction inserted into a table; refuses what could not be undone.
-    async fn journal(
-        &mut self,
-        connection: &mut PgConnection,
-        schema: &str,
-        name: &str,
-        [inserted, updated, deleted]: [i64; 3],
-        tenant: Option<&str>,
-    ) -> Result<()> {
-        let lost =
-            |error: sqlx::Error| server_error(Code::SmokeFailed, "a committed step could not be journaled", &error);
-        let refuse = |why: &str| {
-            Error::new(Code::SmokeFailed, format!("what the step did to `{name}` could not be undone"))
-                .why(why)
-                .data("rolled back")
-                .hint("a committed test inserts, and changes only what it inserted; leave `commit` out for the rest")
-        };
-        let table = format!("{}.{}", Ident::new(schema)?, Ident::new(name)?);
-        let columns = rows(
-            connection,
-            &format!(
-                "SELECT a.attname FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey) \
-                 WHERE x.indrelid = {}::regclass AND x.indisprimary",
-                literal(&table)
-            ),
-        )
-        .await
-        .map_err(lost)?;
-        let columns: Vec<String> = columns.iter().filter_map(|row| text(row, 0)).collect();
-        if columns.is_empty() {
-            return Err(refuse("it has no primary key by which its rows could be found again"));
-        }
-        let mut pairs = Vec::new();
-        for column in &columns {
-            pairs.push(format!("{}, r.{}::text", literal(column), Ident::new(column)?));
-        }
-        let key = format!("pg_catalog.jsonb_build_object({})", pairs.join(", "));
-        let known = format!(
-            "SELECT 1 FROM lyrox.smoke_journal j WHERE j.run = {} AND j.schema = {} AND j.name = {} AND j.key = {key}",
-            literal(&self.run.id),
-            literal(schema),
-            literal(name)
-        );
-        let fresh = format!(
-            "FROM {table} r WHERE r.xmin::text = (pg_catalog.txid_current() & 4294967295)::text AND NOT EXISTS ({known})"
-        );
-        let counts = rows(
-            connection,
-            &format!(
-                "SELECT count(*) {fresh}; SELECT count(*) FROM lyrox.smoke_journal j WHERE j.run = {} AND j.schema = {} AND j.name = {} \
-                 AND NOT EXISTS (SELECT FROM {table} r WHERE j.key = {key})",
-                literal(&self.run.id),
-                literal(schema),
-                literal(name)
-            ),
-        )
-        .await
-        .map_err(lost)?;
-        let number = |at: usize| {
-            counts.get(at).and_then(|row| text(row, 0)).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
-        };
-        let (found, gone) = (number(0), number(1));
-        if found > inserted {
-            return Err(refuse(&format!("{updated} row(s) were changed, and not all were inserted by this test")));
-        }
-        // Inserted and deleted again by the same step, or a journaled row that this step deleted.
-        if deleted > gone + (inserted - found) {
-            return Err(refuse("rows were deleted that this test did not insert"));
-        }
-        if found + deleted < inserted {
-            return Err(refuse("the policies hide rows that the step inserted"));
-        }
-        self.touched.insert(table.clone());
-        let insert = format!(
-            "INSERT INTO lyrox.smoke_journal (project, run, schema, name, key, tenant) SELECT {}, {}, {}, {}, {key}, {} {fresh}",
-            literal(&self.store.project),
-            literal(&self.run.id),
-            literal(schema),
-            literal(name),
-            tenant.map_or_else(|| "NULL".to_owned(), literal),
-        );
-        rows(connection, &insert).await.map_err(lost)?;
-        Ok(())
     }
 
     pub(super) async fn end_declared(&mut self) -> Result<()> {
+        // What other sessions hold is let go before anything waits for it.
+        for (_, connection) in std::mem::take(&mut self.sessions) {
+            let _ = connection.close().await;
+        }
+        self.tenant = None;
         if !self.is_committing {
             self.send("ROLLBACK").await?.ok();
             return Ok(());
         }
         self.remove_journaled().await.map(|_| ())
     }
+}
 
-    /// Removes every row that the journal lists, of this run and of dead ones, last written first.
-    pub(super) async fn remove_journaled(&mut self) -> Result<Vec<String>> {
-        let refused = |why: String| {
-            Error::new(Code::SmokeLeftover, "rows of a smoke test cannot be removed")
-                .why(why)
-                .hint("SELECT * FROM lyrox.smoke_journal lists them; remove them by hand")
-        };
-        let there = self.send("SELECT pg_catalog.to_regclass('lyrox.smoke_journal') IS NOT NULL").await?;
-        let is_there = matches!(&there, Ok(rows) if rows.first().and_then(|row| text(row, 0)).as_deref() == Some("t"));
-        if !is_there {
-            return Ok(Vec::new());
-        }
-        let list = format!(
-            "SELECT id, schema, name, key, tenant FROM lyrox.smoke_journal WHERE project = {} ORDER BY id DESC",
-            literal(&self.store.project)
-        );
-        let mut left = self.send(&list).await?.map_err(|no| refused(no.words))?;
-        let mut removed = Vec::new();
-        // A row that others refer to waits until they are gone.
-        while !left.is_empty() {
-            let mut still = Vec::new();
-            let mut last = String::new();
-            let before = left.len();
-            for row in left {
-                match self.remove_one(&row).await? {
-                    Ok(what) => removed.extend(what),
-                    Err(why) => {
-                        last = why;
-                        still.push(row);
-                    }
-                }
-            }
-            if still.len() == before {
-                return Err(refused(last));
-            }
-            left = still;
-        }
-        // Another project may share the schema `lyrox`.
-        let drop = "DO $$ BEGIN IF NOT EXISTS (SELECT FROM lyrox.smoke_journal) THEN DROP TABLE lyrox.smoke_journal; END IF; END $$";
-        self.send(drop).await?.ok();
-        Ok(removed)
-    }
-
-    async fn remove_one(&mut self, row: &PgRow) -> Result<Result<Option<String>, String>> {
-        let cell = |at| text(row, at).unwrap_or_default();
-        let (id, schema, name, tenant) = (cell(0), cell(1), cell(2), text(row, 4));
-        let key: Map<String, Value> = serde_json::from_str(&cell(3)).unwrap_or_default();
-        let mut conditions = Vec::new();
-        for (column, value) in &key {
-            conditions.push(format!("{} = {}", Ident::new(column)?, literal(value.as_str().unwrap_or_default())));
-        }
-        if conditions.is_empty() {
-            return Ok(Err("the journal holds a row without a key".into()));
-        }
-        let sql = format!(
-            "BEGIN; {} WITH gone AS (DELETE FROM {}.{} WHERE {} RETURNING 1) SELECT count(*) FROM gone; \
-             DELETE FROM lyrox.smoke_journal WHERE id = {id}; COMMIT",
-            self.set_tenant(tenant.as_deref()),
-            Ident::new(&schema)?,
-            Ident::new(&name)?,
-            conditions.join(" AND "),
-        );
-        match self.send(&sql).await? {
-            Ok(rows) => {
-                let is_gone = rows.last().and_then(|row| text(row, 0)).is_some_and(|count| count != "0");
-                Ok(Ok(is_gone.then(|| format!("a row of `{name}`"))))
-            }
-            Err(refused) => {
-                self.send("ROLLBACK").await?.ok();
-                // The table is gone, and the row with it.
-                if refused.code == "42P01" {
-                    self.send(&format!("DELETE FROM lyrox.smoke_journal WHERE id = {id}")).await?.ok();
-                    return Ok(Ok(None));
-                }
-                Ok(Err(refused.words))
-            }
+/// Sends a step behind a savepoint.
+async fn sent(connection: &mut PgConnection, sql: &str, may_write: bool) -> Result<Reply> {
+    let begun = Instant::now();
+    let outcome = all(connection, &format!("SAVEPOINT lyrox_step;{sql}")).await;
+    let elapsed = begun.elapsed();
+    match outcome {
+        Ok(last) => Ok(Reply::Answer(answer(last, elapsed))),
+        Err(error) => {
+            let reply = refused(&error, may_write)?;
+            let lost = |error: sqlx::Error| server_error(Code::SmokeFailed, "a test was cut short", &error);
+            rows(connection, "ROLLBACK TO SAVEPOINT lyrox_step").await.map_err(lost)?;
+            Ok(reply)
         }
     }
 }
@@ -304,12 +235,13 @@ fn if_member(role: &str) -> String {
 }
 
 /// The rows and the number of rows changed of the last statement.
-struct Last {
+pub(super) struct Last {
     rows: Vec<PgRow>,
     affected: u64,
 }
 
-async fn all(connection: &mut PgConnection, sql: &str) -> Result<Last, sqlx::Error> {
+pub(super) async fn all(connection: &mut PgConnection, sql: &str) -> Result<Last, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     let mut last = Last { rows: Vec::new(), affected: 0 };
     let mut current = Vec::new();
     let mut stream = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_many(&mut *connection);
@@ -322,41 +254,39 @@ async fn all(connection: &mut PgConnection, sql: &str) -> Result<Last, sqlx::Err
     Ok(last)
 }
 
-async fn rows(connection: &mut PgConnection, sql: &str) -> Result<Vec<PgRow>, sqlx::Error> {
+pub(super) async fn rows(connection: &mut PgConnection, sql: &str) -> Result<Vec<PgRow>, sqlx::Error> {
+    trips::count(StoreKind::Postgres);
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut *connection).await
 }
 
-async fn tally(connection: &mut PgConnection) -> Result<Tally, sqlx::Error> {
-    let found = rows(connection, TALLY).await?;
-    Ok(found
-        .iter()
-        .map(|row| {
-            let cell = |at| text(row, at).unwrap_or_default();
-            let number = |at| cell(at).parse().unwrap_or(0);
-            (cell(0), (cell(1), cell(2), [number(3), number(4), number(5)]))
-        })
-        .collect())
-}
-
-fn answer(last: Last, elapsed: std::time::Duration) -> Answer {
-    let rows: Vec<Value> =
-        last.rows
-            .iter()
-            .map(|row| {
-                let cells =
-                    row.columns().iter().enumerate().map(|(at, column)| {
-                        (column.name().to_owned(), text(row, at).map_or(Value::Null, Value::String))
-                    });
-                Value::Object(cells.collect())
-            })
-            .collect();
-    let first =
-        last.rows.first().filter(|row| !row.is_empty()).and_then(|row| text(row, 0)).map_or(Value::Null, Value::String);
+pub(super) fn answer(last: Last, elapsed: std::time::Duration) -> Answer {
+    let cells = |row: &PgRow| -> Value {
+        let cells = row.columns().iter().enumerate();
+        Value::Object(cells.map(|(at, column)| (column.name().to_owned(), cell(row, at))).collect())
+    };
+    let rows: Vec<Value> = last.rows.iter().map(cells).collect();
+    let first = last.rows.first().filter(|row| !row.is_empty()).map_or(Value::Null, |row| cell(row, 0));
     let count = if rows.is_empty() { last.affected } else { rows.len() as u64 };
     Answer { value: serde_json::json!({ "rows": rows }), first, rows: count, ttl: None, elapsed }
 }
 
-fn reply(error: &sqlx::Error, may_write: bool) -> Result<Reply> {
+/// A value of a row. Whole numbers, floating ones, truths and JSON are what they are in JSON, so that paths can
+/// compare them; all else is its text, exact as `numeric` is.
+fn cell(row: &PgRow, at: usize) -> Value {
+    let Some(text) = text(row, at) else { return Value::Null };
+    let kind = row.columns().get(at).map_or("", |column| column.type_info().name());
+    let typed = match kind {
+        "INT2" | "INT4" | "INT8" | "OID" => text.parse::<i64>().ok().map(Value::from),
+        "FLOAT4" | "FLOAT8" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
+        "BOOL" => Some(Value::Bool(text == "t")),
+        "JSON" | "JSONB" => serde_json::from_str(&text).ok(),
+        _ => None,
+    };
+    typed.unwrap_or(Value::String(text))
+}
+
+/// The server's no to a step.
+pub(super) fn refused(error: &sqlx::Error, may_write: bool) -> Result<Reply> {
     match reported(error) {
         Some(report) if !is_lost(error) => {
             if report.code() == "25006" && !may_write {

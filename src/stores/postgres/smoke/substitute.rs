@@ -1,8 +1,6 @@
 //! Putting saved values into the SQL of a declared step, so that none can leave its place. Pure.
 
-use serde_json::Value;
-
-use crate::project::smoke::placeholders;
+use crate::project::smoke::{placeholders, plain};
 use crate::stores::postgres::ident::literal;
 use crate::stores::smoke::Variables;
 
@@ -24,20 +22,6 @@ pub fn substitute(sql: &str, variables: &Variables) -> String {
     }
     text.push_str(&sql[from..]);
     text
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(object) => match object.values().next() {
-            // Extended JSON: `{ "$oid": "..." }` is the text within.
-            Some(Value::String(text)) if object.len() == 1 && object.keys().all(|key| key.starts_with('$')) => {
-                text.clone()
-            }
-            _ => value.to_string(),
-        },
-        other => other.to_string(),
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

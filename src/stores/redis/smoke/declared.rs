@@ -14,20 +14,18 @@ use serde_json::Value;
 
 use super::RedisSmoke;
 use crate::error::{Code, Error, Result};
-use crate::project::smoke::placeholders;
+use crate::project::smoke::{placeholders, plain};
 use crate::project::words;
 use crate::stores::redis::error::refusal;
-use crate::stores::smoke::{Answer, Refusal, Reply, Ttl, Variables};
+use crate::stores::redis::link::Link;
+use crate::stores::smoke::{Answer, Call, Refusal, Reply, Ttl, Variables};
 
 /// Commands that change nothing although their flags do not say so.
 const HARMLESS: [&str; 9] = ["PING", "ECHO", "TIME", "INFO", "DBSIZE", "COMMAND", "LOLWUT", "LASTSAVE", "WAIT"];
+/// Commands of a transaction: in a session of a test's own.
+const TRANSACTION: [&str; 5] = ["MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"];
 /// Commands that change the connection, which tests share.
-const STATEFUL: [&str; 17] = [
-    "MULTI",
-    "EXEC",
-    "DISCARD",
-    "WATCH",
-    "UNWATCH",
+const STATEFUL: [&str; 12] = [
     "SUBSCRIBE",
     "PSUBSCRIBE",
     "SSUBSCRIBE",
@@ -43,10 +41,10 @@ const STATEFUL: [&str; 17] = [
 ];
 
 impl RedisSmoke<'_> {
-    pub(super) async fn declared_step(&mut self, text: &str, variables: &Variables) -> Result<Reply> {
-        let arguments = arguments(text, variables)?;
+    pub(super) async fn declared_step(&mut self, call: Call<'_>, variables: &Variables) -> Result<Reply> {
+        let arguments = arguments(call.text, variables)?;
         let name = arguments.first().map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();
-        let effect = self.effect(&name, &arguments).await?;
+        let effect = self.effect(&name, &arguments, call.session.is_some()).await?;
         let keys = self.keys(&arguments).await?;
         if effect != Effect::None {
             if !self.run.may_write {
@@ -60,7 +58,7 @@ impl RedisSmoke<'_> {
         for argument in &arguments {
             command.arg(argument.as_slice());
         }
-        let mut link = if self.is_committing { self.connect(self.store.endpoint()).await?.link } else { self.link() };
+        let mut link = self.session(&call).await?;
         let begun = Instant::now();
         let reply = link.req_packed_command(&command).await.and_then(Found::extract_error);
         let elapsed = begun.elapsed();
@@ -91,8 +89,24 @@ impl RedisSmoke<'_> {
         Ok(Reply::Answer(Answer { first: value.clone(), value, rows, ttl, elapsed }))
     }
 
+    /// The connection of a step: its session's, the test's, or with `commit` a new one.
+    async fn session(&mut self, call: &Call<'_>) -> Result<Link> {
+        let name = call.session.unwrap_or_default();
+        if let Some(known) = self.sessions.get(name).filter(|_| !call.reconnect) {
+            return Ok(known.clone());
+        }
+        if call.session.is_none() && !call.reconnect && !self.is_committing {
+            return Ok(self.link());
+        }
+        let link = self.connect(self.store.endpoint()).await?.link;
+        if call.session.is_some() || !self.is_committing {
+            self.sessions.insert(name.to_owned(), link.clone());
+        }
+        Ok(link)
+    }
+
     /// What a command may change.
-    async fn effect(&self, name: &str, arguments: &[Vec<u8>]) -> Result<Effect> {
+    async fn effect(&self, name: &str, arguments: &[Vec<u8>], has_session: bool) -> Result<Effect> {
         let refuse = |why: &str| {
             Error::new(Code::SmokeFile, format!("`{name}` cannot be a step of a smoke test"))
                 .why(why.to_owned())
@@ -101,6 +115,14 @@ impl RedisSmoke<'_> {
         };
         if STATEFUL.contains(&name) {
             return Err(refuse("it changes the connection"));
+        }
+        if TRANSACTION.contains(&name) {
+            return if has_session {
+                Ok(Effect::None)
+            } else {
+                Err(refuse("it changes the connection")
+                    .hint("session = \"a\" gives the steps a connection of their own"))
+            };
         }
         let second = arguments.get(1).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();
         if HARMLESS.contains(&name)
@@ -284,15 +306,7 @@ fn arguments(text: &str, variables: &Variables) -> Result<Vec<Vec<u8>>> {
         let mut from = 0;
         for (range, name) in found {
             filled.push_str(&text[from..range.start]);
-            match variables.get(name) {
-                Some(Value::String(value)) => filled.push_str(value),
-                Some(Value::Object(object)) if object.len() == 1 => match object.values().next() {
-                    Some(Value::String(value)) => filled.push_str(value),
-                    other => filled.push_str(&other.map(Value::to_string).unwrap_or_default()),
-                },
-                Some(value) => filled.push_str(&value.to_string()),
-                None => {}
-            }
+            filled.push_str(&variables.get(name).map(plain).unwrap_or_default());
             from = range.end;
         }
         filled.push_str(&text[from..]);

@@ -3,10 +3,10 @@
 use sqlx::PgConnection;
 
 use super::encode::Encoder;
-use super::{Bulk, progress};
+use super::progress;
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
-use crate::stores::load::expected;
+use crate::stores::load::{BulkLoad, expected};
 use crate::stores::source::{Cell, Form, Row};
 
 /// How much is sent at once.
@@ -46,10 +46,9 @@ pub struct Copy<'a> {
 pub async fn copy(
     connection: &mut PgConnection,
     copy: &Copy<'_>,
-    bulk: &Bulk<'_>,
+    load: &BulkLoad<'_>,
     events: &dyn Events,
 ) -> Result<Copied> {
-    let load = bulk.load;
     let mut rows = load.source.open(Form::Cells)?;
     let sql = format!("COPY {} FROM STDIN{}", copy.target, copy.encoder.options());
     let (mut row, mut buffer) = (Row::default(), Vec::with_capacity(CHUNK + (CHUNK >> 1)));

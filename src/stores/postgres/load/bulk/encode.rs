@@ -39,9 +39,9 @@ impl Encoder {
         Self { columns, has_json_texts: source.has_json_texts() }
     }
 
-    /// One column of plain text.
-    pub fn plain() -> Self {
-        Self { columns: Columns::Text(vec![text::Kind::Plain]), has_json_texts: false }
+    /// So many columns of plain text.
+    pub fn plain(columns: usize) -> Self {
+        Self { columns: Columns::Text(vec![text::Kind::Plain; columns]), has_json_texts: false }
     }
 
     /// In binary where all columns have a form for it and the first rows can be written in it.

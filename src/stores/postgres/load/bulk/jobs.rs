@@ -65,11 +65,11 @@ impl PostgresLoader<'_> {
                 .hint("leave --jobs out"));
         }
         self.restore_indexes().await?;
-        let mut done = self.parts_done(load.source.shown()).await?;
+        let mut done = self.parts_done(load.name).await?;
         let is_empty = self.is_empty(&bulk.table).await?;
         if is_empty && !done.is_empty() {
             // Somebody has emptied the table since.
-            self.forget_parts(load.source.shown()).await?;
+            self.forget_parts(load.name).await?;
             done.clear();
         }
         if load.key.is_empty() && !is_empty && done.is_empty() {
@@ -101,7 +101,7 @@ impl PostgresLoader<'_> {
         }
         self.note_bulk_sequences(bulk, &bulk.table.name).await?;
         self.advance_sequences().await?;
-        self.forget_parts(load.source.shown()).await?;
+        self.forget_parts(load.name).await?;
         let how = if late.is_some() { ", indexes made after the rows" } else { "" };
         let note = Some(format!("{} connections, not atomic{how}", load.how.jobs));
         Ok(BulkDone { counts, note })
@@ -244,7 +244,7 @@ impl PostgresLoader<'_> {
         let ledger = format!(
             "INSERT INTO lyrox.seeds (project, file, checksum, actor) VALUES ({}, {} || ",
             literal(&self.store.project),
-            literal(&format!("{} part ", bulk.load.source.shown())),
+            literal(&format!("{} part ", bulk.load.name)),
         );
         // The last commit of the run is a durable one, and with it all before it.
         let begin = "BEGIN; SET LOCAL synchronous_commit TO off".to_owned();
@@ -319,7 +319,7 @@ impl PostgresLoader<'_> {
         let noted = match late {
             Ok(Some(late)) => {
                 let makes = serde_json::to_string(&late.makes).map_err(|error| Error::bug(error.to_string()))?;
-                let key = format!("{} indexes", bulk.load.source.shown());
+                let key = format!("{} indexes", bulk.load.name);
                 self.remember_row(&key, &makes).await.map(|()| Some(late))
             }
             other => other,
@@ -383,10 +383,9 @@ impl PostgresLoader<'_> {
             Ok(rows) => rows.last().and_then(|row| value(row, 0)).as_deref() == Some("t"),
             Err(_) => false,
         };
-        let shown = bulk.load.source.shown();
         if is_own && self.send(&format!("TRUNCATE {table}; COMMIT")).await.is_ok() {
             let restored = self.restore_indexes().await;
-            if restored.is_ok() && self.forget_parts(shown).await.is_ok() {
+            if restored.is_ok() && self.forget_parts(bulk.load.name).await.is_ok() {
                 return error
                     .data("the table is empty again, and its indexes are back")
                     .hint("without --jobs the row is named by its line");

@@ -59,7 +59,7 @@ impl PostgresLoader<'_> {
                 key: Vec::new(),
                 is_own_parent: false,
             };
-            self.copy_staged(&raw, &format!("{RAW} (lyrox_row)"), Encoder::plain(), events).await?;
+            self.copy_staged(&raw, &format!("{RAW} (lyrox_row)"), Encoder::plain(1), events).await?;
             self.merge(&cast(bulk), RAW, bulk, &mut Counts::default()).await?;
             self.send(&format!("TRUNCATE {RAW}"))
                 .await
@@ -106,7 +106,7 @@ impl PostgresLoader<'_> {
         loop {
             self.mark().await?;
             let what = Copy { target, encoder: &encoder, key: &bulk.key, is_one: false };
-            match copy(&mut self.store.connection, &what, bulk, events).await? {
+            match copy(&mut self.store.connection, &what, bulk.load, events).await? {
                 Copied::Rows(rows) => {
                     self.release().await?;
                     return Ok(rows);

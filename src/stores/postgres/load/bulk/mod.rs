@@ -18,7 +18,7 @@ use super::{PostgresLoader, failed, text as value};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::stores::load::{BulkDone, BulkLoad, Counts};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, How, Shape};
 use crate::stores::postgres::error::reported;
 use crate::stores::postgres::ident::Ident;
 use crate::stores::source::{Form, Row, RowSource};
@@ -68,7 +68,9 @@ impl PostgresLoader<'_> {
         if load.how.jobs > 1 && !self.is_open {
             return self.load_parts(&bulk, events).await;
         }
-        self.restore_indexes().await?;
+        if !self.terms.is_dry {
+            self.restore_indexes().await?;
+        }
         let is_empty = self.is_empty(&bulk.table).await?;
         if load.key.is_empty() && !is_empty && !load.shape.is_guarded {
             return Err(keyless_target(load));
@@ -128,7 +130,7 @@ impl PostgresLoader<'_> {
     ) -> Result<Copied> {
         let target = bulk.target();
         let what = Copy { target: &target, encoder, key: &bulk.key, is_one: bulk.is_own_parent };
-        let copied = copy(&mut self.store.connection, &what, bulk, events).await?;
+        let copied = copy(&mut self.store.connection, &what, bulk.load, events).await?;
         let (Some(late), Copied::Rows(rows)) = (late, &copied) else { return Ok(copied) };
         match self.make_late(late).await {
             Ok(()) => Ok(copied),
@@ -186,6 +188,25 @@ impl PostgresLoader<'_> {
     async fn rewind(&mut self) -> Result<()> {
         let done = self.send("ROLLBACK TO SAVEPOINT lyrox_bulk; RELEASE SAVEPOINT lyrox_bulk").await;
         done.map(|_| ()).map_err(|error| failed("the load cannot go on", &error))
+    }
+
+    /// Streams the rows of a source as they are; the inner result is the server's.
+    pub(super) async fn copy_source(
+        &mut self,
+        target: &str,
+        source: &dyn RowSource,
+        events: &dyn Events,
+    ) -> Result<Result<u64, sqlx::Error>> {
+        let shape = Shape { target: source.shown().to_owned(), ..Shape::default() };
+        let how = How::default();
+        let load = BulkLoad { source, shape: &shape, key: &[], checksum: "", name: "", how: &how };
+        let encoder = Encoder::plain(source.columns().len());
+        let what = Copy { target, encoder: &encoder, key: &[], is_one: true };
+        match copy(&mut self.store.connection, &what, &load, events).await? {
+            Copied::Rows(rows) => Ok(Ok(rows)),
+            Copied::Refused(error, _) => Ok(Err(error)),
+            Copied::Unfit | Copied::Keyless(..) => Err(Error::bug("rows of text that are none")),
+        }
     }
 
     async fn note_bulk_sequences(&mut self, bulk: &Bulk<'_>, source: &str) -> Result<()> {

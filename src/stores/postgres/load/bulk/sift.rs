@@ -64,7 +64,7 @@ impl PostgresLoader<'_> {
         events: &dyn Events,
     ) -> Result<BulkDone> {
         let load = bulk.load;
-        let encoder = if has_composites(bulk) { Encoder::plain() } else { Encoder::best(&bulk.table, load.source)? };
+        let encoder = if has_composites(bulk) { Encoder::plain(1) } else { Encoder::best(&bulk.table, load.source)? };
         let (counts, waiting) = (Counts::default(), Vec::new());
         let mut sift = Sift { bulk, rejects, encoder, is_direct, counts, waiting };
         let may_wait = is_direct && load.source.is_large() && !load.how.keeps_indexes && !self.terms.is_dry;

@@ -1,0 +1,2 @@
+DROP TABLE organization_members, organizations, users;
+DROP FUNCTION touch_updated_at();

@@ -1,0 +1,13 @@
+DROP TABLE metrics, events, agent_collaborations, agent_tasks, agents;
+DROP TRIGGER touch_updated_at ON users;
+DROP TRIGGER touch_updated_at ON organizations;
+DROP TRIGGER touch_updated_at ON organization_members;
+DROP TRIGGER touch_updated_at ON integrations;
+DROP TRIGGER touch_updated_at ON webhooks;
+DROP TRIGGER touch_updated_at ON repositories;
+DROP TRIGGER touch_updated_at ON pull_requests;
+DROP TRIGGER touch_updated_at ON deployments;
+DROP TRIGGER touch_updated_at ON figma_files;
+DROP TRIGGER touch_updated_at ON design_components;
+DROP TRIGGER touch_updated_at ON social_accounts;
+DROP TRIGGER touch_updated_at ON social_posts;

@@ -1,0 +1,1 @@
+//! What the catalog says of row-level security on the project's tables.
