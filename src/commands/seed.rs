@@ -1,5 +1,7 @@
 //! `lyrox db seed`.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::app::App;
@@ -11,13 +13,15 @@ use crate::engine::seed::{self, Options, Seeded};
 use crate::engine::tenant::Tenant;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
+use crate::kind::StoreKind;
 use crate::project;
+use crate::project::seed::{Bulk, Format, Packing, Set};
 use crate::report::{Change, Item, Layout, Report};
 
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox -v db seed --plan        show which rows would be inserted and updated, write nothing\n  lyrox db seed --check          the same, and exit 8 where something would change: for CI\n  lyrox db seed --fill 10k       make rows for every table without a file\n  lyrox db seed --fill 1M --seed 7   the same rows for the same seed number\n\nRunning it again changes nothing: rows are found by key and compared before anything is written.\n`lyrox db seed --tenant KEY` applies the set `tenant` to one tenant.\n\nExit codes: 0 done, or planned; 1 a row was refused; 2 a file cannot be used, nothing was contacted or\nchanged; 3 this environment takes no such set; 5 another run holds the lock; 8 --check found a difference"
+    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox -v db seed --plan        show which rows would be inserted and updated, write nothing\n  lyrox db seed --check          the same, and exit 8 where something would change: for CI\n  lyrox db seed --fill 10k       make rows for every table without a file\n  lyrox db seed --fill 1M --seed 7   the same rows for the same seed number\n  gzip -dc items.csv.gz | lyrox db seed --from - --into postgres.item --format csv\n                                 load rows of a file or of standard input, without a set\n  lyrox db seed --from items.csv --into postgres.item --jobs 2\n\nRunning it again changes nothing: rows are found by key and compared before anything is written.\n`lyrox db seed --tenant KEY` applies the set `tenant` to one tenant.\n\nExit codes: 0 done, or planned; 1 a row was refused or set aside; 2 a file cannot be used, nothing was contacted or\nchanged; 3 this environment takes no such set; 5 another run holds the lock; 8 --check found a difference"
 )]
 pub struct Args {
     /// The set to apply; default: `[seeds] set`, with --tenant `[seeds] tenant_set`
@@ -29,6 +33,24 @@ pub struct Args {
     /// As --plan; exit 8 where something would change
     #[arg(long)]
     pub check: bool,
+    /// Load this file, or standard input (`-`), and no set
+    #[arg(long, value_name = "FILE", requires = "into", conflicts_with_all = ["set", "fill"])]
+    pub from: Option<String>,
+    /// Where the rows of `--from` go: a table, collection or key space
+    #[arg(long, value_name = "STORE.TARGET", requires = "from")]
+    pub into: Option<String>,
+    /// How the rows of `--from` are written: csv, ndjson or json, with .gz or .zst where packed; default: the file's ending
+    #[arg(long, value_name = "FORMAT", requires = "from")]
+    pub format: Option<String>,
+    /// Load large files of PostgreSQL with several connections: faster, not atomic, goes on where it was cut short
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "reject")]
+    pub jobs: u8,
+    /// Set rows that a store refuses aside in this file, with the reason, and load the others; then the exit code is 1
+    #[arg(long, value_name = "FILE")]
+    pub reject: Option<String>,
+    /// Leave the indexes in place while a large file fills an empty table
+    #[arg(long)]
+    pub keep_indexes: bool,
     /// Make rows until all tables, collections and key spaces hold N together (10000, 10k, 1M), without a set
     ///
     /// Children get more rows than parents, lookups few. What is there counts: a second run adds nothing. What
@@ -56,6 +78,12 @@ impl Default for Args {
             set: None,
             plan: false,
             check: false,
+            from: None,
+            into: None,
+            format: None,
+            jobs: 1,
+            reject: None,
+            keep_indexes: false,
             fill: None,
             seed: 1,
             tenant: Vec::new(),
@@ -81,8 +109,22 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let tenant = args.tenant.first().map(|key| Tenant::new(key, args.slug.as_deref())).transpose()?;
     let is_dry = args.plan || args.check;
-    let options = Options { is_dry, tenant, ..Options::default() };
-    let seeded = perform(app, &app.targets()?, args.set.as_deref(), &options, args.lock_wait).await?;
+    let options = Options {
+        is_dry,
+        tenant,
+        jobs: usize::from(args.jobs),
+        reject: args.reject.clone().filter(|_| !is_dry).map(|name| (PathBuf::from(&name), name)),
+        keeps_indexes: args.keep_indexes,
+        ..Options::default()
+    };
+    let (config, targets) = (app.config()?, app.targets()?);
+    let work = Work { config, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    let seeded = match (&args.from, &args.into) {
+        (Some(from), Some(into)) => {
+            apply_set(work, &single(app, from, into, args.format.as_deref())?, &options).await?
+        }
+        _ => perform(app, &targets, args.set.as_deref(), &options, args.lock_wait).await?,
+    };
     let mut report = app.finish();
     report.data = Some(json!({ "plan": is_dry, "targets": seeded.row_sets }));
     if report.ok && args.check && seeded.has_changes {
@@ -147,6 +189,32 @@ pub async fn apply(app: &App, targets: &Targets, set: Option<&str>) -> Result<()
     perform(app, targets, set, &options, Args::default().lock_wait).await.map(|_| ())
 }
 
+/// The set of one file.
+fn single(app: &App, from: &str, into: &str, format: Option<&str>) -> Result<Set> {
+    let usage = |what: String| Error::new(Code::Usage, what).data("nothing was changed");
+    let target = into.split_once('.').and_then(|(store, target)| Some((store.parse::<StoreKind>().ok()?, target)));
+    let Some((store, target)) = target.filter(|(_, target)| !target.is_empty()) else {
+        return Err(usage(format!("`{into}` names no target of a store"))
+            .hint("--into postgres.TABLE, mongodb.COLLECTION or redis.KEYSPACE"));
+    };
+    if !app.config()?.stores().contains(&store) {
+        return Err(
+            usage(format!("the project has no {store}")).hint(format!("add the section [{store}] to lyrox.toml"))
+        );
+    }
+    let is_stdin = from == "-";
+    let Some((format, packing)) = Format::of_name(format.unwrap_or(from)) else {
+        let what = format
+            .map_or_else(|| format!("the format of `{from}` is not known"), |name| format!("`{name}` is no format"));
+        return Err(usage(what).hint("--format csv, ndjson or json, with .gz or .zst where packed: csv.gz"));
+    };
+    let packing = if is_stdin && packing == Packing::None { Packing::Unknown } else { packing };
+    let shown = if is_stdin { "stdin".to_owned() } else { from.to_owned() };
+    let bulk =
+        Bulk { store, target: target.into(), shown: shown.clone(), path: from.into(), format, packing, is_stdin };
+    Ok(Set { name: shown, bulks: vec![bulk], ..Set::default() })
+}
+
 async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Options, wait: Period) -> Result<Seeded> {
     let config = app.config()?;
     if set.is_none() && project::seed::sets(config)?.is_empty() {
@@ -158,11 +226,15 @@ async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Opti
     let default = if options.tenant.is_some() { &seeds.tenant_set } else { &seeds.set };
     let set = project::seed::read_set(config, set.unwrap_or(default))?;
     let work = Work { config, targets, events: app, wait: wait.duration() };
+    apply_set(work, &set, options).await
+}
+
+async fn apply_set(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded> {
     match &options.tenant {
-        None => seed::seed(work, &set, options).await,
+        None => seed::seed(work, set, options).await,
         Some(tenant) => {
-            let (config, targets) = tenant.within(config, targets);
-            seed::seed(Work { config: &config, targets: &targets, ..work }, &set, options).await
+            let (config, targets) = tenant.within(work.config, work.targets);
+            seed::seed(Work { config: &config, targets: &targets, ..work }, set, options).await
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::rejects::Rejects;
 use super::source::RowSource;
 use super::{AnyStore, mongodb, postgres, redis};
 use crate::config::file::Keyspace;
@@ -222,6 +223,17 @@ pub struct BulkDone {
     pub note: Option<String>,
 }
 
+/// How many rows are to be loaded.
+#[derive(Default)]
+pub struct How {
+    /// Connections that write at once; 0 or 1: one, in the transaction of the set.
+    pub jobs: usize,
+    /// Where rows go that are refused; none: the first of them ends the load.
+    pub rejects: Option<Rejects>,
+    /// Indexes stay while an empty table is filled.
+    pub keeps_indexes: bool,
+}
+
 /// Rows to be loaded: a file's or a generator's.
 #[derive(Clone, Copy)]
 pub struct BulkLoad<'a> {
@@ -233,6 +245,10 @@ pub struct BulkLoad<'a> {
     pub key: &'a [String],
     /// Of the source, where there is no key; else empty.
     pub checksum: &'a str,
+    /// What the ledger of seeds knows it by.
+    pub name: &'a str,
+    /// How it is wanted.
+    pub how: &'a How,
 }
 
 /// Rows to be made without a file.

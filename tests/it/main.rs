@@ -1,5 +1,6 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
+mod bulk;
 mod check;
 mod config;
 mod connect_errors;

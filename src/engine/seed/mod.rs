@@ -47,6 +47,12 @@ pub struct Options {
     pub tenant: Option<Tenant>,
     /// Look at everything, write nothing.
     pub is_dry: bool,
+    /// Connections that load a large file at once; 0 or 1: one.
+    pub jobs: usize,
+    /// Where rows go that a store refuses: the path, and as the user named it.
+    pub reject: Option<(std::path::PathBuf, String)>,
+    /// Indexes stay while an empty table is filled.
+    pub keeps_indexes: bool,
     /// The last part of a reset, which clears `resetting` only when this is done.
     pub is_resetting: bool,
     /// The caller holds the project's locks.
@@ -72,7 +78,13 @@ pub struct Seeded {
 /// What kept the run from starting: nothing was changed. What fails while rows are written is an item.
 pub async fn seed(work: Work<'_>, set: &Set, options: &Options) -> Result<Seeded> {
     guard::permit_seeds(work.config, work.targets, &[], &set.name).map_err(|error| error.data("nothing was sent"))?;
-    let sources = set.bulks.iter().map(bulk::FileSource::read).collect::<Result<Vec<_>>>()?;
+    let sources = set
+        .bulks
+        .iter()
+        .map(|file| {
+            if options.reject.is_some() { bulk::FileSource::read_leniently(file) } else { bulk::FileSource::read(file) }
+        })
+        .collect::<Result<Vec<_>>>()?;
     let mut names = Names::of(set);
     let outside = outside::tables(work.config, set, &mut names).map_err(|error| error.data("nothing was changed"))?;
     let mut wanted = set.stores();
@@ -179,7 +191,7 @@ async fn apply(
     let kinds: Vec<StoreKind> = loaders.iter().map(crate::stores::load::AnyLoader::kind).collect();
     let sheets = sheets.into_iter().filter(|sheet| kinds.contains(&sheet.table.store)).collect();
     let mut run = Run::new(work, loaders, sheets, terms, options);
-    let ready = run.fit(set, sources).await;
+    let ready = run.fit(set, sources, options).await;
     if let Err(error) = ready {
         run.abandon().await;
         return Err(error.data_if_none("nothing was changed"));

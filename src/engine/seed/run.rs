@@ -24,7 +24,7 @@ use crate::kind::StoreKind;
 use crate::project::seed::{Bulk, Mode, Script, Set, Table};
 use crate::report::{Change, Item};
 use crate::stores::load::{
-    AnyLoader, Batch, BulkDone, BulkLoad, Counts, Fields, Loader as _, Probe, Record, Shape, Terms, Written,
+    AnyLoader, Batch, BulkDone, BulkLoad, Counts, Fields, How, Loader as _, Probe, Record, Shape, Terms, Written,
 };
 use crate::stores::source::RowSource;
 
@@ -54,6 +54,9 @@ struct Heap {
     source: Box<dyn RowSource>,
     shape: Shape,
     key: Vec<String>,
+    how: How,
+    /// It is loaded after the transaction of the set, with several connections.
+    is_apart: bool,
 }
 
 /// What the ids of a sheet's rows follow from.
@@ -143,7 +146,7 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// `LYX-SEED-FILE` with the place.
-    pub async fn fit(&mut self, set: &'a Set, sources: Vec<FileSource>) -> Result<()> {
+    pub async fn fit(&mut self, set: &'a Set, sources: Vec<FileSource>, wanted: &Options) -> Result<()> {
         let kinds: Vec<StoreKind> = self.loaders.iter().map(AnyLoader::kind).collect();
         let options = Options { tenant: self.terms.tenant.clone(), ..Options::default() };
         let mut bulks: Vec<(&Bulk, FileSource)> =
@@ -202,7 +205,13 @@ impl<'a> Run<'a> {
                 }
                 let key = bulk::key(&shape, source.columns());
                 let (store, target) = (file.store, file.target.clone());
-                self.bulks.push(Heap { store, target, source: Box::new(source), shape, key });
+                let how = How {
+                    jobs: wanted.jobs,
+                    rejects: files::rejects(wanted, set, file)?,
+                    keeps_indexes: wanted.keeps_indexes,
+                };
+                let is_apart = false;
+                self.bulks.push(Heap { store, target, source: Box::new(source), shape, key, how, is_apart });
             }
         }
         for script in set.scripts.iter().filter(|script| kinds.contains(&script.store)) {
@@ -218,7 +227,28 @@ impl<'a> Run<'a> {
         }
         self.refuse_unknown_fields()?;
         self.order = self.find_order();
+        self.set_apart();
         Ok(())
+    }
+
+    /// What several connections load cannot be part of the set's transaction: it comes after it, unless
+    /// something within needs it.
+    fn set_apart(&mut self) {
+        let has_scripts = self.scripts.iter().any(|script| script.store == StoreKind::Postgres);
+        for at in 0..self.bulks.len() {
+            let heap = &self.bulks[at];
+            let is_needed = self
+                .sheets
+                .iter()
+                .map(|sheet| &sheet.shape)
+                .chain(self.bulks.iter().map(|other| &other.shape).filter(|shape| shape.target != heap.target))
+                .any(|shape| shape.references.iter().any(|(_, target)| *target == heap.target));
+            let is_apart = heap.store == StoreKind::Postgres
+                && heap.how.jobs > 1
+                && heap.source.is_large()
+                && !(self.is_dry || has_scripts || is_needed || heap.shape.is_guarded);
+            self.bulks[at].is_apart = is_apart;
+        }
     }
 
     /// Fields that others refer to must be columns.
@@ -326,7 +356,10 @@ impl<'a> Run<'a> {
             }
             for at in 0..self.bulks.len() {
                 let heap = &self.bulks[at];
-                if heap.store == StoreKind::Postgres && group.contains(&(heap.store, heap.target.clone(), None)) {
+                if heap.store == StoreKind::Postgres
+                    && !heap.is_apart
+                    && group.contains(&(heap.store, heap.target.clone(), None))
+                {
                     self.bulk(at).await?;
                 }
             }
@@ -412,6 +445,12 @@ impl<'a> Run<'a> {
 
     /// Bulk files and scripts of stores whose transactions are not made for them.
     async fn rest(&mut self) -> Result<(), Failure> {
+        for at in 0..self.bulks.len() {
+            if self.bulks[at].is_apart {
+                self.bulk(at).await?;
+                self.tell(StoreKind::Postgres);
+            }
+        }
         for kind in [StoreKind::Mongodb, StoreKind::Redis] {
             for at in 0..self.bulks.len() {
                 if self.bulks[at].store == kind {

@@ -50,6 +50,39 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Lines,
+    /// One JSON array of objects.
+    Array,
+}
+
+impl Format {
+    /// The format of an ending, and whether it is packed: `csv.gz`.
+    pub fn of_name(name: &str) -> Option<(Self, Packing)> {
+        let (name, packing) = match name.rsplit_once('.') {
+            Some((name, "gz")) => (name, Packing::Gzip),
+            Some((name, "zst")) => (name, Packing::Zstd),
+            _ => (name, Packing::None),
+        };
+        let format = match name.rsplit_once('.').map_or(name, |(_, ending)| ending) {
+            "csv" => Self::Csv,
+            "ndjson" | "jsonl" => Self::Lines,
+            "json" => Self::Array,
+            _ => return None,
+        };
+        Some((format, packing))
+    }
+}
+
+/// How a bulk file is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// As gzip does.
+    Gzip,
+    /// As zstd does.
+    Zstd,
+    /// Its first bytes tell.
+    Unknown,
 }
 
 /// A file with many rows; streamed, never held.
@@ -65,6 +98,10 @@ pub struct Bulk {
     pub path: PathBuf,
     /// How its rows are written.
     pub format: Format,
+    /// How it is packed.
+    pub packing: Packing,
+    /// It is standard input; it lies nowhere.
+    pub is_stdin: bool,
 }
 
 /// A script: SQL, MongoDB commands or Redis commands.
@@ -246,13 +283,24 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
                 .data("nothing was changed")
                 .hint(format!("TARGET.toml, TARGET.csv, TARGET.ndjson or NAME.{}", store.extension()))
         };
+        // MongoDB's `.json` is a script of commands.
+        let is_bulk = |(format, packing): &(Format, Packing)| {
+            store != StoreKind::Mongodb || *format != Format::Array || *packing != Packing::None
+        };
+        if let Some((format, packing)) = Format::of_name(&entry).filter(is_bulk)
+            && let Some(target) = stem(&entry, packing)
+            && path.is_file()
+        {
+            let (target, is_stdin) = (target.to_owned(), false);
+            set.bulks.push(Bulk { store, target, shown: here, path, format, packing, is_stdin });
+            continue;
+        }
         let Some((target, ending)) = entry.rsplit_once('.').filter(|(target, _)| !target.is_empty()) else {
             return Err(unknown("its name has no ending"));
         };
         if path.is_dir() {
             return Err(unknown("it is a folder"));
         }
-        let bulk = |format| Bulk { store, target: target.into(), shown: here.clone(), path: path.clone(), format };
         match ending {
             "toml" => {
                 let source = Source { shown: here.clone(), text: text::normalise(&text::read(&path, &here)?) };
@@ -262,8 +310,6 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
                     None => set.tables.push(table),
                 }
             }
-            "csv" => set.bulks.push(bulk(Format::Csv)),
-            "ndjson" | "jsonl" => set.bulks.push(bulk(Format::Lines)),
             _ if ending == store.extension() => {
                 let text = text::normalise(&text::read(&path, &here)?);
                 if text.trim().is_empty() {
@@ -279,6 +325,12 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
         }
     }
     Ok(())
+}
+
+/// The target in the name of a bulk file.
+fn stem(name: &str, packing: Packing) -> Option<&str> {
+    let name = if packing == Packing::None { name } else { name.rsplit_once('.')?.0 };
+    name.rsplit_once('.').map(|(target, _)| target).filter(|target| !target.is_empty())
 }
 
 /// What is in a folder, by name; hidden files left out.

@@ -1,6 +1,8 @@
 //! Redis taking seeds: keys of declared key spaces, compared with what is there, written in one
 //! MULTI/EXEC where all keys live on one server.
 
+#[path = "load_bulk.rs"]
+mod bulk;
 #[path = "load_fill.rs"]
 mod fill;
 #[path = "load_value.rs"]
@@ -17,16 +19,14 @@ use super::error::{Refusal, refusal, work_error};
 use super::script;
 use crate::config::file::Keyspace;
 use crate::config::{Period, Variables};
-use crate::engine::event::{Event, Events};
+use crate::engine::event::Events;
 use crate::error::{Code, Error, Place, Result};
-use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
     Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, RowDone,
-    Shape, Terms, Written, cut_short, expected,
+    Shape, Terms, Written,
 };
-use crate::stores::source::{Form, Row};
 
 /// How many keys are read or written at once.
 const BATCH: usize = 1000;
@@ -148,16 +148,16 @@ impl RedisLoader<'_> {
         Ok(())
     }
 
-    /// Holds what makes a key as its row wants it; answers what that is, and which of value and life differ.
-    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<(Written, Vec<String>)> {
-        let refuse = |what: String| Error::new(Code::SeedFile, what).at(row.place.clone()).data("nothing was changed");
+    /// What a row wants: its key, what that is to hold, and for how long.
+    fn wanted(&self, shape: &Shape, keyspace: &Keyspace, fields: &Fields) -> Result<(String, Wish, Option<Period>)> {
+        let refuse = |what: String| Error::new(Code::SeedFile, what);
         let key = self
-            .key(keyspace, |name| row.fields.get(name).cloned())
+            .key(keyspace, |name| fields.get(name).cloned())
             .ok_or_else(|| refuse(format!("a row of `{}` lacks a part of `{}`", shape.target, keyspace.pattern)))?;
-        let wanted = row.fields.get("value").ok_or_else(|| {
+        let wanted = fields.get("value").ok_or_else(|| {
             refuse(format!("a row of `{}` has no value", shape.target)).hint(value::example(keyspace.kind))
         })?;
-        let life = match row.fields.get("ttl") {
+        let life = match fields.get("ttl") {
             None => keyspace.ttl,
             Some(Json::String(never)) if never == "never" => None,
             Some(given) => {
@@ -166,6 +166,13 @@ impl RedisLoader<'_> {
             }
         };
         let wish = Wish::read(keyspace.kind, wanted).map_err(|why| refuse(why).hint(value::example(keyspace.kind)))?;
+        Ok((key, wish, life))
+    }
+
+    /// Holds what makes a key as its row wants it; answers what that is, and which of value and life differ.
+    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<(Written, Vec<String>)> {
+        let wanted = self.wanted(shape, keyspace, &row.fields);
+        let (key, wish, life) = wanted.map_err(|error| error.at(row.place.clone()).data("nothing was changed"))?;
         let stored = self.found.get(&key);
         if let Some(stored) = stored.filter(|stored| stored.kind != keyspace.kind.name()) {
             return Err(Error::new(Code::SeedFailed, format!("`{key}` holds a {}", stored.kind))
@@ -233,15 +240,7 @@ impl RedisLoader<'_> {
     }
 
     async fn keys_of(&mut self, keyspace: &Keyspace) -> Result<Vec<String>> {
-        let mut pattern = escaped(&self.prefix());
-        let mut rest = keyspace.pattern.as_str();
-        while let Some((before, after)) = rest.split_once('{') {
-            let Some((_, after)) = after.split_once('}') else { break };
-            pattern.push_str(&escaped(before));
-            pattern.push('*');
-            rest = after;
-        }
-        pattern.push_str(&escaped(rest));
+        let pattern = self.pattern(keyspace);
         let mut link = self.store.connected().link.clone();
         let mut keys = Vec::new();
         if link.is_cluster() {
@@ -398,48 +397,7 @@ impl Loader for RedisLoader<'_> {
     }
 
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
-        let keyspace = self.keyspace(load.shape)?;
-        let mut rows = load.source.open(Form::Whole)?;
-        let mut row = Row::default();
-        let mut done = BulkDone::default();
-        let mut seen = 0;
-        while !events.is_cancelled() {
-            let mut records = Vec::new();
-            while records.len() < BATCH {
-                if !rows.read(&mut row)? {
-                    break;
-                }
-                let place = rows.place();
-                records.push(Record {
-                    fields: value::canonical(&keyspace, row.fields(load.source.columns())?),
-                    first: Vec::new(),
-                    is_there: false,
-                    tenant: None,
-                    place,
-                });
-            }
-            if records.is_empty() {
-                return Ok(done);
-            }
-            let keys: Vec<String> =
-                records.iter().filter_map(|row| self.key(&keyspace, |name| row.fields.get(name).cloned())).collect();
-            self.found.clear();
-            self.look_at(&keyspace, &keys).await?;
-            for record in &records {
-                let (written, _) = self.write_row(load.shape, &keyspace, record)?;
-                done.counts.add(written);
-            }
-            self.send(false).await?;
-            seen += records.len() as u64;
-            events.event(Event::Progress {
-                task: load.source.shown().to_owned(),
-                store: Some(StoreKind::Redis),
-                done: seen,
-                total: expected(load, seen, rows.progress()),
-                unit: "keys",
-            });
-        }
-        Err(cut_short(load, &done.counts))
+        self.load_bulk(load, events).await
     }
 
     async fn targets(&mut self) -> Result<u64> {

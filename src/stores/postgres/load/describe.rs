@@ -138,7 +138,7 @@ SELECT pg_catalog.json_build_object(
             'serial', b.typcategory = 'N' AND (a.attidentity <> '' OR COALESCE((
                 SELECT pg_catalog.pg_get_expr(x.adbin, x.adrelid) ~ '^nextval\(' FROM pg_catalog.pg_attrdef x
                 WHERE x.adrelid = a.attrelid AND x.adnum = a.attnum), false)),
-            'kind', CASE WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
+            'kind', CASE WHEN e.typtype = 'e' THEN 'enum' WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
             'array', e.oid <> b.oid,
             'composite', e.typtype = 'c',
             'sequence', (

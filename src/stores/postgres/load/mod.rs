@@ -27,6 +27,9 @@ use crate::stores::load::{
     Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, RowDone, Shape, Terms,
 };
 
+/// Texts of times mean the same on every machine: what a further session is told.
+const SESSION: &str = "SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO, YMD'; SET IntervalStyle TO 'iso_8601'";
+
 /// One run's transaction.
 pub struct PostgresLoader<'a> {
     store: &'a mut PostgresStore,
@@ -162,6 +165,33 @@ impl PostgresLoader<'_> {
         Ok(has)
     }
 
+    /// Makes the ledger of seeds where there is none.
+    async fn make_ledger(&mut self) -> Result<()> {
+        if !self.has_ledger().await? {
+            let make = "CREATE SCHEMA IF NOT EXISTS lyrox; \
+                CREATE TABLE IF NOT EXISTS lyrox.seeds (project text NOT NULL, file text NOT NULL, \
+                checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
+                actor text NOT NULL, PRIMARY KEY (project, file))";
+            self.send(make).await.map_err(|error| failed("the ledger of seeds cannot be made", &error))?;
+            self.has_ledger = Some(true);
+        }
+        Ok(())
+    }
+
+    async fn remember_row(&mut self, file: &str, checksum: &str) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO lyrox.seeds (project, file, checksum, actor) VALUES ({}, {}, {}, {actor}) \
+             ON CONFLICT (project, file) DO UPDATE SET checksum = excluded.checksum, \
+             applied_at = pg_catalog.now(), actor = excluded.actor",
+            literal(&self.store.project),
+            literal(file),
+            literal(checksum),
+            actor = literal(&actor()),
+        );
+        self.send(&sql).await.map_err(|error| failed("the ledger of seeds cannot be written", &error))?;
+        Ok(())
+    }
+
     /// Moves sequences past the values that rows were given, so that the next default does not collide.
     async fn advance_sequences(&mut self) -> Result<()> {
         for (sequence, value) in std::mem::take(&mut self.sequences) {
@@ -265,27 +295,9 @@ impl Loader for PostgresLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        if !self.has_ledger().await? {
-            let make = "CREATE SCHEMA IF NOT EXISTS lyrox; \
-                CREATE TABLE IF NOT EXISTS lyrox.seeds (project text NOT NULL, file text NOT NULL, \
-                checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
-                actor text NOT NULL, PRIMARY KEY (project, file))";
-            self.send(make).await.map_err(|error| failed("the ledger of seeds cannot be made", &error))?;
-            self.has_ledger = Some(true);
-        }
-        let sql = format!(
-            "INSERT INTO lyrox.seeds (project, file, checksum, actor) VALUES ({}, {}, {}, {actor}) \
-             ON CONFLICT (project, file) DO UPDATE SET checksum = excluded.checksum, \
-             applied_at = pg_catalog.now(), actor = excluded.actor",
-            literal(&self.store.project),
-            literal(file),
-            literal(checksum),
-            actor = literal(&actor()),
-        );
-        self.send(&sql).await.map_err(|error| failed("the ledger of seeds cannot be written", &error))?;
-        Ok(())
+        self.make_ledger().await?;
+        self.remember_row(file, checksum).await
     }
-
     async fn flush(&mut self) -> Result<()> {
         // Deferred constraints are checked while a rollback still undoes everything.
         let checked = self.send("SET CONSTRAINTS ALL IMMEDIATE").await;
