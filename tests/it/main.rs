@@ -34,5 +34,6 @@ mod smoke;
 mod squash;
 mod store_run;
 mod support;
+mod tenants;
 mod trips;
 mod url;
