@@ -37,5 +37,6 @@ mod squash;
 mod store_run;
 mod support;
 mod systems;
+mod tenants;
 mod trips;
 mod url;

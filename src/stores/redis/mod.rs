@@ -295,6 +295,9 @@ impl Store for RedisStore {
             return Err(Error::bug("Redis is written to without its lock"));
         };
         let wiped = wipe::wipe(&mut self.books, lock, events).await;
+        if wiped.is_ok() {
+            self.forget_rows().await?;
+        }
         wiped.map_err(Self::troubled(&self.endpoint, "remove what the project owns")).map_err(|error| {
             error
                 .data_if_none("some of it may be removed; the store stays marked as resetting")

@@ -4,6 +4,8 @@
 mod place;
 mod registry;
 
+pub(super) use registry::TENANTS;
+
 use super::MongodbStore;
 use crate::config::file::TenancyModel;
 use crate::engine::tenant::{Record, Tenant, Which};
