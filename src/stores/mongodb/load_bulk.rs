@@ -297,6 +297,11 @@ impl MongodbLoader<'_> {
                     self.pass_over(load, rows.as_ref(), Some(&row), lacks(load, name, place), &done.counts)?;
                     continue;
                 }
+                // By its key it is looked for.
+                if let Err(error) = key.iter().try_for_each(|name| super::bson(&fields[name], &place).map(drop)) {
+                    self.pass_over(load, rows.as_ref(), Some(&row), error, &done.counts)?;
+                    continue;
+                }
                 bytes += row.size() + 64;
                 batch.push(Read { place, fields, row: row.clone() });
             }

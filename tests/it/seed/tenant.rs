@@ -53,7 +53,7 @@ fn one_tenant_gets_its_own_rows_in_every_store() {
     );
     assert_eq!(
         project.sql_value("SELECT string_agg(company_id || ' ' || note, ', ' ORDER BY company_id) FROM sale"),
-        "auth0|one of auth0_one, two of two"
+        "auth0|one of auth0_one_9719be6ce62a, two of two"
     );
     assert_eq!(project.sql_value("SELECT count(DISTINCT id) FROM sale"), "2", "ids are the tenant's own");
     assert_eq!(
@@ -70,7 +70,7 @@ fn one_tenant_gets_its_own_rows_in_every_store() {
     assert_ne!(note("two").get("_id"), note("auth0|one").get("_id"));
     let plans = project.mongo(doc! { "count": "plans", "query": { "company_id": { "$exists": true } } });
     assert_eq!(plans.get_i32("n").ok(), Some(0), "what is global has no tenant");
-    for (slug, key) in [("auth0_one", "auth0|one"), ("two", "two")] {
+    for (slug, key) in [("auth0_one_9719be6ce62a", "auth0|one"), ("two", "two")] {
         let of = project.redis(&["HGET", &format!("{}{{{slug}}}:cache:a", project.prefix), "of"]);
         assert_eq!(of, redis::Value::BulkString(key.into()));
         let log = project.redis(&["LLEN", &format!("{}{{{slug}}}:log", project.prefix)]);
@@ -97,7 +97,7 @@ fn a_run_for_one_tenant_writes_no_other_tenants_rows() {
     // Without a tenant the set has nobody to stand for.
     project.lyrox(&["db", "seed", "--set", "tenant"]).exit(2).says("this run is for none").says("--tenant KEY");
     project.lyrox(&["db", "seed", "--tenant", ""]).exit(2).says("key cannot be used");
-    project.lyrox(&["db", "seed", "--tenant", "日本"]).exit(2).says("--slug NAME");
+    project.lyrox(&["db", "seed", "--tenant", "日本", "--slug", "日本"]).exit(2).says("--slug NAME");
     project.write("seeds/tenant/postgres/sale.toml", "key = [\"number\"]\n[rows.first]\nnumber = \"1\"\n");
     project.lyrox(&["db", "seed", "--tenant", "日本", "--slug", "nihon"]).ok();
     assert_eq!(project.redis(&["EXISTS", &format!("{}{{nihon}}:cache:a", project.prefix)]), redis::Value::Int(1));
