@@ -32,7 +32,7 @@ CREATE TABLE "Company" (
     "ownerId"            uuid NOT NULL REFERENCES "User" (id),
     name                 text NOT NULL,
     industry             text,
-    "brandPersonality"   text,
+    "brandPersonality"   text NOT NULL,
     active               boolean NOT NULL DEFAULT true,
     "subscriptionPlan"   text NOT NULL DEFAULT 'free',
     "subscriptionStatus" text NOT NULL DEFAULT 'active',

@@ -7,6 +7,7 @@ pub mod check;
 pub mod diff;
 pub mod dump;
 pub mod event;
+pub mod generate;
 pub mod guard;
 pub mod histories;
 pub mod ledger;

@@ -5,7 +5,6 @@
 //! writes is rolled back, or journaled first and removed; [`Smoke::leftovers`] proves it.
 
 pub mod outcome;
-pub mod pattern;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -178,6 +177,12 @@ pub trait Smoke {
     /// The connection is lost; what the test itself finds is its verdict.
     async fn try_out(&mut self, index: usize) -> Result<Verdict>;
 
+    /// Ends what the tests before left open: another store is tried next.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    async fn rest(&mut self) -> Result<()>;
+
     /// The keys of every tenant, where this store lists them; none: it does not.
     ///
     /// # Errors
@@ -258,6 +263,9 @@ impl Smoke for AnySmoke<'_> {
     }
     async fn try_out(&mut self, index: usize) -> Result<Verdict> {
         forward!(self, smoke => smoke.try_out(index).await)
+    }
+    async fn rest(&mut self) -> Result<()> {
+        forward!(self, smoke => smoke.rest().await)
     }
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
         forward!(self, smoke => smoke.tenants().await)

@@ -13,7 +13,8 @@ pub fn render(report: &Report) -> String {
             Outcome::Warn => "warning",
             Outcome::Pass | Outcome::Skip => continue,
         };
-        let mut properties = vec![format!("title={}", property(&item.title))];
+        let tenant = item.tenant.as_ref().map_or_else(String::new, |tenant| format!(" ({tenant})"));
+        let mut properties = vec![format!("title={}", property(&format!("{}{tenant}", item.title)))];
         if let Some(location) = &item.location {
             properties.push(format!("file={}", property(&location.file)));
             properties.extend(location.line.map(|line| format!("line={line}")));

@@ -20,16 +20,34 @@ pub fn render(report: &Report) -> String {
     for (name, items) in suites {
         let mut suite = TestSuite::new(name.clone());
         for item in items {
-            let mut case = TestCase::new(item.title.clone(), status(item));
+            let mut case = TestCase::new(name_of(item), status(item));
             case.set_classname(format!("lyrox.{}.{name}", report.command.replace(' ', ".")));
             if let Some(millis) = item.elapsed_ms {
                 case.set_time(Duration::from_millis(millis));
+            }
+            // Where viewers look for the place of a test.
+            if let Some(location) = &item.location {
+                case.extra.insert("file".into(), location.file.as_str().into());
+                if let Some(line) = location.line {
+                    case.extra.insert("line".into(), line.to_string().into());
+                }
+            }
+            if let (Outcome::Pass | Outcome::Warn, Some(detail)) = (item.outcome, &item.detail) {
+                case.set_system_out(super::human::clean(detail));
             }
             suite.add_test_case(case);
         }
         junit.add_test_suite(suite);
     }
     junit.to_string().unwrap_or_default()
+}
+
+/// The title, and the tenant where there is one: names are unique within a suite.
+fn name_of(item: &Item) -> String {
+    match &item.tenant {
+        Some(tenant) => format!("{} ({tenant})", item.title),
+        None => item.title.clone(),
+    }
 }
 
 fn status(item: &Item) -> TestCaseStatus {

@@ -1,5 +1,6 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
+mod bulk;
 mod check;
 mod config;
 mod connect_errors;
@@ -16,6 +17,7 @@ mod interop;
 mod lint;
 mod migrate;
 mod mongodb_store;
+mod mutation;
 mod output;
 mod postgres_store;
 mod promises;
@@ -34,6 +36,7 @@ mod smoke;
 mod squash;
 mod store_run;
 mod support;
+mod systems;
 mod tenants;
 mod trips;
 mod url;

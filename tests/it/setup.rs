@@ -21,7 +21,7 @@ impl Alone {
     pub fn lyrox_os() -> Self {
         let alone = Self::new();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for part in ["lyrox.toml", "migrations", "seeds", "smoke"] {
+        for part in ["lyrox.toml", ".env.example", "migrations", "seeds", "smoke"] {
             copy(&root.join(part), &alone.path().join(part));
         }
         alone

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::smoke::{Retry, Step, TENANT, Tenants, Test, Variable, filled, filled_value};
-use crate::stores::smoke::{AnySmoke, Answer, Call, Reply, Run, Smoke as _, Variables, Verdict};
+use crate::stores::smoke::{Answer, AnySmoke, Call, Reply, Run, Smoke as _, Variables, Verdict};
 
 /// What selects a declared test: its own tags, `declared`, and the stores it speaks to.
 pub fn tags(test: &Test) -> Vec<String> {
@@ -188,7 +188,7 @@ async fn steps(
                 let number = if test.steps.len() == 1 { String::new() } else { format!("step {}: ", index + 1) };
                 let undone = if test.commit { "removed" } else { "rolled back" };
                 let error = Error::new(Code::SmokeFailed, format!("{number}{why}")).at(step.place.clone()).data(undone);
-                return Err(match test.hint.as_deref().or(hint) {
+                return Err(match hint.or(test.hint.as_deref()) {
                     Some(hint) => error.hint(hint),
                     None => error,
                 });
@@ -228,11 +228,13 @@ async fn tried(step: &Step, battery: &mut AnySmoke<'_>, variables: &Variables) -
                 .and_then(|()| savable(step, &answer))
                 .map(|()| Tried::Done(answer))
                 .map_err(|why| (why, None)),
-            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused).map_err(|why| {
-                // A table or a schema that is not there.
-                let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
-                (why, is_missing.then_some("lyrox db migrate"))
-            }),
+            Reply::Refused(refusal) => {
+                expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused).map_err(|why| {
+                    // A table or a schema that is not there.
+                    let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
+                    (why, is_missing.then_some("lyrox db migrate"))
+                })
+            }
             Reply::Untried(why, hint) => return Ok(Tried::Not(why, hint)),
         };
         let (why, hint) = match expected {

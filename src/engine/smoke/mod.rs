@@ -258,6 +258,7 @@ async fn built_in(
         };
         events.item(item(&test.id, &test.title, verdict).store(store).elapsed(begun.elapsed()));
     }
+    battery.rest().await?;
     Ok(true)
 }
 

@@ -136,7 +136,7 @@ pub async fn seed(work: Work<'_>, tenant: &Tenant, set: &Set, is_brief: bool) ->
     let (config, targets) = tenant.within(work.config, work.targets);
     let inside = Inside::new(work.events, tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
-    let options = seed::Options { tenant: Some(tenant.key().to_owned()), is_part: true, ..seed::Options::default() };
+    let options = seed::Options { tenant: Some(tenant.clone()), is_part: true, ..seed::Options::default() };
     let seeded = seed::seed(work, set, &options).await?;
     if seeded.has_failed { Err(stopped(&inside, "a seed")) } else { Ok(()) }
 }

@@ -10,6 +10,7 @@ mod expect;
 mod path;
 mod place;
 mod read;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -232,9 +233,9 @@ pub fn filled_value(value: &Value, variables: &BTreeMap<String, Value>) -> Value
             _ => Value::String(filled(text, variables)),
         },
         Value::Array(values) => Value::Array(values.iter().map(|value| filled_value(value, variables)).collect()),
-        Value::Object(object) => Value::Object(
-            object.iter().map(|(key, value)| (key.clone(), filled_value(value, variables))).collect(),
-        ),
+        Value::Object(object) => {
+            Value::Object(object.iter().map(|(key, value)| (key.clone(), filled_value(value, variables))).collect())
+        }
         other => other.clone(),
     }
 }

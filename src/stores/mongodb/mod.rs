@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 pub mod check;
 pub mod connect;
+mod document;
 mod dump;
 pub mod error;
 mod foreign;

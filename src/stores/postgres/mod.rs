@@ -34,6 +34,7 @@ mod settle;
 pub mod smoke;
 pub mod splitter;
 pub mod squash;
+mod tables;
 pub mod tenant;
 mod transaction;
 mod wipe;

@@ -41,9 +41,21 @@ pub async fn snapshot(books: &mut Books, section: &Section) -> RedisResult<Snaps
         }
     }
     for (name, kind) in types(books, &keys).await? {
+        let kind = if kind == "stream" { stream(books, &name).await? } else { kind };
         snapshot.objects.insert(format!("key {name}"), kind);
     }
     Ok(snapshot)
+}
+
+/// A stream with the consumer groups that read it: `stream, groups mail work`.
+async fn stream(books: &mut Books, name: &str) -> RedisResult<String> {
+    let mut info = redis::cmd("XINFO");
+    info.arg("GROUPS").arg(format!("{}{name}", books.keys.prefix));
+    let groups: Vec<Value> = info.query_async(&mut books.link).await?;
+    let name_of = |group: &Value| field(group, "name").map(|name| String::from_utf8_lossy(&name).into_owned());
+    let mut names: Vec<String> = groups.iter().filter_map(name_of).collect();
+    names.sort();
+    Ok(if names.is_empty() { "stream".into() } else { format!("stream, groups {}", names.join(" ")) })
 }
 
 /// A user's rules without its passwords; nothing where there is no such user.

@@ -131,3 +131,34 @@ fn a_project_goes_from_0_x_to_1_0() {
     assert_eq!(project.sql_value("SELECT count(*) FROM drizzle.__drizzle_migrations WHERE name IS NOT NULL"), "4");
     project.lyrox(&["db", "status", "--check"]).ok().says("4 applied, 0 pending");
 }
+
+/// The example with drizzle-kit's own folder: what the one applied, the other has nothing pending of; and the schema
+/// that drizzle reads is the one that its snapshot holds.
+#[test]
+#[ignore = "needs the other tools: just interop"]
+fn conference_chat_has_nothing_pending_either_way() {
+    let open = |name| {
+        let project = crate::systems::shared("conference-chat", name);
+        link_node_modules(&project, "drizzle-0/node_modules/drizzle-kit");
+        project.write("package.json", "{ \"name\": \"x\", \"private\": true }\n");
+        project
+    };
+    let rows = "SELECT count(*) FROM drizzle.__drizzle_migrations";
+    let project = open("interop_conference");
+    project.lyrox(&["db", "migrate"]).ok();
+    ZERO.kit(&project, &["check"]);
+    ZERO.kit(&project, &["migrate"]);
+    assert_eq!(project.sql_value(rows), "1", "the tool ran it again");
+    let told = ZERO.kit(&project, &["generate"]);
+    assert!(told.contains("No schema changes"), "{told}");
+    project.lyrox(&["db", "seed"]).ok();
+    project.lyrox(&["db", "smoke-test"]).ok();
+
+    let other = open("interop_conference2");
+    ZERO.kit(&other, &["migrate"]);
+    other.lyrox(&["db", "status", "--check"]).ok().says("1 applied, 0 pending");
+    other.lyrox(&["db", "migrate"]).ok();
+    assert_eq!(other.sql_value(rows), "1");
+    other.lyrox(&["db", "seed"]).ok();
+    other.lyrox(&["db", "smoke-test"]).ok();
+}

@@ -172,3 +172,37 @@ fn edits_and_failures_are_seen_by_both() {
     assert_eq!(edited(&project, 5), format!("{before},{}", name(5)));
     project.lyrox(&["db", "status", "--check"]).ok();
 }
+
+/// The example with Prisma's own folder: what the one applied, the other has nothing pending of; and the schema that
+/// Prisma reads is the one that the migration makes.
+#[test]
+#[ignore = "needs the other tools: just interop"]
+fn helvino_has_nothing_pending_either_way() {
+    let open = |name| {
+        let project = crate::systems::shared("helvino", name);
+        link_node_modules(&project, "prisma");
+        project.write("prisma.config.ts", CONFIG);
+        project
+    };
+    let project = open("interop_helvino");
+    project.lyrox(&["db", "migrate"]).ok();
+    Prisma.check(&project, 1);
+    project.lyrox(&["db", "seed"]).ok();
+    project.lyrox(&["db", "smoke-test"]).ok();
+    Prisma.check(&project, 1);
+
+    let other = open("interop_helvino2");
+    Prisma.up(&other);
+    other.lyrox(&["db", "status", "--check"]).ok().says("1 applied, 0 pending");
+    let run = other.lyrox(&["--output", "json", "db", "migrate"]);
+    assert_eq!(changed(run.ok(), "applied"), 0, "{run}");
+    other.lyrox(&["db", "seed"]).ok();
+    other.lyrox(&["db", "smoke-test"]).ok();
+
+    let from_schema = ["migrate", "diff", "--from-empty", "--to-schema-datamodel", "prisma/schema.prisma", "--script"];
+    let (code, script) = prisma(&project, &from_schema);
+    let file =
+        std::fs::read_to_string(project.path("prisma/migrations/20251106120000_init/migration.sql")).expect("a file");
+    assert_eq!(code, 0, "{script}");
+    assert!(script.contains(file.trim()), "{script}");
+}

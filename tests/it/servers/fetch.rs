@@ -151,3 +151,28 @@ fn postgresql_is_fetched_where_none_is_installed() {
         output.exit(4).says("LYX-SERVER-VERSION");
     }
 }
+
+/// As hosted servers do for their owners: an extension that only a superuser may make is there when the server is up.
+#[test]
+fn extensions_that_only_a_superuser_may_make_are_made_for_the_owner() {
+    let local = Local::new("extensions", "[postgres]");
+    local.lyrox(&["up"]).ok();
+    let made = "SELECT count(*) FROM pg_extension WHERE extname = 'postgres_fdw'";
+    let url = local.url("DIRECT_URL");
+    assert_eq!(sql(&url, made).expect("a count")[0][0].as_deref(), Some("0"));
+    assert!(sql(&url, "CREATE EXTENSION postgres_fdw").is_err(), "the owner may not make it");
+    // The server runs: it is made there.
+    local.configure("[postgres]\nextensions = [\"postgres_fdw\"]");
+    local.lyrox(&["up"]).ok();
+    assert_eq!(sql(&url, made).expect("a count")[0][0].as_deref(), Some("1"));
+    local.lyrox(&["up"]).ok().says("unchanged");
+    local.lyrox(&["check"]).ok();
+}
+
+/// Nobody offers it: the server is started all the same, and `check` says what is missing.
+#[test]
+fn an_extension_that_nobody_has_is_told_by_check() {
+    let local = Local::new("unknown", "[postgres]\nextensions = [\"no_such_extension\"]");
+    local.lyrox(&["up"]).ok();
+    local.lyrox(&["check"]).exit(1).says("LYX-EXTENSION").says("no_such_extension");
+}

@@ -167,8 +167,11 @@ impl MongodbSmoke<'_> {
         open.session = Some(self.transaction_of(&open.client).await?);
         for command in open.done.clone() {
             if let Err(no) = self.inside(open, command).await? {
-                return Err(Error::new(Code::SmokeFailed, "the steps before could not be done again in a new transaction")
-                    .why(no.shown()));
+                return Err(Error::new(
+                    Code::SmokeFailed,
+                    "the steps before could not be done again in a new transaction",
+                )
+                .why(no.shown()));
             }
         }
         Ok(())

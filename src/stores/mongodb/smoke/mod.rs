@@ -2,8 +2,10 @@
 
 mod command;
 mod declared;
-mod document;
+mod expiry;
+mod index;
 mod leftover;
+mod transaction;
 mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document};
 use mongodb::ClientSession;
 
-use self::document::Source;
 use super::MongodbStore;
+use super::document::{self, Source};
 use super::error::work_error;
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::{Error, Result};
 use crate::kind::StoreKind;
+use crate::stores::smoke::outcome::Outcome;
 use crate::stores::smoke::{BuiltIn, Call, Reply, Run, Smoke, Variables, Verdict};
 
 /// What a built-in test is about.
@@ -29,24 +32,39 @@ enum Subject {
     Unique(String),
     /// Indexes are used.
     Indexes(String),
+    /// Documents expire as declared.
+    Expiry(String),
     /// Validator and indexes scope by tenant.
     Tenant(String),
+    /// What a transaction did is undone with it.
+    Transaction,
+    /// Views are as migrated.
+    Views,
 }
 
 impl Subject {
-    fn collection(&self) -> &str {
+    /// The collection it is about; after all of them, what is about none.
+    fn collection(&self) -> (bool, &str) {
         match self {
-            Self::Documents(name) | Self::Unique(name) | Self::Indexes(name) | Self::Tenant(name) => name,
+            Self::Documents(name)
+            | Self::Unique(name)
+            | Self::Indexes(name)
+            | Self::Expiry(name)
+            | Self::Tenant(name) => (false, name),
+            Self::Transaction | Self::Views => (true, ""),
         }
     }
 
     fn built_in(&self) -> BuiltIn {
-        let name = self.collection();
+        let name = if let Self::Views = self { "views" } else { self.collection().1 };
         let (kind, title, writes) = match self {
             Self::Documents(_) => ("validator", format!("{name} takes valid documents only"), true),
             Self::Unique(_) => ("unique", format!("{name} refuses duplicates"), true),
             Self::Indexes(_) => ("index", format!("{name}: indexes are used"), false),
+            Self::Expiry(_) => ("ttl", format!("{name}: documents expire"), false),
             Self::Tenant(_) => ("tenant", format!("{name}: scoped by tenant"), false),
+            Self::Views => ("objects", "Views are as migrated".into(), false),
+            Self::Transaction => ("transaction", "A transaction is undone as a whole".into(), true),
         };
         BuiltIn::new(StoreKind::Mongodb, kind, name, title, writes)
     }
@@ -67,9 +85,12 @@ struct Index {
     name: String,
     key: Document,
     is_unique: bool,
-    is_plain: bool,
     partial: Option<Document>,
-    expires: bool,
+    collation: Option<Document>,
+    is_hidden: bool,
+    is_sparse: bool,
+    /// After so many seconds.
+    expires: Option<f64>,
 }
 
 /// The smoke tests of a connected MongoDB.
@@ -78,6 +99,8 @@ pub struct MongodbSmoke<'a> {
     run: Run<'a>,
     collections: BTreeMap<String, Collection>,
     tests: Vec<Subject>,
+    /// How many views the snapshot holds.
+    views: usize,
     differences: Vec<String>,
     missing: BTreeMap<Subject, Vec<String>>,
     source: Source,
@@ -97,6 +120,7 @@ impl<'a> MongodbSmoke<'a> {
             run,
             collections: BTreeMap::new(),
             tests: Vec::new(),
+            views: 0,
             differences: Vec::new(),
             missing: BTreeMap::new(),
             source,
@@ -140,18 +164,15 @@ impl<'a> MongodbSmoke<'a> {
                     && !matches!(options.get_str("validationAction"), Ok("warn"));
             } else if let Some((collection, index)) = object.strip_prefix("index ").and_then(|path| split(path, live)) {
                 let key = options.get_document("key").cloned().unwrap_or_default();
-                let is_plain = !options.contains_key("collation")
-                    && !options.get_bool("hidden").unwrap_or(false)
-                    && key.iter().all(|(name, kind)| {
-                        !name.contains('$') && (document::number(kind).is_some() || kind.as_str() == Some("hashed"))
-                    });
                 collections.entry(collection).or_default().indexes.push(Index {
                     name: index,
                     key,
                     is_unique: options.get_bool("unique").unwrap_or(false),
-                    is_plain,
                     partial: options.get_document("partialFilterExpression").cloned().ok(),
-                    expires: options.contains_key("expireAfterSeconds"),
+                    collation: options.get_document("collation").cloned().ok(),
+                    is_hidden: options.get_bool("hidden").unwrap_or(false),
+                    is_sparse: options.get_bool("sparse").unwrap_or(false),
+                    expires: options.get("expireAfterSeconds").and_then(document::number),
                 });
             }
         }
@@ -169,12 +190,21 @@ impl<'a> MongodbSmoke<'a> {
             if !collection.indexes.is_empty() {
                 subjects.insert(Subject::Indexes(name.clone()));
             }
+            if collection.indexes.iter().any(|index| index.expires.is_some()) {
+                subjects.insert(Subject::Expiry(name.clone()));
+            }
             if tenancy.is_some_and(|tenancy| !tenancy.global.contains(name)) {
                 subjects.insert(Subject::Tenant(name.clone()));
             }
         }
+        if !self.collections.is_empty() {
+            subjects.insert(Subject::Transaction);
+        }
+        if self.views > 0 {
+            subjects.insert(Subject::Views);
+        }
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
-        subjects.sort_by(|a, b| a.collection().cmp(b.collection()).then_with(|| a.cmp(b)));
+        subjects.sort_by(|a, b| a.collection().cmp(&b.collection()).then_with(|| a.cmp(b)));
         subjects
     }
 }
@@ -199,12 +229,21 @@ fn parse(definition: &str) -> Option<Document> {
 
 /// The test that an object of the snapshot belongs to; none: only `schema` speaks of it.
 fn subject(object: &str, definition: &str, kept: &Snapshot) -> Option<Subject> {
+    if object.starts_with("view ") {
+        return Some(Subject::Views);
+    }
     if let Some(name) = object.strip_prefix("collection ") {
         return Some(Subject::Documents(name.to_owned()));
     }
     let (collection, _) = split(object.strip_prefix("index ")?, kept)?;
-    let is_unique = parse(definition).is_some_and(|index| index.get_bool("unique").unwrap_or(false));
-    Some(if is_unique { Subject::Unique(collection) } else { Subject::Indexes(collection) })
+    let index = parse(definition).unwrap_or_default();
+    Some(if index.get_bool("unique").unwrap_or(false) {
+        Subject::Unique(collection)
+    } else if index.contains_key("expireAfterSeconds") {
+        Subject::Expiry(collection)
+    } else {
+        Subject::Indexes(collection)
+    })
 }
 
 impl Smoke for MongodbSmoke<'_> {
@@ -228,11 +267,17 @@ impl Smoke for MongodbSmoke<'_> {
             let words = difference_words(&difference);
             self.differences.push(words.clone());
             let (Difference::Missing(object) | Difference::Changed(object, ..)) = &difference else { continue };
+            // What went with its collection is the collection's matter.
+            let of = object.strip_prefix("index ").and_then(|path| split(path, kept));
+            if of.is_some_and(|(name, _)| !live.objects.contains_key(&format!("collection {name}"))) {
+                continue;
+            }
             let definition = kept.objects.get(object).map_or("", String::as_str);
             if let Some(subject) = subject(object, definition, kept) {
                 self.missing.entry(subject).or_default().push(words);
             }
         }
+        self.views = kept.objects.keys().filter(|object| object.starts_with("view ")).count();
         self.tests = self.subjects();
         Ok(self.tests.iter().map(Subject::built_in).collect())
     }
@@ -243,12 +288,19 @@ impl Smoke for MongodbSmoke<'_> {
             Subject::Documents(name) => (self.try_documents(name).await?, ("document", "documents")),
             Subject::Unique(name) => (self.try_unique(name).await?, ("index", "indexes")),
             Subject::Indexes(name) => (self.try_indexes(name).await?, ("index", "indexes")),
+            Subject::Expiry(name) => (self.judge_expiry(name).await?, ("index", "indexes")),
             Subject::Tenant(name) => (self.judge_tenant(name), ("rule", "rules")),
+            Subject::Views => (Outcome { passed: self.views, ..Outcome::default() }, ("view", "views")),
+            Subject::Transaction => (self.try_transaction().await?, ("transaction", "transactions")),
         };
         if let Some(missing) = self.missing.get(&subject) {
             outcome.missing.splice(0..0, missing.iter().cloned());
         }
         Ok(outcome.verdict(&self.differences, noun, None))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        Ok(())
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {
@@ -288,7 +340,9 @@ mod tests {
         let unique = r#"{"key":{"x":1},"unique":true}"#;
         assert_eq!(subject("index a.b.c.d", unique, &kept), Some(Subject::Unique("a.b".into())));
         assert_eq!(subject("index a.b.c", "{}", &kept), Some(Subject::Indexes("a.b".into())));
+        let expiring = r#"{"key":{"x":1},"expireAfterSeconds":60}"#;
+        assert_eq!(subject("index a.b.t", expiring, &kept), Some(Subject::Expiry("a.b".into())));
         assert_eq!(subject("collection a.b", "{}", &kept), Some(Subject::Documents("a.b".into())));
-        assert_eq!(subject("view v", "{}", &kept), None);
+        assert_eq!(subject("view v", "{}", &kept), Some(Subject::Views));
     }
 }

@@ -1,6 +1,6 @@
 //! What the built-in tests of MongoDB try.
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 
 use super::document::{get, partial, required, set, wrong};
 use super::{Index, MongodbSmoke};
@@ -31,7 +31,7 @@ impl MongodbSmoke<'_> {
     }
 
     /// The schema of a collection's validator, and a document that it takes.
-    fn valid(&mut self, name: &str) -> Option<(Document, Document)> {
+    pub(super) fn valid(&mut self, name: &str) -> Option<(Document, Document)> {
         let collection = self.collections.get(name)?;
         let schema = collection.validator.get_document("$jsonSchema").cloned().unwrap_or_default();
         let mut document = self.source.document(&schema)?;
@@ -145,49 +145,6 @@ impl MongodbSmoke<'_> {
         Ok(outcome)
     }
 
-    pub(super) async fn try_indexes(&mut self, name: &str) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let Some(collection) = self.collections.get(name).cloned() else { return Ok(outcome) };
-        for index in &collection.indexes {
-            let mut filter = index.partial.clone().unwrap_or_default();
-            if !index.is_plain {
-                // Text, places, languages: that it is there is all that can be said.
-                outcome.passed += 1;
-                continue;
-            }
-            for path in index.key.keys() {
-                if !filter.contains_key(path) {
-                    filter.insert(path, self.source.text());
-                }
-            }
-            let explain = doc! { "explain": { "find": name, "filter": filter }, "verbosity": "queryPlanner" };
-            match self.database().run_command(explain).await {
-                Ok(plan) => {
-                    let mut used = Vec::new();
-                    walk(&Bson::Document(plan.get_document("queryPlanner").cloned().unwrap_or_default()), &mut used);
-                    let first = index.key.keys().next();
-                    let serves = |used: &String| {
-                        *used == index.name
-                            || collection
-                                .indexes
-                                .iter()
-                                .any(|other| other.name == *used && other.key.keys().next() == first)
-                    };
-                    if used.iter().any(serves) {
-                        outcome.passed += 1;
-                    } else {
-                        outcome.failed.push(format!("index `{}` of `{name}` is not used for its fields", index.name));
-                    }
-                }
-                Err(error) => match refusal(&error) {
-                    Some(no) => outcome.untried.push(format!("`{}`: {}", index.name, no.shown())),
-                    None => return Err(self.lost("explain a query", &error)),
-                },
-            }
-        }
-        Ok(outcome)
-    }
-
     /// The validator requires the tenant, and every index leads with it: there is no other wall in MongoDB.
     pub(super) fn judge_tenant(&self, name: &str) -> Outcome {
         let mut outcome = Outcome::default();
@@ -205,29 +162,12 @@ impl MongodbSmoke<'_> {
         }
         for index in &collection.indexes {
             // An index that expires documents can have one field only.
-            if index.key.keys().next() == Some(column) || index.expires {
+            if index.key.keys().next() == Some(column) || index.expires.is_some() {
                 outcome.passed += 1;
             } else {
                 outcome.failed.push(format!("index `{}` of `{name}` does not begin with `{column}`", index.name));
             }
         }
         outcome
-    }
-}
-
-/// The names of the indexes in the winning plan.
-fn walk(value: &Bson, found: &mut Vec<String>) {
-    match value {
-        Bson::Document(document) => {
-            for (key, value) in document {
-                match value {
-                    Bson::String(name) if key == "indexName" => found.push(name.clone()),
-                    _ if key == "rejectedPlans" => {}
-                    value => walk(value, found),
-                }
-            }
-        }
-        Bson::Array(values) => values.iter().for_each(|value| walk(value, found)),
-        _ => {}
     }
 }

@@ -41,7 +41,9 @@ impl PostgresSmoke<'_> {
         let is_bound = is_bound.first().and_then(|row| text(row, 0)).as_deref() == Some("t");
         let sql = if is_bound && self.run.may_write {
             // The owner whom the policies bind lifts them for this transaction only.
-            format!("BEGIN; SET LOCAL lock_timeout = '1s'; ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY; {keys}; ROLLBACK")
+            format!(
+                "BEGIN; SET LOCAL lock_timeout = '1s'; ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY; {keys}; ROLLBACK"
+            )
         } else {
             format!("BEGIN READ ONLY; {keys}; ROLLBACK")
         };
@@ -62,7 +64,9 @@ impl PostgresSmoke<'_> {
             let model = self.run.config.settings.tenancy.as_ref().map(|tenancy| tenancy.model);
             match model {
                 Some(TenancyModel::Row) => {}
-                Some(_) => return Ok(Err("acting for a tenant is tried where tenants share tables (model = \"row\")".into())),
+                Some(_) => {
+                    return Ok(Err("acting for a tenant is tried where tenants share tables (model = \"row\")".into()));
+                }
                 None => return Ok(Err("the project has no [tenancy]: there is no tenant to act for".into())),
             }
         }
@@ -81,7 +85,9 @@ impl PostgresSmoke<'_> {
         }
         match self.act()? {
             act if act.is_empty() => Ok(Ok(())),
-            act => Ok(self.send(&act).await?.map(drop).map_err(|no| format!("acting as the application: {}", no.words))),
+            act => {
+                Ok(self.send(&act).await?.map(drop).map_err(|no| format!("acting as the application: {}", no.words)))
+            }
         }
     }
 

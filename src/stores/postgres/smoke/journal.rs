@@ -41,7 +41,9 @@ impl PostgresSmoke<'_> {
             Ok(acting) => acting,
             Err(why) => return Ok(Reply::Untried(why, None)),
         };
-        rows(connection, "BEGIN; SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'").await.map_err(lost)?;
+        rows(connection, "BEGIN; SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'")
+            .await
+            .map_err(lost)?;
         let before = tally(connection).await.map_err(lost)?;
         rows(connection, &act).await.map_err(lost)?;
         let begun = Instant::now();

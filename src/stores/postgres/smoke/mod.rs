@@ -1,30 +1,33 @@
 //! Smoke tests of PostgreSQL. Every built-in test is one transaction that is rolled back.
 
 mod attempt;
-mod catalog;
-mod check;
+mod attempts;
 mod declared;
-mod expression;
+mod index;
 mod journal;
 mod keys;
 mod leftover;
 mod objects;
+mod query;
+mod role;
 mod row;
 mod rows;
 mod substitute;
 mod tenant;
+mod transaction;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
 
-use self::catalog::Catalog;
 use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
-use super::PostgresStore;
 use super::foreign::History;
+use super::{PostgresStore, tables};
+use crate::engine::generate::check;
+use crate::engine::generate::schema::{self as catalog, Catalog};
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::Result;
@@ -44,9 +47,17 @@ pub struct PostgresSmoke<'a> {
     missing: BTreeMap<Subject, Vec<String>>,
     /// How many objects of other kinds the snapshot holds.
     others: BTreeMap<String, usize>,
+    /// How many grants the snapshot holds, by table.
+    grants: BTreeMap<String, usize>,
     lessons: Lessons,
+    /// Statements that are sent with the next ones.
+    waiting: String,
     source: Source,
     before: Option<BTreeMap<String, u64>>,
+    /// What the planner said, asked once.
+    plans: Option<index::Plans>,
+    /// Why no policy binds the application's role, asked once.
+    unbound: Option<Vec<String>>,
     touched: BTreeSet<String>,
     is_committing: bool,
     /// Whom the declared test acts for.
@@ -58,7 +69,7 @@ pub struct PostgresSmoke<'a> {
 impl<'a> PostgresSmoke<'a> {
     /// Borrows the store for a run.
     pub fn new(store: &'a mut PostgresStore, run: Run<'a>) -> Self {
-        let source = Source::new(&run.marker(), &run.id);
+        let source = Source::new(&run.marker());
         Self {
             store,
             run,
@@ -67,9 +78,13 @@ impl<'a> PostgresSmoke<'a> {
             differences: Vec::new(),
             missing: BTreeMap::new(),
             others: BTreeMap::new(),
+            grants: BTreeMap::new(),
             lessons: Lessons::default(),
+            waiting: String::new(),
             source,
             before: None,
+            plans: None,
+            unbound: None,
             touched: BTreeSet::new(),
             is_committing: false,
             tenant: None,
@@ -125,6 +140,12 @@ impl<'a> PostgresSmoke<'a> {
                 subjects.extend(self.tenant_tables().into_iter().map(Subject::Isolation));
             }
         }
+        if !self.catalog.tables.is_empty() {
+            subjects.insert(Subject::Transaction);
+        }
+        subjects.extend(
+            self.grants.keys().filter(|name| self.catalog.tables.contains_key(*name)).cloned().map(Subject::Grants),
+        );
         subjects.extend(self.others.keys().cloned().map(Subject::Others));
         let mut subjects: Vec<Subject> = subjects.into_iter().collect();
         // What must run while the session has never known the tenant comes before what sets it.
@@ -140,6 +161,8 @@ impl<'a> PostgresSmoke<'a> {
             Subject::Unique(table) => (self.try_unique(table).await?, ("key", "keys")),
             Subject::Indexes(table) => (self.try_indexes(table).await?, ("index", "indexes")),
             Subject::Touch(table) => (self.try_touch(table).await?, ("column", "columns")),
+            Subject::Transaction => (self.try_transaction().await?, ("transaction", "transactions")),
+            Subject::Grants(table) => (self.judge_grants(table), ("grant", "grants")),
             Subject::TenantColumn => (self.judge_columns(), ("table", "tables")),
             Subject::RowSecurity => (self.judge_rls().await?, ("table", "tables")),
             Subject::Role => (self.judge_role().await?, ("role", "roles")),
@@ -150,6 +173,11 @@ impl<'a> PostgresSmoke<'a> {
                 (Outcome { passed, ..Outcome::default() }, ("object", "objects"))
             }
         })
+    }
+
+    /// The privileges on a table are those that the snapshot lists; what differs is among `missing`.
+    fn judge_grants(&self, table: &str) -> Outcome {
+        Outcome { passed: self.grants.get(table).copied().unwrap_or(0), ..Outcome::default() }
     }
 
     /// The smoke file to write where lyrox cannot make a row by itself.
@@ -187,13 +215,15 @@ impl Smoke for PostgresSmoke<'_> {
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
-        self.catalog = catalog::read(&mut self.store.connection, &schema).await?;
+        self.catalog = tables::read(&mut self.store.connection, &schema).await?;
         if let Some(history) = self.store.history.as_deref().map(History::table)
             && history.schema.name() == schema
         {
             // Another tool's own table is no part of the project's schema.
             self.catalog.tables.remove(history.name.name());
         }
+        // A table that the snapshot does not have is the matter of `schema` alone.
+        self.catalog.tables.retain(|name, _| objects::is_table(name, kept));
         self.missing.clear();
         self.differences.clear();
         for difference in kept.differences(live) {
@@ -202,14 +232,20 @@ impl Smoke for PostgresSmoke<'_> {
             let (object, definition, now) = match &difference {
                 Difference::Missing(object) => (object, kept.objects.get(object), None),
                 Difference::Changed(object, before, now) => (object, Some(before), Some(now)),
+                // What opens a door that the migrations left shut.
+                Difference::Extra(object) if objects::opens(object) => (object, live.objects.get(object), None),
                 Difference::Extra(_) => continue,
             };
+            if objects::went_along(object, kept, live) {
+                continue;
+            }
             let definition = definition.map_or("", String::as_str);
             if let Some(subject) = objects::subject(object, definition, now.map(String::as_str), kept) {
                 self.missing.entry(subject).or_default().push(words);
             }
         }
         self.others = objects::others(kept);
+        self.grants = objects::grants(kept);
         self.tests = self.subjects();
         Ok(self.tests.iter().map(Subject::built_in).collect())
     }
@@ -222,6 +258,10 @@ impl Smoke for PostgresSmoke<'_> {
         }
         let sample = self.sample(&subject);
         Ok(outcome.verdict(&self.differences, noun, sample))
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        self.flush().await
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {

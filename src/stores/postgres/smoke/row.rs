@@ -8,9 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, Column, Constraint, Table};
-use super::check::{Wish, Wishes, join, ways};
+use super::check::{Wish, Wishes, join};
 use super::value::Source;
 use crate::config::file::Tenancy;
+use crate::engine::generate::beside::{settle, written};
+use crate::engine::generate::evaluate::{Value as Evaluated, evaluate, passes};
+use crate::engine::generate::expression::parse;
+use crate::engine::generate::plan::{self, Recipe, checks, recipes};
 use crate::error::Result;
 use crate::stores::postgres::ident::{Ident, literal_or_null};
 
@@ -40,6 +44,27 @@ pub struct Lessons {
     pub way: BTreeMap<(String, String), usize>,
 }
 
+impl Lessons {
+    /// How often CHECKs of the table have refused a row.
+    fn turn(&self, table: &str) -> usize {
+        self.way.iter().filter(|((name, _), _)| name == table).map(|(_, turn)| *turn).sum()
+    }
+}
+
+/// What is known of a column of a row that is being made: its value, or what its default comes to.
+fn known(table: &Table, name: &str, values: &Values) -> Option<Option<String>> {
+    if let Some(value) = values.get(name) {
+        return Some(value.clone());
+    }
+    let column = table.column(name)?;
+    let Some(text) = column.default.as_deref() else { return (!column.has_default).then_some(None) };
+    match evaluate(&parse(text, None)?, &|name| column.is_generated.then(|| known(table, name, values)).flatten()) {
+        Evaluated::Unknown => None,
+        Evaluated::Null => Some(None),
+        found => written(column, &found).map(Some),
+    }
+}
+
 /// What the rows of one test have in common.
 #[derive(Debug)]
 pub struct Chain<'a> {
@@ -55,7 +80,16 @@ pub struct Chain<'a> {
     pub is_circular: bool,
     /// Rows that are being planned: parents that refer to them close a circle.
     open: Vec<Insert>,
+    /// How many rows were drawn, those that were given up included.
+    drawn: usize,
+    /// A row that was its own parent, or had one parent for two keys, broke a CHECK.
+    is_choosy: bool,
 }
+
+/// How often one row is drawn.
+const ATTEMPTS: usize = 40;
+/// How many rows are drawn for one chain.
+const MOST: usize = 600;
 
 /// What is asked of one row.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +119,18 @@ impl<'a> Chain<'a> {
         source: &'a mut Source,
         tenant: Option<String>,
     ) -> Self {
-        Self { catalog, tenancy, lessons, source, tenant, inserts: Vec::new(), is_circular: false, open: Vec::new() }
+        Self {
+            catalog,
+            tenancy,
+            lessons,
+            source,
+            tenant,
+            inserts: Vec::new(),
+            is_circular: false,
+            open: Vec::new(),
+            drawn: 0,
+            is_choosy: false,
+        }
     }
 
     /// Goes on from rows that are written already.
@@ -104,36 +149,108 @@ impl<'a> Chain<'a> {
         if self.open.len() > 24 {
             return Err(format!("`{name}` needs too long a line of parents"));
         }
+        let recipes = self.recipes(table, ask)?;
+        let was_choosy = std::mem::take(&mut self.is_choosy);
+        let checks = checks(table);
+        let turn = self.lessons.turn(name);
+        let mut fill = ask.fill.clone();
+        for attempt in 0..ATTEMPTS {
+            self.drawn += 1;
+            if self.drawn > MOST {
+                break;
+            }
+            let (written, was_circular) = (self.inserts.len(), self.is_circular);
+            let at = if attempt + turn == 0 { 0 } else { self.source.index(recipes.len()) };
+            self.is_choosy = attempt > 1 && attempt % 2 == 0;
+            let values = self.once(table, ask, &fill, &recipes[at]);
+            self.is_choosy = false;
+            let values = values?;
+            let look = |column: &str| known(table, column, &values);
+            let Some(broken) = checks.iter().find(|check| !passes(check, &look)) else {
+                self.source.made(&values);
+                self.is_choosy = was_choosy;
+                self.inserts.push(Insert { table: name.to_owned(), values: values.clone(), of: None });
+                return Ok(values);
+            };
+            // Defaults that break a CHECK are not left alone.
+            if attempt > 1 {
+                fill.extend(broken.columns().iter().map(|column| (*column).to_owned()));
+            }
+            self.inserts.truncate(written);
+            self.is_circular = was_circular;
+        }
+        Err(format!("no row is found that the CHECKs of `{name}` let pass"))
+    }
+
+    /// The ways to satisfy the table's CHECKs and what is asked together.
+    fn recipes(&self, table: &Table, ask: &Ask) -> Result<Vec<Recipe>, Reason> {
+        let mut all = recipes(table, &plan::Lessons::default());
+        all.retain_mut(|recipe| {
+            table.columns.iter().zip(recipe.iter_mut()).all(|(column, own)| {
+                let Some(asked) = ask.wishes.get(&column.name) else { return true };
+                let of = |wish: &Wish| Wishes::from([(column.name.clone(), wish.clone())]);
+                let joined = match own.as_ref() {
+                    None => Some(asked.clone()),
+                    Some(own) => join(&of(own), &of(asked)).and_then(|mut both| both.remove(&column.name)),
+                };
+                let fits = joined.is_some();
+                *own = joined;
+                fits
+            })
+        });
+        if all.is_empty() {
+            return Err(format!("the CHECKs of `{}` contradict what is asked", table.name));
+        }
+        Ok(all)
+    }
+
+    fn once(&mut self, table: &Table, ask: &Ask, fill: &BTreeSet<String>, recipe: &Recipe) -> Result<Values, Reason> {
+        let name = &table.name;
         let mut values = ask.values.clone();
         self.own_tenant(table, &mut values);
-        let mut wishes = self.wishes(table)?;
-        wishes =
-            join(&wishes, &ask.wishes).ok_or_else(|| format!("the CHECKs of `{name}` contradict what is asked"))?;
         // The key first: rows that refer to this one, itself included, need to know it.
         for column in key_columns(self.catalog, table) {
-            let is_foreign = table.foreign_keys().any(|key| key.columns.contains(&column.name));
+            let binds = |key: &&Constraint| table.is_required_key(key) && key.columns.contains(&column.name);
+            let is_foreign = table.foreign_keys().any(|key| binds(&key));
             let is_left = ask.leave_key && column.has_default;
             if !values.contains_key(&column.name) && !is_foreign && !is_left && column.is_required {
-                self.give(table, column, &wishes, &mut values)?;
+                self.give(table, column, recipe, &mut values)?;
             }
         }
         self.open.push(Insert { table: name.to_owned(), values: values.clone(), of: None });
         let parents = self.parents(table, ask, &mut values);
         self.open.pop();
         parents?;
-        for column in &table.columns {
-            let wish = wishes.get(&column.name);
-            let is_asked = ask.fill.contains(&column.name)
+        let mut left: Vec<usize> = (0..table.columns.len()).collect();
+        while !left.is_empty() {
+            // Columns after those that they are compared with.
+            let waits = |at: usize| {
+                recipe[at].iter().flat_map(|wish| &wish.than).any(|(_, than)| {
+                    let others = than.columns();
+                    left.iter().any(|other| *other != at && others.contains(&table.columns[*other].name.as_str()))
+                })
+            };
+            let next = left.iter().position(|at| !waits(*at)).unwrap_or(0);
+            let at = left.remove(next);
+            let column = &table.columns[at];
+            let wish = recipe[at].as_ref();
+            if column.is_generated || values.contains_key(&column.name) {
+                continue;
+            }
+            if wish.is_some_and(|wish| wish.is_null == Some(true)) {
+                if column.has_default && !column.is_required {
+                    values.insert(column.name.clone(), None);
+                }
+                continue;
+            }
+            let is_asked = fill.contains(&column.name)
                 || self.lessons.fill.contains(&(name.to_owned(), column.name.clone()))
                 || wish.is_some_and(|wish| wish.is_null == Some(false));
             let is_needed = column.is_required && !column.has_default;
-            if column.is_generated || values.contains_key(&column.name) || !(is_needed || is_asked) {
-                continue;
+            if is_needed || is_asked {
+                self.give(table, column, recipe, &mut values)?;
             }
-            self.give(table, column, &wishes, &mut values)?;
         }
-        let insert = Insert { table: name.to_owned(), values: values.clone(), of: None };
-        self.inserts.push(insert);
         Ok(values)
     }
 
@@ -158,37 +275,31 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn give(&mut self, table: &Table, column: &Column, wishes: &Wishes, values: &mut Values) -> Result<(), Reason> {
+    fn give(&mut self, table: &Table, column: &Column, recipe: &Recipe, values: &mut Values) -> Result<(), Reason> {
         let none = Wish::default();
-        let value = self.source.value(column, wishes.get(&column.name).unwrap_or(&none));
+        let at = table.columns.iter().position(|other| other.name == column.name);
+        let wish = at.and_then(|at| recipe[at].as_ref()).unwrap_or(&none);
+        let settled = settle(column, wish, &|name| known(table, name, values));
+        let value = settled.value.or_else(|| self.source.draw(column, &settled.wish));
         let value = value
             .ok_or_else(|| format!("no value is known for `{}.{}` ({})", table.name, column.name, column.type_name))?;
         values.insert(column.name.clone(), Some(value));
         Ok(())
     }
 
-    /// The wishes of a table's CHECKs, each in the way that is tried now.
-    fn wishes(&self, table: &Table) -> Result<Wishes, Reason> {
-        let mut all = Wishes::new();
-        for check in table.checks() {
-            let Some(ways) = ways(&check.definition, None) else { continue };
-            let first = self.lessons.way.get(&(table.name.clone(), check.name.clone())).copied().unwrap_or(0);
-            let found = (0..ways.len()).find_map(|turn| join(&all, &ways[(first + turn) % ways.len()]));
-            all = found.ok_or_else(|| format!("CHECK `{}` of `{}` contradicts another one", check.name, table.name))?;
-        }
-        Ok(all)
-    }
-
     fn parents(&mut self, table: &Table, ask: &Ask, values: &mut Values) -> Result<(), Reason> {
         // Keys with more columns fix more: the others follow them.
         let mut keys: Vec<&Constraint> = table.foreign_keys().collect();
-        keys.sort_by_key(|key| (std::cmp::Reverse(key.columns.len()), key.name.clone()));
+        let is_own = |key: &Constraint| key.parent.as_ref() == Some(&table.name);
+        keys.sort_by_key(|key| (is_own(key), std::cmp::Reverse(key.columns.len()), key.name.clone()));
         for key in keys {
             if key.columns.iter().any(|column| ask.orphan.contains(column)) {
                 continue;
             }
+            // Columns that are filled in any case ask for no parent.
+            let is_free = |column: &&String| table.column(column).is_some_and(|column| !column.is_required);
             let is_asked = ask.keys.contains(&key.name)
-                || key.columns.iter().any(|column| {
+                || key.columns.iter().filter(is_free).any(|column| {
                     ask.fill.contains(column) || self.lessons.fill.contains(&(table.name.clone(), column.clone()))
                 });
             if !table.is_required_key(key) && !is_asked {
@@ -205,7 +316,9 @@ impl<'a> Chain<'a> {
             if is_settled && !ask.fresh.contains(&key.name) {
                 continue;
             }
-            let found = if ask.fresh.contains(&key.name) { None } else { self.find(parent, &given) };
+            // A CHECK may want the parents of two keys to differ.
+            let is_fresh = ask.fresh.contains(&key.name) || (self.is_choosy && self.source.index(2) == 0);
+            let found = if is_fresh { None } else { self.find(parent, &given) };
             let there = match found {
                 Some(there) => there,
                 None => self.row(
@@ -239,7 +352,9 @@ impl<'a> Chain<'a> {
         if let Some(done) = done {
             return Some(done.values.clone());
         }
-        let open = self.open.iter().rposition(|insert| insert.table == table && fits(&insert.values, given))?;
+        // Its own parent is a row only where nothing speaks against it.
+        let open = &self.open[..self.open.len() - usize::from(self.is_choosy && !self.open.is_empty())];
+        let open = open.iter().rposition(|insert| insert.table == table && fits(&insert.values, given))?;
         // A row that refers to itself needs no circle: its key is checked when it is there.
         self.is_circular |= open + 1 < self.open.len();
         Some(self.open[open].values.clone())
@@ -272,6 +387,17 @@ fn key_columns<'t>(catalog: &Catalog, table: &'t Table) -> Vec<&'t Column> {
         }
     }
     table.columns.iter().filter(|column| names.contains(&column.name) && !column.is_generated).collect()
+}
+
+/// Whether a row breaks a CHECK, as far as that can be told.
+pub fn is_broken(table: &Table, definition: &str, values: &Values) -> Option<bool> {
+    let body = definition.trim().strip_prefix("CHECK").unwrap_or(definition).trim();
+    let body = body.strip_suffix("NOT VALID").unwrap_or(body).trim();
+    match evaluate(&parse(body, None)?, &|name| known(table, name, values)) {
+        Evaluated::Bool(truth) => Some(!truth),
+        Evaluated::Null => Some(false),
+        _ => None,
+    }
 }
 
 /// The statements that write the rows.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-
 use super::PostgresSmoke;
 use super::attempt::Unmade;
-use super::catalog::{Column, Table};
+use super::attempts::Attempt;
+use super::catalog::{Catalog, Column, Table};
 use super::check::{Wish, breaks};
-use super::row::{Ask, condition, tenant_column};
+use super::row::{Ask, Insert, condition, is_broken, sql, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
 use crate::stores::postgres::ident::{Ident, literal};
@@ -32,7 +31,7 @@ impl PostgresSmoke<'_> {
     pub(super) async fn try_row(&mut self, name: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let tenant = self.draw_tenant(name);
-        self.begin_test(tenant.as_deref()).await?;
+        self.begin_test(tenant.as_deref());
         // A key that is left to its default proves the default; where the row needs to know it, it is chosen.
         let made = self
             .make(tenant.as_deref(), |chain| {
@@ -43,7 +42,7 @@ impl PostgresSmoke<'_> {
                 })
             })
             .await;
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         match made? {
             Ok((_, inserts, _)) => {
                 outcome.passed = 1;
@@ -63,9 +62,9 @@ impl PostgresSmoke<'_> {
         let mut outcome = Outcome::default();
         let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(outcome) };
         let tenant = self.draw_tenant(name);
-        self.begin_test(tenant.as_deref()).await?;
+        self.begin_test(tenant.as_deref());
         let found = self.refusals(&table, tenant.as_deref(), &mut outcome).await;
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         found?;
         Ok(outcome)
     }
@@ -83,16 +82,15 @@ impl PostgresSmoke<'_> {
         let tenancy = self.run.config.settings.tenancy.clone();
         let tenants = tenancy.and_then(|tenancy| tenant_column(table, &tenancy));
         let is_changed_by_trigger = table.triggers.iter().any(|trigger| trigger.is_before_insert && trigger.is_enabled);
-        for column in table
-            .columns
-            .iter()
-            .filter(|column| column.is_required && !column.is_generated && column.identity.is_empty())
-        {
-            let mut broken = inserts.clone();
-            if let Some(last) = broken.last_mut() {
-                last.values.insert(column.name.clone(), None);
-            }
-            match self.again(&broken, is_circular, "", "").await? {
+        let Some((broken, before)) = Broken::of(&self.catalog, &inserts, is_circular)? else { return Ok(()) };
+        let is_tried = |column: &&Column| column.is_required && !column.is_generated && column.identity.is_empty();
+        let columns: Vec<&Column> = table.columns.iter().filter(is_tried).collect();
+        let mut attempts = Vec::new();
+        for column in &columns {
+            attempts.push(broken.with(&self.catalog, [(column.name.clone(), None)])?);
+        }
+        for (column, said) in columns.into_iter().zip(self.attempts(&before, &attempts).await?) {
+            match said {
                 Err(refused) if refused.code == "23502" => outcome.passed += 1,
                 // The policy speaks first: no tenant is no tenant's.
                 Err(refused) if refused.code == "42501" && tenants.as_ref() == Some(&column.name) => {
@@ -109,29 +107,31 @@ impl PostgresSmoke<'_> {
                 continue;
             };
             let mut last_words = String::from("no value breaks it");
-            let mut is_settled = false;
+            let mut attempts = Vec::new();
             for way in ways {
-                let mut broken = inserts.clone();
-                let Some(last) = broken.last_mut() else { break };
-                let mut is_whole = true;
+                let mut values = Vec::new();
                 for (column, wish) in &way {
-                    let Some(column) = table.column(column).filter(|column| !column.is_generated) else {
-                        is_whole = false;
-                        break;
+                    let Some(column) = table.column(column).filter(|column| !column.is_generated) else { break };
+                    let wish = Wish { is_null: None, ..wish.clone() };
+                    let value = match way.get(&column.name).and_then(|wish| wish.is_null) {
+                        Some(true) => None,
+                        _ => match self.source.value(column, &wish) {
+                            Some(value) => Some(value),
+                            None => break,
+                        },
                     };
-                    let value = if wish.is_null == Some(true) {
-                        None
-                    } else {
-                        let value = self.source.value(column, &Wish { is_null: None, ..wish.clone() });
-                        is_whole &= value.is_some();
-                        value
-                    };
-                    last.values.insert(column.name.clone(), value);
+                    values.push((column.name.clone(), value));
                 }
-                if !is_whole {
-                    continue;
+                // Only what surely breaks it can prove anything.
+                let mut row = broken.last.values.clone();
+                row.extend(values.iter().cloned());
+                if values.len() == way.len() && is_broken(table, &check.definition, &row) == Some(true) {
+                    attempts.push(broken.with(&self.catalog, values)?);
                 }
-                match self.again(&broken, is_circular, "", "").await? {
+            }
+            let mut is_settled = false;
+            for said in self.attempts(&before, &attempts).await? {
+                match said {
                     Err(refused) if refused.code == "23514" => {
                         is_settled = true;
                         outcome.passed += 1;
@@ -159,9 +159,9 @@ impl PostgresSmoke<'_> {
         let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(outcome) };
         let Some(column) = touched_column(&table).cloned() else { return Ok(outcome) };
         let tenant = self.draw_tenant(name);
-        self.begin_test(tenant.as_deref()).await?;
+        self.begin_test(tenant.as_deref());
         let found = self.touch(&table, &column, tenant.as_deref(), &mut outcome).await;
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         found?;
         Ok(outcome)
     }
@@ -241,110 +241,31 @@ impl PostgresSmoke<'_> {
         }
         Ok(None)
     }
-
-    /// Asks the planner, table scans being dear, whether it would use each index for its leading columns.
-    pub(super) async fn try_indexes(&mut self, name: &str) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let Some(table) = self.catalog.tables.get(name).cloned() else { return Ok(outcome) };
-        let mut asked = Vec::new();
-        let mut sql =
-            String::from("BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '20s';");
-        for index in &table.indexes {
-            if !index.is_valid {
-                outcome.failed.push(format!("index `{}` of `{name}` is invalid: nothing uses it", index.name));
-                continue;
-            }
-            let wanted = if table.is_partitioned { None } else { self.index_condition(&table, index) };
-            let Some(wanted) = wanted else {
-                // Not one that serves `=`: that it is there and valid is all that can be said.
-                outcome.passed += 1;
-                continue;
-            };
-            sql.push_str(&format!(
-                "EXPLAIN (FORMAT JSON, COSTS OFF) SELECT 1 FROM {} WHERE {wanted};",
-                Ident::new(name)?
-            ));
-            asked.push(index);
-        }
-        sql.push_str("ROLLBACK");
-        let said = self.send(&sql).await?;
-        let rows = match said {
-            Ok(rows) => rows,
-            Err(refused) => {
-                self.send("ROLLBACK").await?.ok();
-                outcome.untried.push(refused.words);
-                return Ok(outcome);
-            }
-        };
-        let is_bound = table.has_rls;
-        for (index, row) in asked.into_iter().zip(rows) {
-            let plan = if row.is_empty() { String::new() } else { text(&row, 0).unwrap_or_default() };
-            let used = used_indexes(&plan);
-            // Another index that begins with the same column serves as well; so does, beside a policy's own
-            // condition, one that holds all of its columns.
-            let serves = |used: &String| {
-                let other = table.indexes.iter().find(|other| other.name == *used);
-                other.is_some_and(|other| {
-                    other.keys.first() == index.keys.first()
-                        || (is_bound && index.keys.iter().all(|key| other.keys.contains(key)))
-                })
-            };
-            if used.iter().any(serves) {
-                outcome.passed += 1;
-            } else if is_bound {
-                outcome.untried.push(format!("`{}`: the policies keep the planner from it", index.name));
-            } else {
-                outcome.failed.push(format!("index `{}` of `{name}` is not used for its leading columns", index.name));
-            }
-        }
-        Ok(outcome)
-    }
-
-    /// `key = value` for the leading key of the index, its predicate added; none where `=` is not served.
-    fn index_condition(&mut self, table: &Table, index: &super::catalog::Index) -> Option<String> {
-        if !matches!(index.method.as_str(), "btree" | "hash") {
-            return None;
-        }
-        let mut parts = Vec::new();
-        for ((key, type_name), column) in index.keys.iter().zip(&index.types).zip(&index.columns).take(1) {
-            let value = match column.as_ref().and_then(|name| table.column(name)) {
-                Some(column) => self.source.value(column, &Wish::default())?,
-                None => match type_name.as_str() {
-                    "text" | "character varying" => "lyrox".to_owned(),
-                    "integer" | "bigint" | "numeric" | "double precision" => "1".to_owned(),
-                    "boolean" => "true".to_owned(),
-                    "date" | "timestamp without time zone" => "2001-01-01".to_owned(),
-                    "uuid" => uuid::Uuid::nil().to_string(),
-                    _ => return None,
-                },
-            };
-            // An index on a truth is asked by the truth itself; `= 'false'` would become NOT.
-            parts.push(format!("{key} = {}::{type_name}", literal(&value)));
-        }
-        if let Some(predicate) = &index.predicate {
-            parts.push(predicate.clone());
-        }
-        (!parts.is_empty()).then(|| parts.join(" AND "))
-    }
 }
 
-/// The names of the indexes that a plan in JSON reads.
-fn used_indexes(plan: &str) -> Vec<String> {
-    fn walk(value: &serde_json::Value, found: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(object) => {
-                if let Some(serde_json::Value::String(name)) = object.get("Index Name") {
-                    found.push(name.clone());
-                }
-                object.values().for_each(|value| walk(value, found));
-            }
-            serde_json::Value::Array(values) => values.iter().for_each(|value| walk(value, found)),
-            _ => {}
-        }
+/// The last row of a chain, to be written with other values: the rows before it are written once.
+struct Broken {
+    last: Insert,
+    /// Rows that must be written by the same statement.
+    along: Vec<Insert>,
+}
+
+impl Broken {
+    /// The row, and what has to be sent before it; none where there are no rows.
+    fn of(catalog: &Catalog, inserts: &[Insert], is_circular: bool) -> Result<Option<(Self, String)>> {
+        let Some((last, parents)) = inserts.split_last() else { return Ok(None) };
+        let along = if is_circular { parents.to_vec() } else { Vec::new() };
+        let parents = if is_circular { Vec::new() } else { sql(catalog, parents, false)? };
+        let mut before = String::from("ROLLBACK TO SAVEPOINT lyrox_rows;");
+        parents.iter().for_each(|parent| before.push_str(&format!("{parent};")));
+        Ok(Some((Self { last: last.clone(), along }, before)))
     }
-    let mut found = Vec::new();
-    if let Ok(plan) = serde_json::from_str(plan) {
-        walk(&plan, &mut found);
+
+    /// The attempt to write it with these values.
+    fn with(&self, catalog: &Catalog, values: impl IntoIterator<Item = (String, Option<String>)>) -> Result<Attempt> {
+        let mut last = self.last.clone();
+        last.values.extend(values);
+        let rows: Vec<Insert> = self.along.iter().cloned().chain([last]).collect();
+        Ok(Attempt { sql: sql(catalog, &rows, !self.along.is_empty())?.join(";"), is_count: false })
     }
-    found
 }

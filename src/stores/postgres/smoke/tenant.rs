@@ -1,7 +1,8 @@
 //! Tenants cannot see each other: tried as the application's role, with two tenants that are made up.
 
 use super::PostgresSmoke;
-use super::attempt::{Unmade, count};
+use super::attempt::Unmade;
+use super::attempts::{Attempt, Attempted};
 use super::catalog::Table;
 use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
@@ -11,7 +12,7 @@ use crate::stores::postgres::ident::{Ident, literal};
 use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
-    fn tenancy(&self) -> Option<Tenancy> {
+    pub(super) fn tenancy(&self) -> Option<Tenancy> {
         self.run.config.settings.tenancy.clone()
     }
 
@@ -28,6 +29,11 @@ impl PostgresSmoke<'_> {
         self.catalog.tables.values().filter(is_tenants).map(|table| table.name.clone()).collect()
     }
 
+    /// Whether the table's policies are in force; where they are not, `row_security` says it.
+    fn has_rls(&self, name: &str) -> bool {
+        self.catalog.tables.get(name).is_some_and(|table| table.has_rls)
+    }
+
     /// A tenant's key that is nobody's; none where the project has no tenants in rows.
     pub(super) fn draw_tenant(&mut self, near: &str) -> Option<String> {
         let tenancy = self.tenancy()?;
@@ -39,122 +45,6 @@ impl PostgresSmoke<'_> {
             .or_else(|| self.catalog.tables.get(near).and_then(of_table))
             .or_else(|| self.catalog.tables.values().find_map(of_table))?;
         self.source.value(&column, &Default::default())
-    }
-
-    /// Every table carries the tenant, or is listed as one that deliberately does not.
-    pub(super) fn judge_columns(&self) -> Outcome {
-        let mut outcome = Outcome::default();
-        let Some(tenancy) = self.tenancy() else { return outcome };
-        for table in self.catalog.tables.values() {
-            if tenancy.global.contains(&table.name) || tenant_column(table, &tenancy).is_some() {
-                outcome.passed += 1;
-            } else {
-                let column = tenancy.column.clone().unwrap_or_default();
-                outcome
-                    .failed
-                    .push(format!("table `{}` has no column `{column}` and is not in `[tenancy] global`", table.name));
-            }
-        }
-        outcome
-    }
-
-    /// Row-level security is on and binds the owner, on every tenant's table.
-    pub(super) async fn judge_rls(&mut self) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        for name in self.tenant_tables() {
-            let Some(table) = self.catalog.tables.get(&name) else { continue };
-            if !table.has_rls {
-                outcome.missing.push(format!("row-level security is not enabled on `{name}`"));
-            } else if !table.is_forced {
-                outcome
-                    .missing
-                    .push(format!("row-level security is not forced on `{name}`: its owner sees every tenant"));
-            } else {
-                outcome.passed += 1;
-            }
-        }
-        if let Some(role) = self.app_role() {
-            outcome.missing.extend(self.views_around(&role).await?);
-        }
-        Ok(outcome)
-    }
-
-    /// Views that the application may read and that show every tenant's rows: a view reads with its owner's
-    /// eyes unless it is `security_invoker`, and what a materialized view holds no policy looks at.
-    async fn views_around(&mut self, role: &str) -> Result<Vec<String>> {
-        let sql = format!(
-            "SELECT v.relname, v.relkind = 'm' FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace \
-             JOIN pg_catalog.pg_roles o ON o.oid = v.relowner JOIN pg_catalog.pg_roles r ON r.rolname = {role} \
-             WHERE n.nspname = {schema} AND v.relkind IN ('v', 'm') AND pg_catalog.has_table_privilege(r.oid, v.oid, 'SELECT') \
-             AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass \
-              AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class c ON c.oid = d.refobjid \
-              WHERE w.ev_class = v.oid AND c.oid <> v.oid AND c.relrowsecurity AND (v.relkind = 'm' \
-               OR (o.rolsuper OR o.rolbypassrls OR (c.relowner = v.relowner AND NOT c.relforcerowsecurity)) \
-               AND NOT coalesce(v.reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)))",
-            role = literal(role),
-            schema = literal(self.store.settings.schema.name()),
-        );
-        Ok(match self.send(&sql).await? {
-            Ok(rows) => rows
-                .iter()
-                .map(|row| {
-                    let name = text(row, 0).unwrap_or_default();
-                    if text(row, 1).as_deref() == Some("t") {
-                        format!("materialized view `{name}` shows `{role}` every tenant's rows")
-                    } else {
-                        format!("view `{name}` goes around the policies: it is not `security_invoker`")
-                    }
-                })
-                .collect(),
-            Err(_) => Vec::new(),
-        })
-    }
-
-    /// The application's role is bound by policies.
-    pub(super) async fn judge_role(&mut self) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let Some(role) = self.app_role() else { return Ok(outcome) };
-        let sql = format!(
-            "SELECT r.rolsuper, r.rolbypassrls, r.rolcanlogin, \
-             (SELECT pg_catalog.string_agg(c.relname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-              WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND c.relowner = r.oid), \
-             (SELECT pg_catalog.string_agg(DISTINCT o.rolname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-              JOIN pg_catalog.pg_roles o ON o.oid = c.relowner WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND o.oid <> r.oid \
-              AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')), \
-             (SELECT pg_catalog.string_agg(m.rolname, ', ') FROM pg_catalog.pg_roles m WHERE (m.rolsuper OR m.rolbypassrls) AND m.oid <> r.oid \
-              AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')) \
-             FROM pg_catalog.pg_roles r WHERE r.rolname = {role}",
-            schema = literal(self.store.settings.schema.name()),
-            role = literal(&role),
-        );
-        let rows = match self.send(&sql).await? {
-            Ok(rows) => rows,
-            Err(refused) => {
-                outcome.untried.push(refused.words);
-                return Ok(outcome);
-            }
-        };
-        let Some(row) = rows.first() else {
-            outcome.missing.push(format!("role `{role}` does not exist"));
-            return Ok(outcome);
-        };
-        let is = |at| text(row, at).as_deref() == Some("t");
-        if is(0) {
-            outcome.missing.push(format!("`{role}` is a superuser: no policy binds it"));
-        }
-        if is(1) {
-            outcome.missing.push(format!("`{role}` has BYPASSRLS: no policy binds it"));
-        }
-        if let Some(tables) = text(row, 3) {
-            outcome.missing.push(format!("`{role}` owns {tables}: it could switch the policies off"));
-        }
-        if let Some(owner) = text(row, 4).or_else(|| text(row, 5)) {
-            outcome.missing.push(format!("`{role}` is a member of `{owner}`: it could become what no policy binds"));
-        }
-        if outcome.missing.is_empty() {
-            outcome.passed = 1;
-        }
-        Ok(outcome)
     }
 
     /// `SET LOCAL ROLE` to the application's role. Where the direct role made it but was not given it, it
@@ -180,6 +70,10 @@ impl PostgresSmoke<'_> {
     pub(super) async fn try_without_tenant(&mut self) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        if let Some(why) = self.unbound().await? {
+            outcome.untried.push(why);
+            return Ok(outcome);
+        }
         let setting = literal(&tenancy.setting);
         // Acting as the application may need a grant, which a read-only transaction refuses.
         let mode = if self.run.may_write { "" } else { " READ ONLY" };
@@ -191,7 +85,7 @@ impl PostgresSmoke<'_> {
             Err(_) => false,
         };
         if let Err(why) = self.become_application(&role).await? {
-            self.send("ROLLBACK").await?.ok();
+            self.end_test();
             outcome.untried.push(why);
             return Ok(outcome);
         }
@@ -201,32 +95,32 @@ impl PostgresSmoke<'_> {
             states.insert(0, ("unset", String::new()));
         }
         for (state, set) in states {
-            for name in self.tenant_tables() {
-                let query = format!(
-                    "SAVEPOINT lyrox_read; {set} SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END",
-                    Ident::new(&name)?
-                );
-                match self.send(&query).await? {
-                    Ok(rows) if count(&rows, rows.len().saturating_sub(1)) == 0 => outcome.passed += 1,
+            let tables: Vec<String> = self.tenant_tables().into_iter().filter(|name| self.has_rls(name)).collect();
+            let mut attempts = Vec::new();
+            for name in &tables {
+                let sql = format!("SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END", Ident::new(name)?);
+                attempts.push(Attempt { sql, is_count: true });
+            }
+            let said = self.attempts(&format!("{set}SAVEPOINT lyrox_rows;"), &attempts).await?;
+            for (name, said) in tables.iter().zip(said) {
+                match said {
+                    Ok(0) => outcome.passed += 1,
                     Ok(_) => {
                         outcome.missing.push(format!("`{name}` shows rows although `{}` is {state}", tenancy.setting))
                     }
-                    Err(refused) => {
-                        self.send("ROLLBACK TO SAVEPOINT lyrox_read").await?.ok();
-                        match refused.code.as_str() {
-                            // What the application may not read at all, it does not see.
-                            "42501" => outcome.passed += 1,
-                            "57014" => outcome.untried.push(format!("`{name}` is too large to look through")),
-                            _ => outcome.failed.push(format!(
-                                "reading `{name}` fails although `{}` is merely {state}: {}",
-                                tenancy.setting, refused.words
-                            )),
-                        }
+                    // What the application may not read at all, it does not see.
+                    Err(refused) if refused.code == "42501" => outcome.passed += 1,
+                    Err(refused) if refused.code == "57014" => {
+                        outcome.untried.push(format!("`{name}` is too large to look through"))
                     }
+                    Err(refused) => outcome.failed.push(format!(
+                        "reading `{name}` fails although `{}` is merely {state}: {}",
+                        tenancy.setting, refused.words
+                    )),
                 }
             }
         }
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         if !is_unset {
             outcome.notes.push("'' only".into());
         }
@@ -237,13 +131,21 @@ impl PostgresSmoke<'_> {
     pub(super) async fn try_isolation(&mut self, name: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let (Some(tenancy), Some(role)) = (self.tenancy(), self.app_role()) else { return Ok(outcome) };
+        if let Some(why) = self.unbound().await? {
+            outcome.untried.push(why);
+            return Ok(outcome);
+        }
+        if !self.has_rls(name) {
+            outcome.untried.push(format!("row-level security is not enabled on `{name}`"));
+            return Ok(outcome);
+        }
         let (Some(ours), Some(theirs)) = (self.draw_tenant(name), self.draw_tenant(name)) else {
             outcome.untried.push("no tenant can be made up".into());
             return Ok(outcome);
         };
-        self.begin_test(Some(&ours)).await?;
+        self.begin_test(Some(&ours));
         let found = self.isolation(name, &tenancy, &role, [&ours, &theirs], &mut outcome).await;
-        self.send("ROLLBACK").await?.ok();
+        self.end_test();
         found?;
         Ok(outcome)
     }
@@ -260,7 +162,7 @@ impl PostgresSmoke<'_> {
         let mut rows: Vec<(Values, Vec<Insert>)> = Vec::new();
         for tenant in [ours, theirs] {
             let set = self.set_tenant(Some(tenant));
-            self.send(&set).await?.ok();
+            self.queue(&set);
             match self.make(Some(tenant), |chain| chain.row(name, &Ask::default())).await? {
                 Ok((row, inserts, _)) => rows.push((row, inserts)),
                 Err(Unmade::Unknown(reason) | Unmade::Fault(reason)) => {
@@ -284,82 +186,89 @@ impl PostgresSmoke<'_> {
             outcome.untried.push(why);
             return Ok(());
         }
-        let set = self.set_tenant(Some(ours));
-        self.send(&set).await?.ok();
-
+        let before = self.set_tenant(Some(ours));
         let shown = Ident::new(name)?;
         let (our_key, their_key) = (condition(our_row, key.iter())?, condition(their_row, key.iter())?);
         let column = tenant_column(&table, tenancy).unwrap_or_else(|| key.first().cloned().unwrap_or_default());
         let column = Ident::new(&column)?;
         let foreign = format!("{column} IS DISTINCT FROM {}", literal(ours));
         let changed = |change: &str| format!("WITH changed AS ({change} RETURNING 1) SELECT count(*) FROM changed");
-
-        match self.ask(&format!("SELECT count(*) FROM {shown} WHERE {our_key}")).await? {
-            Asked::Count(1) => outcome.passed += 1,
-            Asked::Count(_) => outcome.failed.push(format!("a tenant does not see its own row of `{name}`")),
-            Asked::Denied => outcome.notes.push(format!("`{role}` may not read it")),
-            Asked::Other(words) => outcome.failed.push(format!("`{role}` cannot read `{name}`: {words}")),
-        }
-        let leaks = [
-            ("reads another tenant's row", format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
+        let mut asks = vec![
+            (Leak::Own, format!("SELECT count(*) FROM {shown} WHERE {our_key}")),
+            (Leak::Sees("reads another tenant's row"), format!("SELECT count(*) FROM {shown} WHERE {their_key}")),
             (
-                "reads rows that are not its own",
+                Leak::Sees("reads rows that are not its own"),
                 format!("SELECT count(*) FROM (SELECT FROM {shown} WHERE {foreign} LIMIT 1) part"),
             ),
             (
-                "changes another tenant's row",
+                Leak::Sees("changes another tenant's row"),
                 changed(&format!("UPDATE {shown} SET {column} = {column} WHERE {their_key}")),
             ),
-            ("deletes another tenant's row", changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
+            (Leak::Sees("deletes another tenant's row"), changed(&format!("DELETE FROM {shown} WHERE {their_key}"))),
         ];
-        for (what, query) in leaks {
-            match self.ask(&query).await? {
-                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
-                Asked::Count(_) => outcome.missing.push(format!("a tenant {what} in `{name}`")),
-                // A key that refuses a delete speaks of a row that was seen.
-                Asked::Other(words) if words.contains("(23") => {
-                    outcome.missing.push(format!("a tenant {what} in `{name}`: only a key held it back: {words}"));
-                }
-                Asked::Other(words) => outcome.untried.push(format!("{what}: {words}")),
-            }
-        }
         if !is_tenants_own {
             let moved = format!("UPDATE {shown} SET {column} = {} WHERE {our_key}", literal(theirs));
-            match self.ask(&changed(&moved)).await? {
-                Asked::Count(0) | Asked::Denied => outcome.passed += 1,
-                Asked::Count(_) => outcome.missing.push(format!("a tenant gives its row of `{name}` to another one")),
-                Asked::Other(words) if words.contains("(23") => {
-                    outcome.missing.push(format!(
-                        "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
-                    ));
-                }
-                Asked::Other(words) => outcome.untried.push(format!("giving a row away: {words}")),
-            }
+            asks.push((Leak::Gives, changed(&moved)));
         }
         if let Some(planted) = planted {
-            let statements = sql(&self.catalog, &planted, false)?.join(";");
-            match self.ask(&statements).await? {
-                Asked::Denied => outcome.passed += 1,
-                Asked::Other(words) if !words.contains("(23") => {
-                    outcome.untried.push(format!("writing for another tenant: {words}"))
-                }
-                Asked::Count(_) | Asked::Other(_) => {
-                    outcome.missing.push(format!("a tenant writes a row of another one into `{name}`"));
-                }
-            }
+            asks.push((Leak::Plants, sql(&self.catalog, &planted, false)?.join(";")));
+        }
+        let attempts: Vec<Attempt> = asks
+            .iter()
+            .map(|(leak, sql)| Attempt { sql: sql.clone(), is_count: !matches!(leak, Leak::Plants) })
+            .collect();
+        // The savepoint to which the block falls back stands after the rows, the role and the tenant.
+        let said = self.attempts(&format!("{before}SAVEPOINT lyrox_rows;"), &attempts).await?;
+        for ((leak, _), said) in asks.into_iter().zip(said) {
+            leak.judge(name, role, Asked::of(said), outcome);
         }
         Ok(())
     }
+}
 
-    /// Asks within a savepoint, so that a refusal ends nothing and a change is taken back.
-    async fn ask(&mut self, sql: &str) -> Result<Asked> {
-        let said = self.send(&format!("SAVEPOINT lyrox_ask; {sql}")).await?;
-        self.send("ROLLBACK TO SAVEPOINT lyrox_ask").await?.ok();
-        Ok(match said {
-            Ok(rows) => Asked::Count(count(&rows, 0)),
-            Err(refused) if refused.code == "42501" => Asked::Denied,
-            Err(refused) => Asked::Other(refused.words),
-        })
+/// What is tried across the wall.
+#[derive(Clone, Copy)]
+enum Leak {
+    /// Reading what is one's own, which has to work.
+    Own,
+    /// Reaching another tenant's rows.
+    Sees(&'static str),
+    /// Giving a row of one's own away.
+    Gives,
+    /// Writing a row for another tenant.
+    Plants,
+}
+
+impl Leak {
+    fn judge(self, name: &str, role: &str, asked: Asked, outcome: &mut Outcome) {
+        match (self, asked) {
+            (Self::Own, Asked::Count(1)) => outcome.passed += 1,
+            (Self::Own, Asked::Count(_)) => {
+                outcome.failed.push(format!("a tenant does not see its own row of `{name}`"));
+            }
+            (Self::Own, Asked::Denied) => outcome.notes.push(format!("`{role}` may not read it")),
+            (Self::Own, Asked::Other(words)) => outcome.failed.push(format!("`{role}` cannot read `{name}`: {words}")),
+            (_, Asked::Denied) | (Self::Sees(_) | Self::Gives, Asked::Count(0)) => outcome.passed += 1,
+            (Self::Sees(what), Asked::Count(_)) => outcome.missing.push(format!("a tenant {what} in `{name}`")),
+            // A key that refuses speaks of a row that was seen.
+            (Self::Sees(what), Asked::Other(words)) if words.contains("(23") => {
+                outcome.missing.push(format!("a tenant {what} in `{name}`: only a key held it back: {words}"));
+            }
+            (Self::Sees(what), Asked::Other(words)) => outcome.untried.push(format!("{what}: {words}")),
+            (Self::Gives, Asked::Count(_)) => {
+                outcome.missing.push(format!("a tenant gives its row of `{name}` to another one"));
+            }
+            (Self::Gives, Asked::Other(words)) if words.contains("(23") => {
+                outcome.missing.push(format!(
+                    "a tenant gives its row of `{name}` to another one: only a key held it back: {words}"
+                ));
+            }
+            (Self::Gives, Asked::Other(words)) => outcome.untried.push(format!("giving a row away: {words}")),
+            (Self::Plants, Asked::Other(words)) if !words.contains("(23") => {
+                outcome.untried.push(format!("writing for another tenant: {words}"));
+            }
+            (Self::Plants, _) => outcome.missing.push(format!("a tenant writes a row of another one into `{name}`")),
+        }
     }
 }
 
@@ -367,4 +276,14 @@ enum Asked {
     Count(u64),
     Denied,
     Other(String),
+}
+
+impl Asked {
+    fn of(said: Attempted) -> Self {
+        match said {
+            Ok(count) => Self::Count(count),
+            Err(refused) if refused.code == "42501" => Self::Denied,
+            Err(refused) => Self::Other(refused.words),
+        }
+    }
 }

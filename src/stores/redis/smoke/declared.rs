@@ -120,7 +120,8 @@ impl RedisSmoke<'_> {
             return if has_session {
                 Ok(Effect::None)
             } else {
-                Err(refuse("it changes the connection").hint("session = \"a\" gives the steps a connection of their own"))
+                Err(refuse("it changes the connection")
+                    .hint("session = \"a\" gives the steps a connection of their own"))
             };
         }
         let second = arguments.get(1).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();

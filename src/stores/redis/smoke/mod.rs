@@ -4,6 +4,8 @@
 mod declared;
 mod keyspace;
 mod leftover;
+mod streams;
+mod transaction;
 mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ use super::RedisStore;
 use super::connect::Connected;
 use super::error::work_error;
 use super::link::Link;
+use crate::config::file::KeyType;
 use crate::engine::smoke::difference_words;
 use crate::engine::snapshot::{Difference, Snapshot};
 use crate::error::{Error, Result};
@@ -31,8 +34,12 @@ enum Subject {
     Space(String),
     /// Declared channels deliver.
     Channels(String),
+    /// Streams deliver to their groups, each entry to one consumer.
+    Streams,
     /// Locks exclude, expire, and are released by their holder only.
     Locks,
+    /// What a transaction queues is done as a whole or not at all.
+    Transaction,
     /// A user stays within its keys.
     Access,
     /// The server never evicts what must not be lost.
@@ -45,6 +52,8 @@ impl Subject {
             Self::Objects(kind) => ("objects", kind.clone(), format!("Objects of kind {kind} are as migrated"), false),
             Self::Space(name) => ("keyspace", name.clone(), format!("Key space {name} holds"), true),
             Self::Channels(name) => ("channel", name.clone(), format!("Channels {name} deliver"), true),
+            Self::Streams => ("stream", String::new(), "Streams deliver to their groups".into(), true),
+            Self::Transaction => ("transaction", String::new(), "A transaction is done as a whole".into(), true),
             Self::Locks => ("lock", String::new(), "Locks exclude and expire".into(), true),
             Self::Access => ("access", String::new(), "A user stays within its keys".into(), true),
             Self::Eviction => ("eviction", String::new(), "Queues are never evicted".into(), false),
@@ -64,6 +73,8 @@ pub struct RedisSmoke<'a> {
     missing: BTreeMap<Subject, Vec<String>>,
     /// How many objects of other kinds the snapshot holds.
     objects: BTreeMap<String, usize>,
+    /// The streams of the snapshot, without the prefix.
+    streams: Vec<String>,
     before: Option<BTreeSet<Vec<u8>>>,
     /// Keys that this run wrote.
     written: BTreeSet<Vec<u8>>,
@@ -85,6 +96,7 @@ impl<'a> RedisSmoke<'a> {
             tests: Vec::new(),
             missing: BTreeMap::new(),
             objects: BTreeMap::new(),
+            streams: Vec::new(),
             before: None,
             written: BTreeSet::new(),
             is_committing: false,
@@ -185,10 +197,15 @@ impl<'a> RedisSmoke<'a> {
     }
 
     fn subjects(&self, kept: &Snapshot) -> Vec<Subject> {
-        let mut subjects: BTreeSet<Subject> = kept.objects.keys().map(|object| subject(object)).collect();
+        let mut subjects: BTreeSet<Subject> =
+            kept.objects.iter().map(|(object, definition)| subject(object, definition)).collect();
         let section = self.run.config.settings.redis.clone().unwrap_or_default();
         subjects.extend(section.keyspaces.keys().cloned().map(Subject::Space));
         subjects.extend(section.channels.keys().cloned().map(Subject::Channels));
+        if section.keyspaces.values().any(|space| space.kind == KeyType::Stream) {
+            subjects.insert(Subject::Streams);
+        }
+        subjects.insert(Subject::Transaction);
         subjects.insert(Subject::Locks);
         subjects.insert(Subject::Access);
         if section.keyspaces.iter().any(|(name, space)| keyspace::is_queue(name, space)) {
@@ -199,8 +216,9 @@ impl<'a> RedisSmoke<'a> {
 }
 
 /// The test that an object of the snapshot belongs to.
-fn subject(object: &str) -> Subject {
+fn subject(object: &str, definition: &str) -> Subject {
     match object.split_once(' ') {
+        Some(("key", _)) if definition.starts_with("stream") => Subject::Streams,
         Some(("keyspace", name)) => Subject::Space(name.to_owned()),
         Some(("channels", name)) => Subject::Channels(name.to_owned()),
         Some((kind, _)) => Subject::Objects(kind.to_owned()),
@@ -225,12 +243,16 @@ impl Smoke for RedisSmoke<'_> {
         self.missing.clear();
         for difference in kept.differences(live) {
             let (Difference::Missing(object) | Difference::Changed(object, ..)) = &difference else { continue };
-            self.missing.entry(subject(object)).or_default().push(difference_words(&difference));
+            let definition = kept.objects.get(object).map_or("", String::as_str);
+            self.missing.entry(subject(object, definition)).or_default().push(difference_words(&difference));
         }
         self.objects.clear();
-        for object in kept.objects.keys() {
-            if let Subject::Objects(kind) = subject(object) {
-                *self.objects.entry(kind).or_insert(0) += 1;
+        self.streams.clear();
+        for (object, definition) in &kept.objects {
+            match (subject(object, definition), object.strip_prefix("key ")) {
+                (Subject::Objects(kind), _) => *self.objects.entry(kind).or_insert(0) += 1,
+                (Subject::Streams, Some(key)) => self.streams.push(key.to_owned()),
+                _ => {}
             }
         }
         self.tests = self.subjects(kept);
@@ -253,10 +275,16 @@ impl Smoke for RedisSmoke<'_> {
             }
             Subject::Space(name) => self.try_space(name).await,
             Subject::Channels(name) => self.try_channels(name).await,
+            Subject::Streams => self.try_streams().await,
+            Subject::Transaction => self.try_transaction().await,
             Subject::Locks => self.try_locks().await,
             Subject::Access => self.try_access().await,
             Subject::Eviction => self.judge_eviction().await,
         }
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        Ok(())
     }
 
     async fn tenants(&mut self) -> Result<Option<Vec<String>>> {

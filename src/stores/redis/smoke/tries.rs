@@ -7,6 +7,7 @@ use redis::{Cmd, RedisError, Value};
 
 use super::RedisSmoke;
 use super::keyspace::glob;
+use super::streams::holds;
 use crate::config::Endpoint;
 use crate::config::file::KeyType;
 use crate::error::{Code, Error, Result};
@@ -18,7 +19,7 @@ use crate::url::SecretUrl;
 /// How many existing keys are looked at.
 const MOST: usize = 20_000;
 /// A run's own keys go away by themselves after this long, should the run die.
-const SAFETY: Duration = Duration::from_secs(60);
+pub(super) const SAFETY: Duration = Duration::from_secs(60);
 /// How long an expiry is waited for.
 const SHORT: Duration = Duration::from_millis(40);
 
@@ -26,11 +27,11 @@ const SHORT: Duration = Duration::from_millis(40);
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
-fn shown(error: &RedisError) -> String {
+pub(super) fn shown(error: &RedisError) -> String {
     refusal(error).map_or_else(|| "no answer".into(), |refusal| refusal.shown())
 }
 
-fn command(words: &[&str]) -> Cmd {
+pub(super) fn command(words: &[&str]) -> Cmd {
     let mut command = Cmd::new();
     for word in words {
         command.arg(*word);
@@ -143,7 +144,7 @@ impl RedisSmoke<'_> {
                 command(&["PEXPIRE", &key, &short]),
             ])
             .await?;
-        let is_read = format!("{:?}", replies.first()).contains(&marker) || holds(replies.first(), &marker);
+        let is_read = replies.first().is_some_and(|reply| holds(reply, &marker));
         let left = replies.get(2).map_or(-2, number);
         tokio::time::sleep(SHORT + Duration::from_millis(20)).await;
         let gone = self.ask_all(vec![command(&["EXISTS", &key])]).await?;
@@ -310,24 +311,21 @@ impl RedisSmoke<'_> {
             Value::VerbatimString { text, .. } | Value::SimpleString(text) => text,
             _ => String::new(),
         };
-        let policy = text.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
-        Ok(match policy {
+        let of = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+        let has_limit = of("maxmemory").is_some_and(|limit| limit != "0");
+        let hint = "CONFIG SET maxmemory-policy noeviction, and in the server's configuration";
+        Ok(match of("maxmemory_policy") {
             Some("noeviction") => Verdict::Pass("maxmemory-policy noeviction".into()),
+            // Queues have no time to live: only these policies take them.
+            Some(policy) if policy.starts_with("allkeys") && has_limit => Verdict::Fail(
+                Error::new(Code::SmokeFailed, format!("maxmemory-policy is {policy}: a full server forgets jobs"))
+                    .hint(hint),
+            ),
             Some(policy) => Verdict::Warn(
-                format!("maxmemory-policy is {policy}: a full server would forget jobs"),
-                "CONFIG SET maxmemory-policy noeviction, and in the server's configuration".into(),
+                format!("maxmemory-policy is {policy}, not noeviction: a full server may forget what queues need"),
+                hint.into(),
             ),
             None => Verdict::skip("the server does not tell its maxmemory-policy"),
         })
-    }
-}
-
-/// Whether a text is anywhere in a reply.
-fn holds(value: Option<&Value>, text: &str) -> bool {
-    match value {
-        Some(Value::BulkString(bytes)) => bytes == text.as_bytes(),
-        Some(Value::SimpleString(found)) => found == text,
-        Some(Value::Array(values)) => values.iter().any(|value| holds(Some(value), text)),
-        _ => false,
     }
 }

@@ -1,22 +1,45 @@
 //! Documents that a `$jsonSchema` takes, and documents that it must refuse. Pure; the server has the last
-//! word. Texts hold the run's marker wherever the schema leaves them free.
+//! word. For smoke tests texts hold the run's marker wherever the schema leaves them free; for generated data
+//! they are believable, and optional fields are there more often than not.
 
 use std::collections::BTreeMap;
 
+use crate::engine::generate::moment::EPOCH;
+use crate::engine::generate::random::Draw;
+use crate::engine::generate::{pattern, provider};
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
-use rand::RngExt as _;
-
-use crate::stores::smoke::pattern;
 
 /// How deep a schema is followed.
 const DEEPEST: usize = 12;
 
-/// Where values come from: recognisable, and different each time.
+/// Where values come from.
 #[derive(Clone, Debug)]
 pub struct Source {
-    marker: String,
+    style: Style,
+    draw: Draw,
     count: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Style {
+    /// Recognisable, and different each time.
+    Marked(String),
+    /// As an application would write them.
+    Believable(Believable),
+}
+
+/// One document of generated data.
+#[derive(Clone, Debug, Default)]
+pub struct Believable {
+    /// The collection.
+    pub collection: String,
+    /// The number of the document.
+    pub serial: u64,
+    /// The fields, with their dots, that no two documents may share.
+    pub unique: Vec<String>,
+    /// The ids of documents that a field of this name refers to.
+    pub references: BTreeMap<String, Vec<ObjectId>>,
 }
 
 /// A document that must be refused.
@@ -31,23 +54,51 @@ pub struct Wrong {
 impl Source {
     /// Values of one run.
     pub fn new(marker: &str) -> Self {
-        Self { marker: marker.to_owned(), count: 0 }
+        Self { style: Style::Marked(marker.to_owned()), draw: Draw::random(), count: 0 }
+    }
+
+    /// Values of one document of generated data.
+    pub fn believable(what: Believable, draw: Draw) -> Self {
+        Self { style: Style::Believable(what), draw, count: 0 }
+    }
+
+    fn object_id(&mut self, path: &str) -> ObjectId {
+        if let Style::Believable(what) = &self.style {
+            let name = path.rsplit('.').next().unwrap_or(path);
+            if let Some(ids) = what.references.get(name).filter(|ids| !ids.is_empty()) {
+                return ids[self.draw.index(ids.len())];
+            }
+        }
+        object_id(&mut self.draw)
+    }
+
+    /// A text for the field.
+    fn text_of(&mut self, path: &str) -> String {
+        let Style::Believable(what) = &self.style else { return self.text() };
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let serial = what.unique.iter().any(|unique| unique == path).then_some(what.serial);
+        provider::text(provider::guess(&what.collection, name), serial, &mut self.draw)
     }
 
     /// A text with the marker, different each time.
     pub fn text(&mut self) -> String {
         self.count += 1;
-        format!("{}-{}-{:x}", self.marker, self.count, rand::rng().random::<u32>())
+        match &self.style {
+            Style::Marked(marker) => format!("{marker}-{}-{:x}", self.count, self.draw.below(1 << 32)),
+            Style::Believable(what) => {
+                provider::text(provider::Provider::Label, Some(what.serial + u64::from(self.count)), &mut self.draw)
+            }
+        }
     }
 
     /// A document that the schema takes; none where lyrox does not know how.
     pub fn document(&mut self, schema: &Document) -> Option<Document> {
-        let Bson::Document(mut document) = self.value(schema, 0, "object")? else { return None };
+        let Bson::Document(mut document) = self.value(schema, "", 0, "object")? else { return None };
         if !document.contains_key("_id") {
             let of_schema = schema.get_document("properties").ok().and_then(|of| of.get_document("_id").ok()).cloned();
             let id = match of_schema {
-                Some(schema) => self.value(&schema, 0, "objectId")?,
-                None => ObjectId::new().into(),
+                Some(schema) => self.value(&schema, "_id", 0, "objectId")?,
+                None => self.object_id("_id").into(),
             };
             let rest = std::mem::take(&mut document);
             document.insert("_id", id);
@@ -63,44 +114,59 @@ impl Source {
         let of = of.unwrap_or_default();
         match rest {
             Some(rest) => self.field(&of, rest),
-            None => self.value(&of, 0, "string"),
+            None => self.value(&of, path, 0, "string"),
         }
     }
 
     /// A value of a schema; `usual` is the type where the schema names none.
-    fn value(&mut self, schema: &Document, depth: usize, usual: &str) -> Option<Bson> {
+    fn value(&mut self, schema: &Document, path: &str, depth: usize, usual: &str) -> Option<Bson> {
         if depth > DEEPEST {
             return None;
         }
         let schema = &flattened(schema);
         if let Ok(values) = schema.get_array("enum") {
-            return values.first().cloned();
+            let at = if matches!(self.style, Style::Believable(_)) { self.draw.index(values.len()) } else { 0 };
+            return values.get(at).cloned();
         }
         let kinds = kinds(schema);
         let kind = kinds.iter().map(String::as_str).find(|kind| *kind != "null").unwrap_or(usual);
         Some(match kind {
-            "object" => self.object(schema, depth)?.into(),
+            "object" => self.object(schema, path, depth)?.into(),
             "array" => {
-                let count = schema.get("minItems").and_then(number).unwrap_or(0.0);
+                let least = schema.get("minItems").and_then(number).unwrap_or(0.0);
+                let most = schema.get("maxItems").and_then(number).unwrap_or(least.max(3.0));
+                #[allow(clippy::cast_precision_loss, reason = "a few items")]
+                let more = if matches!(self.style, Style::Believable(_)) { self.draw.below(3) as f64 } else { 0.0 };
+                let count = (least + more).min(most);
                 let items = schema.get_document("items").cloned().unwrap_or_default();
                 let mut values = Vec::new();
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
                 for _ in 0..count.clamp(0.0, 100.0) as usize {
-                    values.push(self.value(&items, depth + 1, "string")?);
+                    values.push(self.value(&items, path, depth + 1, "string")?);
                 }
                 values.into()
             }
-            "string" => self.string(schema)?.into(),
-            "int" => Bson::Int32(bounded(schema, 1_000_000.0)? as i32),
-            "long" => Bson::Int64(bounded(schema, 1_000_000_000.0)? as i64),
+            "string" => self.string(schema, path)?.into(),
+            "int" => Bson::Int32(self.bounded(schema, path, 1_000_000.0)? as i32),
+            "long" => Bson::Int64(self.bounded(schema, path, 1_000_000_000.0)? as i64),
             "number" | "double" => {
-                let value = bounded(schema, 1_000_000.0)?;
+                let value = self.bounded(schema, path, 1_000_000.0)?;
                 Bson::Double(value)
             }
-            "decimal" => format!("{}", bounded(schema, 1_000_000.0)?).parse::<bson::Decimal128>().ok()?.into(),
-            "bool" | "boolean" => Bson::Boolean(false),
-            "date" => bson::DateTime::now().into(),
-            "objectId" => ObjectId::new().into(),
+            "decimal" => {
+                format!("{}", self.bounded(schema, path, 1_000_000.0)?).parse::<bson::Decimal128>().ok()?.into()
+            }
+            "bool" | "boolean" => {
+                Bson::Boolean(matches!(self.style, Style::Believable(_)) && self.draw.in_thousand(500))
+            }
+            "date" => match &self.style {
+                Style::Marked(_) => bson::DateTime::now().into(),
+                Style::Believable(_) => {
+                    let second = EPOCH - self.draw.between(0, 2 * 365 * 86_400);
+                    bson::DateTime::from_millis(second * 1000).into()
+                }
+            },
+            "objectId" => self.object_id(path).into(),
             "timestamp" => Bson::Timestamp(bson::Timestamp { time: 1, increment: 1 }),
             "binData" => Bson::Binary(bson::Binary {
                 subtype: bson::spec::BinarySubtype::Generic,
@@ -111,35 +177,86 @@ impl Source {
         })
     }
 
-    fn object(&mut self, schema: &Document, depth: usize) -> Option<Document> {
+    fn object(&mut self, schema: &Document, path: &str, depth: usize) -> Option<Document> {
         let properties = schema.get_document("properties").cloned().unwrap_or_default();
         let mut document = Document::new();
-        for name in required(schema) {
-            let of = properties.get_document(&name).cloned().unwrap_or_default();
-            let value = self.value(&of, depth + 1, "string")?;
-            document.insert(name, value);
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let required = required(schema);
+        for name in &required {
+            let of = properties.get_document(name).cloned().unwrap_or_default();
+            let value = self.value(&of, &below(name), depth + 1, "string")?;
+            document.insert(name.clone(), value);
+        }
+        if matches!(self.style, Style::Believable(_)) {
+            for (name, of) in properties.iter().filter(|(name, _)| !required.contains(name) && *name != "_id") {
+                // What is optional and not understood stays away.
+                if let (true, Some(of)) = (self.draw.in_thousand(800), of.as_document())
+                    && let Some(value) = self.value(of, &below(name), depth + 1, "string")
+                {
+                    document.insert(name.clone(), value);
+                }
+            }
         }
         Some(document)
     }
 
-    fn string(&mut self, schema: &Document) -> Option<String> {
+    fn string(&mut self, schema: &Document, path: &str) -> Option<String> {
         if let Ok(regex) = schema.get_str("pattern") {
-            return pattern::example(regex, &mut |count| rand::rng().random_range(0..count.max(1)));
+            let draw = &mut self.draw;
+            return pattern::example(regex, &mut |count| draw.index(count));
         }
         let length = |key: &str| schema.get(key).and_then(number).map(|length| length.clamp(0.0, 100_000.0));
-        let mut text = self.text();
+        let mut text = self.text_of(path);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
         if let Some(longest) = length("maxLength").map(|length| length as usize)
             && text.len() > longest
         {
             // The end differs each time; the beginning is the marker.
-            text = text[text.len() - longest..].to_owned();
+            text = text.chars().rev().take(longest).collect::<Vec<_>>().into_iter().rev().collect();
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
         while length("minLength").is_some_and(|shortest| text.len() < shortest as usize) {
             text.push('x');
         }
         Some(text)
+    }
+
+    /// A whole number within `minimum` and `maximum`, or a fraction where no whole one fits.
+    fn bounded(&mut self, schema: &Document, path: &str, span: f64) -> Option<f64> {
+        if let Style::Believable(what) = &self.style
+            && what.unique.iter().any(|unique| unique == path)
+        {
+            let low = schema.get("minimum").and_then(number).unwrap_or(1.0).ceil();
+            #[allow(clippy::cast_precision_loss, reason = "numbers of documents are small")]
+            return Some(low + what.serial as f64);
+        }
+        let span = if matches!(self.style, Style::Believable(_)) { span.min(1000.0) } else { span };
+        let is_strict = |key: &str| schema.get_bool(key).unwrap_or(false);
+        let low = schema.get("minimum").and_then(number);
+        let high = schema.get("maximum").and_then(number);
+        let step = schema.get("multipleOf").and_then(number).filter(|step| *step > 0.0);
+        let (low, high) = match (low, high) {
+            (None, None) => (1.0, span),
+            (Some(low), None) => (low, low + span),
+            (None, Some(high)) => (high - span, high),
+            (Some(low), Some(high)) => (low, high),
+        };
+        let low = if is_strict("exclusiveMinimum") { low + 1.0_f64.min((high - low) / 2.0) } else { low };
+        let high = if is_strict("exclusiveMaximum") { high - 1.0_f64.min((high - low) / 2.0) } else { high };
+        if low > high {
+            return None;
+        }
+        let drawn = if high - low < 1.0 { low } else { low.ceil() + self.whole(high.floor() - low.ceil()) };
+        Some(match step {
+            Some(step) => (drawn / step).ceil() * step,
+            None => drawn,
+        })
+    }
+
+    /// A whole number up to this one.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "clamped")]
+    fn whole(&mut self, most: f64) -> f64 {
+        self.draw.below(most.clamp(0.0, 9.0e15) as u64 + 1) as f64
     }
 }
 
@@ -231,6 +348,15 @@ fn flattened(schema: &Document) -> Document {
     flat
 }
 
+/// The types that a schema names for the field at a dotted path; none where it says nothing of it.
+pub fn field_types(schema: &Document, path: &str) -> Option<Vec<String>> {
+    let mut of = flattened(schema);
+    for name in path.split('.') {
+        of = flattened(of.get_document("properties").ok()?.get_document(name).ok()?);
+    }
+    Some(kinds(&of)).filter(|kinds| !kinds.is_empty())
+}
+
 /// The names that must be there.
 pub fn required(schema: &Document) -> Vec<String> {
     let names =
@@ -257,29 +383,13 @@ pub fn number(value: &Bson) -> Option<f64> {
     }
 }
 
-/// A whole number within `minimum` and `maximum`, or a fraction where no whole one fits.
-fn bounded(schema: &Document, span: f64) -> Option<f64> {
-    let is_strict = |key: &str| schema.get_bool(key).unwrap_or(false);
-    let low = schema.get("minimum").and_then(number);
-    let high = schema.get("maximum").and_then(number);
-    let step = schema.get("multipleOf").and_then(number).filter(|step| *step > 0.0);
-    let (low, high) = match (low, high) {
-        (None, None) => (1.0, span),
-        (Some(low), None) => (low, low + span),
-        (None, Some(high)) => (high - span, high),
-        (Some(low), Some(high)) => (low, high),
-    };
-    let low = if is_strict("exclusiveMinimum") { low + 1.0_f64.min((high - low) / 2.0) } else { low };
-    let high = if is_strict("exclusiveMaximum") { high - 1.0_f64.min((high - low) / 2.0) } else { high };
-    if low > high {
-        return None;
-    }
-    let drawn =
-        if high - low < 1.0 { low } else { (low + rand::rng().random::<f64>() * (high - low)).floor().max(low.ceil()) };
-    Some(match step {
-        Some(step) => (drawn / step).ceil() * step,
-        None => drawn,
-    })
+/// An ObjectId that follows from the draw.
+pub fn object_id(draw: &mut Draw) -> ObjectId {
+    let (first, second) = (draw.bits().to_be_bytes(), draw.bits().to_be_bytes());
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&first);
+    bytes[8..].copy_from_slice(&second[..4]);
+    ObjectId::from_bytes(bytes)
 }
 
 /// Sets the field at a dotted path; false where something else than a document is in the way.
@@ -394,6 +504,15 @@ mod tests {
         for wrong in wrong {
             assert_ne!(wrong.document, valid, "{}", wrong.what);
         }
+    }
+
+    #[test]
+    fn the_types_of_a_field_are_those_that_are_named() {
+        let schema =
+            doc! { "properties": { "a": { "properties": { "at": { "bsonType": ["date", "null"] } } }, "b": {} } };
+        assert_eq!(field_types(&schema, "a.at"), Some(vec!["date".to_owned(), "null".to_owned()]));
+        assert_eq!(field_types(&schema, "b"), None);
+        assert_eq!(field_types(&schema, "a.c"), None);
     }
 
     #[test]

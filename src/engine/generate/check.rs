@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::expression::{Expression, Operator, parse};
+use super::moment::{EPOCH, FUTURE, SECOND, write};
 
 /// What is wished of the value of one column.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,12 +30,18 @@ pub struct Wish {
     pub regex: Option<String>,
     /// Matches this LIKE pattern.
     pub like: Option<String>,
-    /// The order among columns that are compared with each other.
-    pub rank: Option<i64>,
+    /// Compared with what other columns come to.
+    pub than: Vec<(Operator, Expression)>,
+    /// The elements that an array may hold.
+    pub elements: Option<Vec<String>>,
+    /// The keys that a JSON object has to have, with their values as JSON.
+    pub keys: BTreeMap<String, String>,
     /// The JSON type.
     pub json: Option<String>,
     /// In capital letters.
     pub is_upper: bool,
+    /// In small letters.
+    pub is_lower: bool,
 }
 
 /// A bound of a value.
@@ -57,6 +64,16 @@ const MOST: usize = 24;
 /// The ways to satisfy a CHECK, best first; none: it is not understood. `value` stands for a domain's VALUE.
 pub fn ways(definition: &str, value: Option<&str>) -> Option<Vec<Wishes>> {
     solve(&read(definition, value)?, true)
+}
+
+/// The ways to make a condition hold, best first; none: it is not understood.
+pub fn ways_of(condition: &Expression) -> Option<Vec<Wishes>> {
+    solve(condition, true)
+}
+
+/// A CHECK's condition; none: it is not understood.
+pub fn condition(definition: &str, value: Option<&str>) -> Option<Expression> {
+    read(definition, value)
 }
 
 /// The ways to break a CHECK; none: it is not understood.
@@ -112,10 +129,24 @@ fn merge(a: &Wish, b: &Wish) -> Option<Wish> {
         },
         regex: a.regex.clone().or_else(|| b.regex.clone()),
         like: a.like.clone().or_else(|| b.like.clone()),
-        rank: a.rank.max(b.rank),
+        than: [a.than.as_slice(), &b.than].concat(),
+        elements: a.elements.clone().or_else(|| b.elements.clone()),
+        keys: keys(&a.keys, &b.keys),
         json: a.json.clone().or_else(|| b.json.clone()),
         is_upper: a.is_upper || b.is_upper,
+        is_lower: a.is_lower || b.is_lower,
     })
+}
+
+/// A value of a certain kind stands before one that is there just to be there.
+fn keys(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = a.clone();
+    for (key, value) in b {
+        if value != "\"a\"" || !all.contains_key(key) {
+            all.insert(key.clone(), value.clone());
+        }
+    }
+    all
 }
 
 fn tighter(a: Option<Bound>, b: Option<Bound>, is_low: bool) -> Option<Bound> {
@@ -155,14 +186,99 @@ fn solve(expression: &Expression, wanted: bool) -> Option<Vec<Wishes>> {
             Expression::Column(column) => {
                 Some(vec![one(column, Wish { is_null: Some(*is_null == wanted), ..Wish::default() })])
             }
-            _ => None,
+            inner => {
+                let (column, key) = member(inner).filter(|_| *is_null != wanted)?;
+                Some(vec![with_key(column, key, "\"a\"")])
+            }
         },
         (Expression::Any(left, Operator::Equal, list), true)
         | (Expression::All(left, Operator::Unequal, list), false) => among(left, list, true),
         (Expression::Any(left, Operator::Equal, list), false)
         | (Expression::All(left, Operator::Unequal, list), true) => among(left, list, false),
+        // What is true together, or false together.
+        (Expression::Compare(left, operator @ (Operator::Equal | Operator::Unequal), right), wanted)
+            if left.is_condition()
+                && right.is_condition()
+                && !matches!((&**left, &**right), (Expression::IsNull(..), Expression::IsNull(..))) =>
+        {
+            let is_same = (*operator == Operator::Equal) == wanted;
+            let mut ways = Vec::new();
+            for first in [true, false] {
+                let (Some(a), Some(b)) = (solve(left, first), solve(right, first == is_same)) else { continue };
+                ways.extend(a.iter().flat_map(|a| b.iter().filter_map(|b| join(a, b))).take(MOST / 2));
+            }
+            (!ways.is_empty()).then_some(ways)
+        }
+        (Expression::Case(branches, last), wanted) => {
+            let mut ways = Vec::new();
+            let mut before = vec![Wishes::new()];
+            let both = |a: &[Wishes], b: &[Wishes]| -> Vec<Wishes> {
+                a.iter().flat_map(|a| b.iter().filter_map(|b| join(a, b))).take(MOST).collect()
+            };
+            for (condition, value) in branches {
+                if let (Some(holds), Some(value)) = (solve(condition, true), solve(value, wanted)) {
+                    ways.extend(both(&both(&before, &holds), &value));
+                }
+                before = both(&before, &solve(condition, false)?);
+            }
+            if let Some(value) = last.as_ref().and_then(|last| solve(last, wanted)) {
+                ways.extend(both(&before, &value));
+            }
+            ways.truncate(MOST);
+            (!ways.is_empty()).then_some(ways)
+        }
+        (Expression::Operation(left, operator, right), true) => operation(left, operator, right),
         (Expression::Compare(left, operator, right), wanted) => {
             compare(left, if wanted { *operator } else { operator.negated()? }, right)
+        }
+        _ => None,
+    }
+}
+
+/// Containment and JSON keys.
+fn operation(left: &Expression, operator: &str, right: &Expression) -> Option<Vec<Wishes>> {
+    match (plain(left), operator, right) {
+        (Expression::Column(column), "<@", Expression::Call(name, items)) if name == "array" => {
+            let elements = items
+                .iter()
+                .map(|item| match item {
+                    Expression::Constant(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect::<Option<Vec<_>>>()?;
+            Some(vec![one(column, Wish { elements: Some(elements), ..Wish::default() })])
+        }
+        (Expression::Column(column), "<@", Expression::Constant(list)) => {
+            let inner = list.strip_prefix('{')?.strip_suffix('}')?;
+            let elements = inner.split(',').map(|one| one.trim_matches('"').to_owned()).collect();
+            Some(vec![one(column, Wish { elements: Some(elements), ..Wish::default() })])
+        }
+        (Expression::Column(column), "?", Expression::Constant(key)) => Some(vec![with_key(column, key, "\"a\"")]),
+        (Expression::Column(column), "?&", Expression::Call(name, items)) if name == "array" => {
+            let keys = items.iter().filter_map(|item| match item {
+                Expression::Constant(text) => Some((text.clone(), "\"a\"".to_owned())),
+                _ => None,
+            });
+            let wish = Wish { json: Some("object".into()), keys: keys.collect(), ..Wish::default() };
+            Some(vec![one(column, wish)])
+        }
+        _ => None,
+    }
+}
+
+fn with_key(column: &str, key: &str, value: &str) -> Wishes {
+    let keys = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    one(column, Wish { json: Some("object".into()), keys, ..Wish::default() })
+}
+
+/// `data -> 'key'` and `data ->> 'key'` of a column.
+fn member(expression: &Expression) -> Option<(&str, &str)> {
+    match expression {
+        Expression::Operation(left, operator, right) if operator == "->" || operator == "->>" => {
+            match (&**left, &**right) {
+                (Expression::Column(column), Expression::Constant(key)) => Some((column, key)),
+                _ => None,
+            }
         }
         _ => None,
     }
@@ -193,7 +309,9 @@ fn among(left: &Expression, list: &[Expression], is_in: bool) -> Option<Vec<Wish
 fn plain(expression: &Expression) -> &Expression {
     match expression {
         Expression::Call(name, arguments)
-            if matches!(name.as_str(), "lower" | "btrim" | "ltrim" | "rtrim") && arguments.len() == 1 =>
+            if (matches!(name.as_str(), "lower" | "btrim" | "ltrim" | "rtrim" | "abs") && arguments.len() == 1)
+                || (name == "coalesce" && matches!(arguments.as_slice(), [_, Expression::Constant(_)]))
+                || (name == "COALESCE" && matches!(arguments.as_slice(), [_, Expression::Constant(_)])) =>
         {
             &arguments[0]
         }
@@ -203,9 +321,27 @@ fn plain(expression: &Expression) -> &Expression {
 
 fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<Vec<Wishes>> {
     use Expression::{Call, Column, Constant, IsNull};
+    for (one, other) in [(left, right), (right, left)] {
+        if let (Column(column), Call(name, arguments), Operator::Equal) = (one, other, operator)
+            && matches!(name.as_str(), "lower" | "upper")
+            && arguments.as_slice() == [Column(column.clone())]
+        {
+            let (is_lower, is_upper) = (name == "lower", name == "upper");
+            return Some(vec![Wishes::from([(column.clone(), Wish { is_lower, is_upper, ..Wish::default() })])]);
+        }
+    }
     match (plain(left), plain(right)) {
         (Column(a), Column(b)) => columns(a, operator, b),
         (Column(column), Constant(text)) => against(column, operator, text).map(|wish| vec![one(column, wish)]),
+        (Column(column), Call(name, arguments)) if name == "similar_to_escape" => {
+            let Some(Constant(pattern)) = arguments.first() else { return None };
+            let pattern = format!("^({})$", pattern.replace('%', ".*").replace('_', "."));
+            against(column, operator, &pattern).map(|wish| vec![one(column, wish)])
+        }
+        (inner, Constant(text)) if member(inner).is_some() && operator == Operator::Equal => {
+            let (column, key) = member(inner)?;
+            Some(vec![with_key(column, key, &serde_json::json!(text).to_string())])
+        }
         (Constant(_), Column(_) | Call(..)) => compare(right, operator.mirrored()?, left),
         (Column(column), Call(name, _)) if is_now(name) => {
             let bound = Bound::Now(0);
@@ -221,7 +357,7 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
         (Call(name, _), Column(_)) if is_now(name) => compare(right, operator.mirrored()?, left),
         (Call(name, arguments), Constant(text)) => call(name, arguments, operator, text),
         (Column(column), Call(name, arguments))
-            if name == "upper" && arguments.as_slice() == [Column(column.clone())] =>
+            if name == "upper" && operator == Operator::Equal && arguments.as_slice() == [Column(column.clone())] =>
         {
             Some(vec![one(column, Wish { is_upper: true, ..Wish::default() })])
         }
@@ -241,8 +377,48 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
             };
             Some(vec![way(true), way(false)])
         }
+        // A column beside what others come to.
+        (Column(column), other) if !other.columns().contains(&column.as_str()) => {
+            let than = vec![(operator, at_worst(other, operator))];
+            Some(vec![one(column, Wish { than, ..Wish::default() })])
+        }
+        (other, Column(column)) if !other.columns().contains(&column.as_str()) => {
+            let operator = operator.mirrored()?;
+            Some(vec![one(column, Wish { than: vec![(operator, at_worst(other, operator))], ..Wish::default() })])
+        }
+        (Expression::Operation(..), _) | (_, Expression::Operation(..)) => sums(left, operator, right),
         _ => None,
     }
+}
+
+/// The server's clock is later than the fixed "now" and earlier than the far future: a value that has to be later
+/// than the clock is compared with the one, a value that has to be earlier with the other.
+fn at_worst(expression: &Expression, operator: Operator) -> Expression {
+    let second = match operator {
+        Operator::Greater | Operator::AtLeast => FUTURE,
+        _ => EPOCH,
+    };
+    expression.replaced(&|one| match one {
+        Expression::Call(name, _) if is_now(name) => write(second * SECOND, "timestamptz").map(Expression::Constant),
+        _ => None,
+    })
+}
+
+/// `(a + b) = (c + d)` and the like: the first column of a sum is what the rest comes to.
+fn sums(left: &Expression, operator: Operator, right: &Expression) -> Option<Vec<Wishes>> {
+    let Expression::Operation(first, sign, rest) = left else {
+        return match right {
+            Expression::Operation(..) => sums(right, operator.mirrored()?, left),
+            _ => None,
+        };
+    };
+    let (Expression::Column(column), "+" | "-") = (&**first, sign.as_str()) else { return None };
+    let back = if sign == "+" { "-" } else { "+" };
+    let other = Expression::Operation(Box::new(right.clone()), back.into(), rest.clone());
+    if other.columns().contains(&column.as_str()) {
+        return None;
+    }
+    Some(vec![one(column, Wish { than: vec![(operator, other)], ..Wish::default() })])
 }
 
 fn is_now(name: &str) -> bool {
@@ -253,19 +429,17 @@ fn is_now(name: &str) -> bool {
 }
 
 fn columns(a: &str, operator: Operator, b: &str) -> Option<Vec<Wishes>> {
-    let ranks = match operator {
-        Operator::Less => (0, 1),
-        Operator::Greater => (1, 0),
-        Operator::AtMost | Operator::AtLeast | Operator::Equal => (0, 0),
-        Operator::Unequal => (0, 1),
-        _ => return None,
-    };
-    // A column that is compared with itself, as in `lower(slug) = slug`, asks for nothing more.
+    // A column that is compared with itself, as in `btrim(slug) = slug`, asks for nothing more.
     if a == b {
-        return (ranks == (0, 0)).then(|| vec![Wishes::new()]);
+        let is_same = matches!(operator, Operator::AtMost | Operator::AtLeast | Operator::Equal);
+        return is_same.then(|| vec![Wishes::new()]);
     }
-    let ranked = |rank| Wish { rank: Some(rank), ..Wish::default() };
-    Some(vec![Wishes::from([(a.to_owned(), ranked(ranks.0)), (b.to_owned(), ranked(ranks.1))])])
+    // The later one follows from the earlier one.
+    let of = |name: &str| Expression::Column(name.to_owned());
+    Some(vec![match operator {
+        Operator::Greater | Operator::AtLeast => one(a, Wish { than: vec![(operator, of(b))], ..Wish::default() }),
+        operator => one(b, Wish { than: vec![(operator.mirrored()?, of(a))], ..Wish::default() }),
+    }])
 }
 
 fn against(column: &str, operator: Operator, text: &str) -> Option<Wish> {
@@ -311,6 +485,16 @@ fn call(name: &str, arguments: &[Expression], operator: Operator, text: &str) ->
             Some(vec![one(column, wish)])
         }
         "jsonb_typeof" | "json_typeof" => {
+            if let Some((column, key)) = arguments.first().and_then(member).filter(|_| operator == Operator::Equal) {
+                let value = match text {
+                    "array" => "[\"a\"]",
+                    "object" => "{\"a\": 1}",
+                    "number" => "1",
+                    "boolean" => "true",
+                    _ => "\"a\"",
+                };
+                return Some(vec![with_key(column, key, value)]);
+            }
             let Expression::Column(column) = arguments.first()? else { return None };
             let wanted = match (operator, text) {
                 (Operator::Equal, text) => text,
@@ -402,10 +586,11 @@ mod tests {
         );
         assert_eq!(first("CHECK ((at <= now()))")["at"].high, Some(Bound::Now(0)));
         assert!(matches!(first("CHECK ((day >= '2020-01-01'::date))")["day"].low, Some(Bound::Time(_))));
-        assert_eq!(first("CHECK ((slug = lower(slug)))"), Wishes::new());
+        assert!(first("CHECK ((slug = lower(slug)))")["slug"].is_lower);
         assert!(first("CHECK ((code = upper(code)))")["code"].is_upper);
         let wishes = first("CHECK ((\"endsAt\" > \"startsAt\"))");
-        assert!(wishes["endsAt"].rank > wishes["startsAt"].rank);
+        let start = Expression::Column("startsAt".into());
+        assert_eq!(wishes["endsAt"].than, [(Operator::Greater, start)]);
         let value = ways("CHECK ((VALUE ~ '^a$'::text))", Some("x")).expect("a way");
         assert_eq!(value[0]["x"].regex.as_deref(), Some("^a$"));
     }
@@ -424,8 +609,7 @@ mod tests {
     #[test]
     fn contradictions_are_no_way_and_the_unknown_is_said() {
         assert_eq!(ways("CHECK (((a = 1) AND (a = 2)))", None), Some(Vec::new()));
-        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "CHECK (CASE WHEN a THEN b ELSE c END)", "((("]
-        {
+        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "((("] {
             assert_eq!(ways(unknown, None), None, "{unknown}");
         }
     }

@@ -24,6 +24,92 @@ pub enum Expression {
     Or(Vec<Expression>),
     /// The opposite.
     Not(Box<Expression>),
+    /// Two sides joined by another operator: `+ - * / % || -> ->> ? @> <@ &&`.
+    Operation(Box<Expression>, String, Box<Expression>),
+    /// The first value whose condition holds, else the last one.
+    Case(Vec<(Expression, Expression)>, Option<Box<Expression>>),
+    /// `NULL`.
+    Null,
+}
+
+impl Expression {
+    /// The columns that it reads, each once.
+    pub fn columns(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn collect<'e>(&'e self, found: &mut Vec<&'e str>) {
+        match self {
+            Self::Column(name) => found.push(name),
+            Self::Constant(_) | Self::Null => {}
+            Self::Call(_, parts) | Self::And(parts) | Self::Or(parts) => {
+                parts.iter().for_each(|part| part.collect(found));
+            }
+            Self::Compare(left, _, right) | Self::Operation(left, _, right) => {
+                left.collect(found);
+                right.collect(found);
+            }
+            Self::Any(left, _, list) | Self::All(left, _, list) => {
+                left.collect(found);
+                list.iter().for_each(|one| one.collect(found));
+            }
+            Self::IsNull(inner, _) | Self::Not(inner) => inner.collect(found),
+            Self::Case(branches, last) => {
+                for (condition, value) in branches {
+                    condition.collect(found);
+                    value.collect(found);
+                }
+                if let Some(last) = last {
+                    last.collect(found);
+                }
+            }
+        }
+    }
+
+    /// The expression with parts of it put in place of others.
+    pub fn replaced(&self, by: &dyn Fn(&Self) -> Option<Self>) -> Self {
+        if let Some(other) = by(self) {
+            return other;
+        }
+        let one = |inner: &Self| Box::new(inner.replaced(by));
+        let all = |parts: &[Self]| parts.iter().map(|part| part.replaced(by)).collect();
+        match self {
+            Self::Column(_) | Self::Constant(_) | Self::Null => self.clone(),
+            Self::Call(name, parts) => Self::Call(name.clone(), all(parts)),
+            Self::And(parts) => Self::And(all(parts)),
+            Self::Or(parts) => Self::Or(all(parts)),
+            Self::Compare(left, operator, right) => Self::Compare(one(left), *operator, one(right)),
+            Self::Operation(left, operator, right) => Self::Operation(one(left), operator.clone(), one(right)),
+            Self::Any(left, operator, list) => Self::Any(one(left), *operator, all(list)),
+            Self::All(left, operator, list) => Self::All(one(left), *operator, all(list)),
+            Self::IsNull(inner, is_null) => Self::IsNull(one(inner), *is_null),
+            Self::Not(inner) => Self::Not(one(inner)),
+            Self::Case(branches, last) => Self::Case(
+                branches.iter().map(|(condition, value)| (condition.replaced(by), value.replaced(by))).collect(),
+                last.as_ref().map(|last| one(last)),
+            ),
+        }
+    }
+
+    /// It is true or false, and no other value.
+    pub fn is_condition(&self) -> bool {
+        match self {
+            Self::Compare(..)
+            | Self::Any(..)
+            | Self::All(..)
+            | Self::IsNull(..)
+            | Self::And(_)
+            | Self::Or(_)
+            | Self::Not(_) => true,
+            Self::Operation(_, operator, _) => matches!(operator.as_str(), "?" | "@>" | "<@" | "&&"),
+            Self::Constant(text) => text == "true" || text == "false",
+            _ => false,
+        }
+    }
 }
 
 /// A comparison.
@@ -242,6 +328,25 @@ impl Parser<'_> {
             let is_not = self.word("not");
             return if self.word("null") {
                 Some(Expression::IsNull(Box::new(left), !is_not))
+            } else if self.word("distinct") {
+                if !self.word("from") {
+                    return None;
+                }
+                let right = self.operand()?;
+                let both = |is_null| {
+                    Expression::And(vec![
+                        Expression::IsNull(Box::new(left.clone()), is_null),
+                        Expression::IsNull(Box::new(right.clone()), is_null),
+                    ])
+                };
+                let same = Expression::Or(vec![
+                    both(true),
+                    Expression::And(vec![
+                        both(false),
+                        Expression::Compare(Box::new(left.clone()), Operator::Equal, Box::new(right.clone())),
+                    ]),
+                ]);
+                Some(if is_not { same } else { Expression::Not(Box::new(same)) })
             } else if self.word("true") || self.word("false") {
                 let is_true = matches!(self.tokens.get(self.at - 1), Some(Token::Word(word)) if word.eq_ignore_ascii_case("true"));
                 if is_true == is_not { Some(Expression::Not(Box::new(left))) } else { Some(left) }
@@ -251,8 +356,16 @@ impl Parser<'_> {
         }
         let Some(Token::Symbol(symbol)) = self.peek() else { return Some(left) };
         let Some(operator) = Operator::read(symbol) else {
-            // A closing parenthesis or comma ends the operand; any other operator is not understood.
-            return matches!(symbol.as_str(), ")" | "," | "]").then_some(left);
+            if matches!(symbol.as_str(), ")" | "," | "]") {
+                return Some(left);
+            }
+            // Any other operator than these is not understood.
+            const OTHERS: [&str; 18] =
+                ["+", "-", "*", "/", "%", "||", "->", "->>", "#>", "#>>", "?", "?|", "?&", "@>", "<@", "&&", "#", "&"];
+            let operator = OTHERS.iter().find(|other| **other == symbol)?;
+            self.at += 1;
+            let right = self.operand()?;
+            return Some(Expression::Operation(Box::new(left), (*operator).to_owned(), Box::new(right)));
         };
         self.at += 1;
         let is_any = self.word("any");
@@ -315,16 +428,35 @@ impl Parser<'_> {
             Token::Word(word) => self.named(&word)?,
             Token::Symbol(_) => return None,
         };
+        let before = self.at;
         self.casts()?;
+        let is_date = matches!(self.tokens.get(before + 1), Some(Token::Word(word)) if word == "date");
+        let mut expression = match expression {
+            Expression::Constant(_) => expression,
+            other if is_date => Expression::Call("date".into(), vec![other]),
+            other => other,
+        };
         if self.word("collate") {
             self.at += 1;
+            // `"pg_catalog"."C"`
+            if self.symbol(".") {
+                self.at += 1;
+            }
             self.casts()?;
         }
-        match (is_negative, expression) {
-            (false, expression) => Some(expression),
-            (true, Expression::Constant(number)) => Some(Expression::Constant(format!("-{number}"))),
-            (true, _) => None,
+        if self.word("at") {
+            if !(self.word("time") && self.word("zone")) {
+                return None;
+            }
+            self.operand()?;
         }
+        if is_negative {
+            expression = match expression {
+                Expression::Constant(number) => Expression::Constant(format!("-{number}")),
+                other => Expression::Operation(Box::new(Expression::Constant("0".into())), "-".into(), Box::new(other)),
+            };
+        }
+        Some(expression)
     }
 
     fn named(&mut self, word: &str) -> Option<Expression> {
@@ -334,8 +466,38 @@ impl Parser<'_> {
             "current_date" | "current_timestamp" | "localtimestamp" => {
                 return Some(Expression::Call(lower, Vec::new()));
             }
-            "value" => return self.value.map(|column| Expression::Column(column.to_owned())),
-            "case" | "null" | "array" | "row" | "exists" | "select" | "extract" => return None,
+            "value" if self.value.is_some() => {
+                return self.value.map(|column| Expression::Column(column.to_owned()));
+            }
+            "null" => return Some(Expression::Null),
+            "case" => return self.case(),
+            "array" => {
+                if !self.symbol("[") {
+                    return None;
+                }
+                let mut list = Vec::new();
+                while !self.symbol("]") {
+                    list.push(self.expression()?);
+                    if !self.symbol(",") && !matches!(self.peek(), Some(Token::Symbol(symbol)) if symbol == "]") {
+                        return None;
+                    }
+                }
+                return Some(Expression::Call("array".into(), list));
+            }
+            "extract" => {
+                if !self.symbol("(") {
+                    return None;
+                }
+                let (Token::Word(field) | Token::Text(field)) = self.peek()?.clone() else { return None };
+                self.at += 1;
+                if !self.word("from") {
+                    return None;
+                }
+                let inner = self.expression()?;
+                let field = Expression::Constant(field.to_ascii_lowercase());
+                return self.symbol(")").then(|| Expression::Call("extract".into(), vec![field, inner]));
+            }
+            "row" | "exists" | "select" => return None,
             _ => {}
         }
         let mut name = word.to_owned();
@@ -355,6 +517,27 @@ impl Parser<'_> {
             }
         }
         Some(Expression::Call(name, arguments))
+    }
+
+    fn case(&mut self) -> Option<Expression> {
+        let subject = if matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case("when")) {
+            None
+        } else {
+            Some(self.operand()?)
+        };
+        let mut branches = Vec::new();
+        while self.word("when") {
+            let mut condition = self.expression()?;
+            if let Some(subject) = &subject {
+                condition = Expression::Compare(Box::new(subject.clone()), Operator::Equal, Box::new(condition));
+            }
+            if !self.word("then") {
+                return None;
+            }
+            branches.push((condition, self.expression()?));
+        }
+        let last = if self.word("else") { Some(Box::new(self.expression()?)) } else { None };
+        self.word("end").then_some(Expression::Case(branches, last))
     }
 
     /// Takes `::type` off, as often as it stands.

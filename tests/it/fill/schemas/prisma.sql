@@ -1,0 +1,22 @@
+-- As Prisma writes it: quoted camel case, text ids without defaults, enums, implicit many-to-many tables.
+CREATE TYPE "Role" AS ENUM ('USER', 'ADMIN');
+CREATE TYPE "OrderStatus" AS ENUM ('PENDING', 'PAID', 'SHIPPED', 'CANCELLED');
+CREATE TABLE "_prisma_migrations" (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0);
+CREATE TABLE "User" ("id" TEXT NOT NULL, "email" TEXT NOT NULL, "name" TEXT, "role" "Role" NOT NULL DEFAULT 'USER', "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" TIMESTAMP(3) NOT NULL, CONSTRAINT "User_pkey" PRIMARY KEY ("id"));
+CREATE UNIQUE INDEX "User_email_key" ON "User"("email");
+CREATE TABLE "Profile" ("id" SERIAL NOT NULL, "bio" TEXT, "userId" TEXT NOT NULL, CONSTRAINT "Profile_pkey" PRIMARY KEY ("id"));
+CREATE UNIQUE INDEX "Profile_userId_key" ON "Profile"("userId");
+ALTER TABLE "Profile" ADD CONSTRAINT "Profile_userId_fkey" FOREIGN KEY ("userId") REFERENCES "User"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+CREATE TABLE "Product" ("id" UUID NOT NULL, "slug" VARCHAR(191) NOT NULL, "price" DECIMAL(65,30) NOT NULL, "weights" DOUBLE PRECISION[], "attributes" JSONB NOT NULL, "stock" INTEGER NOT NULL DEFAULT 0, "blob" BYTEA, "big" BIGINT NOT NULL, CONSTRAINT "Product_pkey" PRIMARY KEY ("id"));
+CREATE UNIQUE INDEX "Product_slug_key" ON "Product"("slug");
+CREATE TABLE "Order" ("id" TEXT NOT NULL, "customerId" TEXT NOT NULL, "status" "OrderStatus" NOT NULL DEFAULT 'PENDING', "total" DECIMAL(10,2) NOT NULL, "placedAt" TIMESTAMP(3) NOT NULL, CONSTRAINT "Order_pkey" PRIMARY KEY ("id"), CONSTRAINT "Order_customerId_fkey" FOREIGN KEY ("customerId") REFERENCES "User"("id"));
+CREATE TABLE "OrderItem" ("orderId" TEXT NOT NULL, "productId" UUID NOT NULL, "quantity" INTEGER NOT NULL, "unitPrice" DECIMAL(10,2) NOT NULL, CONSTRAINT "OrderItem_pkey" PRIMARY KEY ("orderId","productId"), CONSTRAINT "oi_o" FOREIGN KEY ("orderId") REFERENCES "Order"("id"), CONSTRAINT "oi_p" FOREIGN KEY ("productId") REFERENCES "Product"("id"));
+CREATE TABLE "Category" ("id" INTEGER NOT NULL, "name" TEXT NOT NULL, "parentId" INTEGER, CONSTRAINT "Category_pkey" PRIMARY KEY ("id"), CONSTRAINT "cp" FOREIGN KEY ("parentId") REFERENCES "Category"("id") ON DELETE SET NULL);
+CREATE UNIQUE INDEX "Category_parentId_name_key" ON "Category"("parentId", "name");
+CREATE TABLE "_CategoryToProduct" ("A" INTEGER NOT NULL REFERENCES "Category"("id") ON DELETE CASCADE, "B" UUID NOT NULL REFERENCES "Product"("id") ON DELETE CASCADE);
+CREATE UNIQUE INDEX "_CategoryToProduct_AB_unique" ON "_CategoryToProduct"("A", "B");
+CREATE TABLE "Account" ("id" TEXT NOT NULL, "userId" TEXT NOT NULL, "type" TEXT NOT NULL, "provider" TEXT NOT NULL, "providerAccountId" TEXT NOT NULL, "expires_at" INTEGER, CONSTRAINT "Account_pkey" PRIMARY KEY ("id"), CONSTRAINT "au" FOREIGN KEY ("userId") REFERENCES "User"("id") ON DELETE CASCADE);
+CREATE UNIQUE INDEX "Account_provider_providerAccountId_key" ON "Account"("provider", "providerAccountId");
+CREATE TABLE "VerificationToken" ("identifier" TEXT NOT NULL, "token" TEXT NOT NULL, "expires" TIMESTAMP(3) NOT NULL);
+CREATE UNIQUE INDEX "VerificationToken_token_key" ON "VerificationToken"("token");
+CREATE UNIQUE INDEX "VerificationToken_identifier_token_key" ON "VerificationToken"("identifier", "token");

@@ -1,0 +1,24 @@
+-- As a Rails application leaves it: bigserial ids, timestamps without defaults, polymorphic columns, a history table.
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE TABLE schema_migrations (version varchar NOT NULL PRIMARY KEY);
+CREATE TABLE ar_internal_metadata (key varchar NOT NULL PRIMARY KEY, value varchar, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
+CREATE TABLE users (id bigserial PRIMARY KEY, email citext DEFAULT '' NOT NULL, encrypted_password varchar DEFAULT '' NOT NULL, reset_password_token varchar, sign_in_count int DEFAULT 0 NOT NULL, current_sign_in_ip inet, locale varchar(5) DEFAULT 'en', admin boolean DEFAULT false NOT NULL, settings jsonb DEFAULT '{}' NOT NULL, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
+CREATE UNIQUE INDEX index_users_on_email ON users (email);
+CREATE UNIQUE INDEX index_users_on_reset_password_token ON users (reset_password_token);
+CREATE TABLE categories (id bigserial PRIMARY KEY, name varchar NOT NULL, slug varchar NOT NULL, parent_id bigint, lft int NOT NULL, rgt int NOT NULL, depth int DEFAULT 0 NOT NULL, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL, CONSTRAINT chk_rails_nested CHECK (lft < rgt));
+ALTER TABLE categories ADD CONSTRAINT fk_rails_parent FOREIGN KEY (parent_id) REFERENCES categories (id);
+CREATE UNIQUE INDEX index_categories_on_slug ON categories (slug);
+CREATE TABLE posts (id bigserial PRIMARY KEY, user_id bigint NOT NULL REFERENCES users, category_id bigint REFERENCES categories, title varchar(140) NOT NULL, body text, state int DEFAULT 0 NOT NULL, published_at timestamp(6), lock_version int DEFAULT 0 NOT NULL, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
+CREATE INDEX index_posts_on_title ON posts USING gin (title gin_trgm_ops);
+CREATE TABLE comments (id bigserial PRIMARY KEY, commentable_type varchar NOT NULL, commentable_id bigint NOT NULL, user_id bigint NOT NULL REFERENCES users, body text NOT NULL, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
+CREATE INDEX index_comments_on_commentable ON comments (commentable_type, commentable_id);
+CREATE TABLE tags (id bigserial PRIMARY KEY, name citext NOT NULL UNIQUE, taggings_count int DEFAULT 0);
+CREATE TABLE taggings (id bigserial PRIMARY KEY, tag_id bigint NOT NULL REFERENCES tags, post_id bigint NOT NULL REFERENCES posts ON DELETE CASCADE, created_at timestamp(6) NOT NULL);
+CREATE UNIQUE INDEX index_taggings ON taggings (tag_id, post_id);
+CREATE TABLE active_storage_blobs (id bigserial PRIMARY KEY, key varchar NOT NULL UNIQUE, filename varchar NOT NULL, content_type varchar, metadata text, service_name varchar NOT NULL, byte_size bigint NOT NULL, checksum varchar, created_at timestamp(6) NOT NULL);
+CREATE TABLE active_storage_attachments (id bigserial PRIMARY KEY, name varchar NOT NULL, record_type varchar NOT NULL, record_id bigint NOT NULL, blob_id bigint NOT NULL REFERENCES active_storage_blobs, created_at timestamp(6) NOT NULL);
+CREATE UNIQUE INDEX index_active_storage_attachments_uniqueness ON active_storage_attachments (record_type, record_id, name, blob_id);
+CREATE TABLE friendships (id bigserial PRIMARY KEY, user_id bigint NOT NULL REFERENCES users, friend_id bigint NOT NULL REFERENCES users, CHECK (user_id < friend_id));
+CREATE UNIQUE INDEX index_friendships ON friendships (LEAST(user_id, friend_id), GREATEST(user_id, friend_id));
+CREATE TABLE profiles (user_id bigint PRIMARY KEY REFERENCES users, bio text, handle varchar(15) NOT NULL UNIQUE CHECK (handle ~ '^\w{3,15}$'), website varchar);
