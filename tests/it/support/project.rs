@@ -141,7 +141,12 @@ impl Project {
     pub fn redis(&self, words: &[&str]) -> redis::Value {
         block_on(async {
             let client = redis::Client::open(self.redis.as_str()).expect("a URL");
-            let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+            // A machine that is busy with other tests answers late.
+            let patient = redis::AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(std::time::Duration::from_secs(20)))
+                .set_response_timeout(Some(std::time::Duration::from_secs(20)));
+            let connection = client.get_multiplexed_async_connection_with_config(&patient).await;
+            let mut connection = connection.expect("a connection");
             let mut command = redis::cmd(words[0]);
             for word in &words[1..] {
                 command.arg(*word);
