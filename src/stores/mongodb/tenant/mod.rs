@@ -20,7 +20,7 @@ impl TenantStore for MongodbStore {
         self.read_registry(which).await
     }
     async fn write_tenants(&mut self, records: &[Record]) -> Result<()> {
-        self.write_registry(records).await.map_err(self.failed("write the registry of tenants"))
+        self.write_registry(records).await
     }
     async fn forget_tenants(&mut self, tenants: &[Tenant]) -> Result<()> {
         self.strike_out(tenants).await.map_err(self.failed("write the registry of tenants"))

@@ -9,7 +9,7 @@ use mongodb::options::IndexOptions;
 use super::MongodbStore;
 use crate::engine::ledger::actor;
 use crate::engine::tenant::{Record, Tenant, Which};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 
 /// The collection.
 pub const TENANTS: &str = "lyrox_tenants";
@@ -59,7 +59,7 @@ impl MongodbStore {
     }
 
     /// Writes records: one command for all of them.
-    pub(super) async fn write_registry(&self, records: &[Record]) -> mongodb::error::Result<()> {
+    pub(super) async fn write_registry(&self, records: &[Record]) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
@@ -84,10 +84,17 @@ impl MongodbStore {
             .collect();
         let command =
             doc! { "update": TENANTS, "updates": updates, "ordered": false, "writeConcern": { "w": "majority" } };
-        let reply = self.connected.database.run_command(command).await?;
+        let reply = self.connected.database.run_command(command).await;
+        let reply = reply.map_err(self.failed("write the registry of tenants"))?;
         match super::super::error::refusal_in_reply(&reply) {
             None => Ok(()),
-            Some(refusal) => Err(mongodb::error::Error::custom(refusal.shown())),
+            Some(refusal) if refusal.code == 11000 => {
+                Err(Error::new(Code::TenantClash, "a slug was taken by another run at this moment")
+                    .hint("run it again"))
+            }
+            Some(refusal) => {
+                Err(Error::new(Code::LedgerDamaged, "the registry of tenants cannot be written").why(refusal.shown()))
+            }
         }
     }
 
