@@ -231,7 +231,7 @@ fn settings(text: &str) -> Vec<Setting> {
         let Some(name) = rest.split('\'').next() else { continue };
         // `tenant_id = (... current_setting(...))`, or the other way round: the nearest name beside an `=`.
         let before = text[..at].rfind(" = ").map(|at| &text[..at]);
-        let column = before.map(|text| last_name(text)).unwrap_or_default();
+        let column = before.map(last_name).unwrap_or_default();
         found.push(Setting { name: name.to_owned(), column });
     }
     found
