@@ -30,9 +30,7 @@ pub async fn with_lock<S: Store, T>(
     let (kinds, watches): (Vec<StoreKind>, Vec<Watch>) =
         stores.iter().filter_map(|store| Some((store.kind(), store.watch()?))).unzip();
     // The work stands in the program once: it is large.
-    let silence = async {
-        if watches.is_empty() { std::future::pending().await } else { select_all(watches).await }
-    };
+    let silence = async { if watches.is_empty() { std::future::pending().await } else { select_all(watches).await } };
     let (error, gone) = tokio::select! {
         biased;
         result = locked(stores, wait, events, work) => return result,

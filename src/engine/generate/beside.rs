@@ -76,7 +76,9 @@ fn narrow(wish: &mut Wish, operator: Operator, found: &Value) {
         (None, None) => return,
     };
     let tighter = |old: Option<Bound>, is_low: bool| match (old, bound) {
-        (Some(Bound::Number(old, strict)), Bound::Number(new, _)) if (old > new) == is_low => Some(Bound::Number(old, strict)),
+        (Some(Bound::Number(old, strict)), Bound::Number(new, _)) if (old > new) == is_low => {
+            Some(Bound::Number(old, strict))
+        }
         (Some(Bound::Time(old)), Bound::Time(new)) if (old > new) == is_low => Some(Bound::Time(old)),
         _ => Some(bound),
     };

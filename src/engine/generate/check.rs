@@ -197,7 +197,9 @@ fn solve(expression: &Expression, wanted: bool) -> Option<Vec<Wishes>> {
         | (Expression::All(left, Operator::Unequal, list), true) => among(left, list, false),
         // What is true together, or false together.
         (Expression::Compare(left, operator @ (Operator::Equal | Operator::Unequal), right), wanted)
-            if left.is_condition() && right.is_condition() && !matches!((&**left, &**right), (Expression::IsNull(..), Expression::IsNull(..))) =>
+            if left.is_condition()
+                && right.is_condition()
+                && !matches!((&**left, &**right), (Expression::IsNull(..), Expression::IsNull(..))) =>
         {
             let is_same = (*operator == Operator::Equal) == wanted;
             let mut ways = Vec::new();
@@ -355,9 +357,7 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
         (Call(name, _), Column(_)) if is_now(name) => compare(right, operator.mirrored()?, left),
         (Call(name, arguments), Constant(text)) => call(name, arguments, operator, text),
         (Column(column), Call(name, arguments))
-            if name == "upper"
-                && operator == Operator::Equal
-                && arguments.as_slice() == [Column(column.clone())] =>
+            if name == "upper" && operator == Operator::Equal && arguments.as_slice() == [Column(column.clone())] =>
         {
             Some(vec![one(column, Wish { is_upper: true, ..Wish::default() })])
         }
@@ -609,8 +609,7 @@ mod tests {
     #[test]
     fn contradictions_are_no_way_and_the_unknown_is_said() {
         assert_eq!(ways("CHECK (((a = 1) AND (a = 2)))", None), Some(Vec::new()));
-        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "((("]
-        {
+        for unknown in ["CHECK (is_valid(a))", "CHECK (((a % 2) = 0))", "((("] {
             assert_eq!(ways(unknown, None), None, "{unknown}");
         }
     }

@@ -238,7 +238,9 @@ fn operate(a: &Value, operator: &str, b: &Value) -> Value {
     if let ("->" | "->>" | "?", Value::Text(document), Value::Text(key)) = (operator, a, b) {
         let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return Value::Unknown };
         return match (operator, document.get(key)) {
-            ("?", found) => Value::Bool(found.is_some() || document.as_array().is_some_and(|all| all.iter().any(|one| one == key))),
+            ("?", found) => {
+                Value::Bool(found.is_some() || document.as_array().is_some_and(|all| all.iter().any(|one| one == key)))
+            }
             (_, None) => Value::Null,
             ("->>", Some(serde_json::Value::Null)) => Value::Null,
             ("->>", Some(serde_json::Value::String(text))) => Value::Text(text.clone()),
@@ -252,6 +254,20 @@ fn operate(a: &Value, operator: &str, b: &Value) -> Value {
             "*" => Value::Number(a * b),
             "/" if b != 0.0 => Value::Number(a / b),
             "%" if b != 0.0 => Value::Number(a % b),
+            _ => Value::Unknown,
+        };
+    }
+    // Three times a quarter of an hour.
+    if operator == "*" {
+        let span = |value: &Value| match value {
+            Value::Span(micros) => Some(*micros),
+            Value::Text(text) => interval(text),
+            _ => None,
+        };
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "spans of rows are short")]
+        let times = |span: i64, number: f64| Value::Span((span as f64 * number).round() as i64);
+        return match (number(a).zip(span(b)), span(a).zip(number(b))) {
+            (Some((count, span)), _) | (_, Some((span, count))) => times(span, count),
             _ => Value::Unknown,
         };
     }
@@ -289,6 +305,20 @@ fn call(name: &str, arguments: &[Value]) -> Value {
         }
         let nulls = arguments.iter().filter(|one| **one == Value::Null).count();
         return Value::Number(if name == "num_nulls" { nulls } else { arguments.len() - nulls } as f64);
+    }
+    if name == "make_interval" {
+        return arguments
+            .iter()
+            .try_fold(0, |total, one| match one {
+                Value::Span(micros) => Some(total + micros),
+                _ => None,
+            })
+            .map_or(Value::Unknown, Value::Span);
+    }
+    if let Some(unit) = name.strip_prefix("=>") {
+        let Some(Some(count)) = arguments.first().map(number) else { return Value::Unknown };
+        #[allow(clippy::cast_possible_truncation, reason = "a count of units")]
+        return interval(&format!("{} {unit}", count as i64)).map_or(Value::Unknown, Value::Span);
     }
     if matches!(name, "greatest" | "least") {
         let known: Vec<&Value> = arguments.iter().filter(|one| **one != Value::Null).collect();

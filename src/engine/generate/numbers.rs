@@ -40,8 +40,11 @@ pub fn decimal(column: &Column, wish: &Wish, context: &Context<'_>, draw: &mut D
         }
         _ => (15, 2),
     };
-    let is_tight = matches!((wish.low, wish.high), (Some(Bound::Number(a, _)), Some(Bound::Number(b, _))) if b - a <= 1.0);
-    let is_place = parts(&column.name).iter().any(|word| matches!(word.as_str(), "lat" | "latitude" | "lng" | "lon" | "longitude"));
+    let is_tight =
+        matches!((wish.low, wish.high), (Some(Bound::Number(a, _)), Some(Bound::Number(b, _))) if b - a <= 1.0);
+    let is_place = parts(&column.name)
+        .iter()
+        .any(|word| matches!(word.as_str(), "lat" | "latitude" | "lng" | "lon" | "longitude"));
     let scale = match column.base.as_str() {
         "numeric" if column.modifier >= 4 => scale,
         _ if is_tight || is_place => 4,
@@ -138,7 +141,13 @@ fn bound(bound: Option<Bound>, scale: u32, is_low: bool) -> Option<i64> {
     // What is a hair from a whole number is that number: 0.29 * 100.
     let near = scaled.round();
     let is_whole = (scaled - near).abs() < 1e-6;
-    let at = if is_whole { near } else if is_low { scaled.ceil() } else { scaled.floor() } as i64;
+    let at = if is_whole {
+        near
+    } else if is_low {
+        scaled.ceil()
+    } else {
+        scaled.floor()
+    } as i64;
     let step = i64::from(is_strict && is_whole);
     Some(if is_low { at + step } else { at - step })
 }
@@ -212,7 +221,20 @@ fn usual_times(name: &str, now: i64) -> (i64, i64) {
     let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     if has(&["birth", "birthday", "birthdate", "born", "dob"]) {
         (now - 70 * 365 * DAY, now - 18 * 365 * DAY)
-    } else if has(&["expires", "expiry", "expire", "due", "deadline", "ends", "end", "until", "next", "renewal", "scheduled", "to"]) {
+    } else if has(&[
+        "expires",
+        "expiry",
+        "expire",
+        "due",
+        "deadline",
+        "ends",
+        "end",
+        "until",
+        "next",
+        "renewal",
+        "scheduled",
+        "to",
+    ]) {
         (now, now + 365 * DAY)
     } else if has(&["updated", "modified", "last", "finished", "completed", "closed", "delivered", "paid"]) {
         (now - 180 * DAY, now - DAY)

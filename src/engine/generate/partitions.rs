@@ -127,10 +127,14 @@ mod tests {
         let found = of(&[("RANGE (id)", "FOR VALUES FROM (MINVALUE) TO (1000)")]).expect("wishes");
         assert_eq!((found["id"].low, found["id"].high), (None, Some(Bound::Number(1000.0, true))));
         let found = of(&[("RANGE (a, b)", "FOR VALUES FROM (1, 10) TO (1, 20)")]).expect("wishes");
-        assert_eq!((found["a"].one_of.as_ref().map(Vec::len), found["b"].low), (Some(1), Some(Bound::Number(10.0, false))));
+        assert_eq!(
+            (found["a"].one_of.as_ref().map(Vec::len), found["b"].low),
+            (Some(1), Some(Bound::Number(10.0, false)))
+        );
         assert_eq!(of(&[("HASH (id)", "FOR VALUES WITH (modulus 4, remainder 0)")]), Some(Wishes::new()));
         assert_eq!(of(&[("LIST (kind)", "DEFAULT")]), Some(Wishes::new()));
-        let found = of(&[("RANGE (date_trunc('month'::text, at))", "FOR VALUES FROM ('2024-01-01') TO ('2024-02-01')")]);
+        let found =
+            of(&[("RANGE (date_trunc('month'::text, at))", "FOR VALUES FROM ('2024-01-01') TO ('2024-02-01')")]);
         assert!(found.expect("wishes")["at"].low.is_some());
     }
 }

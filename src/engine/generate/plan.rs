@@ -109,6 +109,8 @@ pub struct Plan {
     pub fixed: BTreeMap<usize, Vec<String>>,
     /// What a `[generate.columns]` block says, by column.
     pub options: BTreeMap<usize, ColumnOptions>,
+    /// Rows are counted out to the parents of this key: where each one's rows end.
+    pub per: Option<(usize, Vec<u64>)>,
     /// The number of the first row.
     pub first: u64,
     /// How many rows.
@@ -184,22 +186,36 @@ impl Plan {
         let lessons = terms.lessons;
         let mut given = Vec::new();
         for (at, column) in table.columns.iter().enumerate() {
-            let is_left = column.is_generated || lessons.leave.contains(&column.name) || (column.base == "tsvector" && !column.is_required);
+            let is_left = column.is_generated
+                || lessons.leave.contains(&column.name)
+                || (column.base == "tsvector" && !column.is_required);
             if !is_left {
                 given.push(at);
             }
         }
         let mut keys = Vec::new();
         for key in all_keys(table) {
-            keys.push(Self::key(table, key, &terms.pools, terms.later, &lessons, terms.catalog, terms.tenants.map(|(column, _)| column))?);
+            keys.push(Self::key(
+                table,
+                key,
+                &terms.pools,
+                terms.later,
+                &lessons,
+                terms.catalog,
+                terms.tenants.map(|(column, _)| column),
+            )?);
         }
         keys.retain(|key| !key.columns.iter().any(|at| table.columns[*at].is_generated));
-        keys.sort_by_key(|key| (std::cmp::Reverse(key.columns.len() + key.agree.len()), key.is_nullable, key.name.clone()));
+        keys.sort_by_key(|key| {
+            (std::cmp::Reverse(key.columns.len() + key.agree.len()), key.is_nullable, key.name.clone())
+        });
 
         let (uniques, is_serial, is_in_unique, is_slot) = uniques(table, &keys);
         for key in &mut keys {
             key.is_single = uniques.iter().any(|unique| {
-                unique.predicate.is_none() && !unique.columns.is_empty() && unique.columns.iter().all(|column| key.columns.contains(column))
+                unique.predicate.is_none()
+                    && !unique.columns.is_empty()
+                    && unique.columns.iter().all(|column| key.columns.contains(column))
             });
         }
         let mut plan = Self {
@@ -224,6 +240,7 @@ impl Plan {
             is_in_unique,
             is_slot,
             is_judged: judged(table),
+            per: None,
             first,
             rows,
             now: EPOCH,
@@ -256,8 +273,11 @@ impl Plan {
         catalog: &Catalog,
         tenant: Option<&str>,
     ) -> Result<Key, String> {
-        let places: Vec<usize> =
-            key.columns.iter().filter_map(|name| table.columns.iter().position(|column| column.name == *name)).collect();
+        let places: Vec<usize> = key
+            .columns
+            .iter()
+            .filter_map(|name| table.columns.iter().position(|column| column.name == *name))
+            .collect();
         let is_nullable = places.iter().any(|at| !table.columns[*at].is_required)
             && !key.columns.iter().any(|column| lessons.fill.contains(column));
         let parent = parent_of(key).unwrap_or_default();
@@ -300,9 +320,10 @@ impl Plan {
         let mut left: Vec<usize> = self.given.iter().copied().filter(|at| !of_keys.contains(at)).collect();
         let looks_at = |at: usize, other: usize| {
             self.recipes.iter().any(|recipe| {
-                recipe[at].iter().flat_map(|wish| &wish.than).any(|(_, than)| {
-                    than.columns().contains(&self.table.columns[other].name.as_str())
-                })
+                recipe[at]
+                    .iter()
+                    .flat_map(|wish| &wish.than)
+                    .any(|(_, than)| than.columns().contains(&self.table.columns[other].name.as_str()))
             })
         };
         let mut order = Vec::with_capacity(left.len());
@@ -384,8 +405,7 @@ pub fn checks(table: &Table) -> Vec<Expression> {
         let text = text.strip_suffix("NOT VALID").unwrap_or(text).trim();
         text.strip_suffix("NO INHERIT").unwrap_or(text).trim().to_owned()
     };
-    let mut found: Vec<Expression> =
-        table.checks().filter_map(|check| parse(&body(&check.definition), None)).collect();
+    let mut found: Vec<Expression> = table.checks().filter_map(|check| parse(&body(&check.definition), None)).collect();
     for column in &table.columns {
         found.extend(column.checks.iter().filter_map(|check| parse(&body(check), Some(&column.name))));
     }
@@ -495,7 +515,8 @@ fn uniques(table: &Table, keys: &[Key]) -> (Vec<Unique>, Vec<bool>, Vec<bool>, V
 /// The columns that a CHECK hands to a function of the schema's own.
 fn judged(table: &Table) -> Vec<bool> {
     let all = table.checks().map(|check| (&check.definition, None));
-    let domains = table.columns.iter().flat_map(|column| column.checks.iter().map(|check| (check, Some(column.name.as_str()))));
+    let domains =
+        table.columns.iter().flat_map(|column| column.checks.iter().map(|check| (check, Some(column.name.as_str()))));
     let mut is_judged = vec![false; table.columns.len()];
     for (definition, value) in all.chain(domains) {
         let found = condition(definition, value);

@@ -7,27 +7,118 @@ use super::words;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is what its name says; docs/generate.md lists them")]
 pub enum Provider {
-    FirstName, LastName, Name, Username, Email, Phone, Company, Job, City, Country, CountryCode, Region, Postcode,
-    Street, Address, TimeZone, Language, Locale, Currency, Url, Domain, Slug, Title, Sentence, Paragraph, Word, Color,
-    HexColor, Ip, Mac, UserAgent, MimeType, FileName, Path, Token, Version, Sku, Code, Status, Role, Plan, Kind,
-    Payment, Method, Priority, Service, Unit, Uuid, Cuid, Ulid, ObjectId, Label, Event,
+    FirstName,
+    LastName,
+    Name,
+    Username,
+    Email,
+    Phone,
+    Company,
+    Job,
+    City,
+    Country,
+    CountryCode,
+    Region,
+    Postcode,
+    Street,
+    Address,
+    TimeZone,
+    Language,
+    Locale,
+    Currency,
+    Url,
+    Domain,
+    Slug,
+    Title,
+    Sentence,
+    Paragraph,
+    Word,
+    Color,
+    HexColor,
+    Ip,
+    Mac,
+    UserAgent,
+    MimeType,
+    FileName,
+    Path,
+    Token,
+    Version,
+    Sku,
+    Code,
+    Status,
+    Role,
+    Plan,
+    Kind,
+    Payment,
+    Method,
+    Priority,
+    Service,
+    Unit,
+    Uuid,
+    Cuid,
+    Ulid,
+    ObjectId,
+    Label,
+    Event,
 }
 
 /// Every provider with the name it has in seed files.
 pub const PROVIDERS: [(&str, Provider); 53] = {
     use Provider::*;
     [
-        ("first_name", FirstName), ("last_name", LastName), ("name", Name), ("username", Username), ("email", Email),
-        ("phone", Phone), ("company", Company), ("job", Job), ("city", City), ("country", Country),
-        ("country_code", CountryCode), ("region", Region), ("postcode", Postcode), ("street", Street),
-        ("address", Address), ("time_zone", TimeZone), ("language", Language), ("locale", Locale),
-        ("currency", Currency), ("url", Url), ("domain", Domain), ("slug", Slug), ("title", Title),
-        ("sentence", Sentence), ("paragraph", Paragraph), ("word", Word), ("color", Color), ("hex_color", HexColor),
-        ("ip", Ip), ("mac", Mac), ("user_agent", UserAgent), ("mime_type", MimeType), ("file_name", FileName),
-        ("path", Path), ("token", Token), ("version", Version), ("sku", Sku), ("code", Code), ("status", Status),
-        ("role", Role), ("plan", Plan), ("kind", Kind), ("payment", Payment), ("method", Method),
-        ("priority", Priority), ("service", Service), ("unit", Unit), ("uuid", Uuid), ("cuid", Cuid), ("ulid", Ulid),
-        ("object_id", ObjectId), ("label", Label), ("event", Event),
+        ("first_name", FirstName),
+        ("last_name", LastName),
+        ("name", Name),
+        ("username", Username),
+        ("email", Email),
+        ("phone", Phone),
+        ("company", Company),
+        ("job", Job),
+        ("city", City),
+        ("country", Country),
+        ("country_code", CountryCode),
+        ("region", Region),
+        ("postcode", Postcode),
+        ("street", Street),
+        ("address", Address),
+        ("time_zone", TimeZone),
+        ("language", Language),
+        ("locale", Locale),
+        ("currency", Currency),
+        ("url", Url),
+        ("domain", Domain),
+        ("slug", Slug),
+        ("title", Title),
+        ("sentence", Sentence),
+        ("paragraph", Paragraph),
+        ("word", Word),
+        ("color", Color),
+        ("hex_color", HexColor),
+        ("ip", Ip),
+        ("mac", Mac),
+        ("user_agent", UserAgent),
+        ("mime_type", MimeType),
+        ("file_name", FileName),
+        ("path", Path),
+        ("token", Token),
+        ("version", Version),
+        ("sku", Sku),
+        ("code", Code),
+        ("status", Status),
+        ("role", Role),
+        ("plan", Plan),
+        ("kind", Kind),
+        ("payment", Payment),
+        ("method", Method),
+        ("priority", Priority),
+        ("service", Service),
+        ("unit", Unit),
+        ("uuid", Uuid),
+        ("cuid", Cuid),
+        ("ulid", Ulid),
+        ("object_id", ObjectId),
+        ("label", Label),
+        ("event", Event),
     ]
 };
 
@@ -63,17 +154,43 @@ pub fn guess(table: &str, column: &str) -> Provider {
     let of_people = || {
         parts(table).iter().any(|word| {
             let word = word.trim_end_matches('s');
-            ["user", "person", "people", "customer", "employee", "contact", "member", "author", "patient", "student",
-                "guest", "driver", "teacher", "player", "staff", "profile", "lead", "agent", "admin"]
-                .contains(&word)
+            [
+                "user", "person", "people", "customer", "employee", "contact", "member", "author", "patient",
+                "student", "guest", "driver", "teacher", "player", "staff", "profile", "lead", "agent", "admin",
+            ]
+            .contains(&word)
         })
     };
     let of_firms = || {
         parts(table).iter().any(|word| {
-            ["company", "companies", "organization", "organizations", "organisation", "tenant", "tenants", "account",
-                "accounts", "supplier", "suppliers", "vendor", "vendors", "team", "teams", "workspace", "workspaces",
-                "org", "orgs", "merchant", "brand", "brands", "client", "clients", "partner"]
-                .contains(&word.as_str())
+            [
+                "company",
+                "companies",
+                "organization",
+                "organizations",
+                "organisation",
+                "tenant",
+                "tenants",
+                "account",
+                "accounts",
+                "supplier",
+                "suppliers",
+                "vendor",
+                "vendors",
+                "team",
+                "teams",
+                "workspace",
+                "workspaces",
+                "org",
+                "orgs",
+                "merchant",
+                "brand",
+                "brands",
+                "client",
+                "clients",
+                "partner",
+            ]
+            .contains(&word.as_str())
         })
     };
     match joined.as_str() {
@@ -83,7 +200,9 @@ pub fn guess(table: &str, column: &str) -> Provider {
         "ip" | "ip_address" | "ipaddress" | "remote_addr" | "client_ip" | "ip_addr" => return Ip,
         "iso" | "iso2" | "alpha2" | "country_iso" => return CountryCode,
         "content_type" | "mime" | "media_type" => return MimeType,
-        "full_name" | "fullname" | "first_last" | "contact_name" | "author" | "owner_name" | "recipient" => return Name,
+        "full_name" | "fullname" | "first_last" | "contact_name" | "author" | "owner_name" | "recipient" => {
+            return Name;
+        }
         _ => {}
     }
     if has("email") || has("mail") || joined == "e_mail" {
@@ -104,16 +223,31 @@ pub fn guess(table: &str, column: &str) -> Provider {
     if has("color") || has("colour") {
         return if has("hex") { HexColor } else { Color };
     }
-    if last == "id" && words.len() > 1 || has("token") || has("secret") || has("hash") || has("digest") || has("password")
-        || has("checksum") || has("fingerprint") || has("signature") || has("key") || has("nonce") || has("etag")
-        || has("external") && last == "id" || has("sha") || has("sha256") || has("md5")
+    if last == "id" && words.len() > 1
+        || has("token")
+        || has("secret")
+        || has("hash")
+        || has("digest")
+        || has("password")
+        || has("checksum")
+        || has("fingerprint")
+        || has("signature")
+        || has("key")
+        || has("nonce")
+        || has("etag")
+        || has("external") && last == "id"
+        || has("sha")
+        || has("sha256")
+        || has("md5")
     {
         return Token;
     }
     match last {
         "phone" | "mobile" | "fax" | "telephone" | "tel" | "msisdn" => Phone,
         "username" | "login" | "handle" | "nickname" | "nick" => Username,
-        "company" | "organization" | "organisation" | "employer" | "vendor" | "supplier" | "brand" | "merchant" => Company,
+        "company" | "organization" | "organisation" | "employer" | "vendor" | "supplier" | "brand" | "merchant" => {
+            Company
+        }
         "job" | "profession" | "occupation" | "position" => Job,
         "city" | "town" | "municipality" | "locality" => City,
         "state" if has("address") || has("billing") || has("shipping") => Region,
@@ -129,8 +263,8 @@ pub fn guess(table: &str, column: &str) -> Provider {
         "language" | "lang" => Language,
         "locale" => Locale,
         "currency" => Currency,
-        "url" | "uri" | "link" | "website" | "homepage" | "href" | "avatar" | "image" | "photo" | "logo" | "thumbnail"
-        | "webhook" | "endpoint" | "callback" | "picture" | "origin" => Url,
+        "url" | "uri" | "link" | "website" | "homepage" | "href" | "avatar" | "image" | "photo" | "logo"
+        | "thumbnail" | "webhook" | "endpoint" | "callback" | "picture" | "origin" => Url,
         "domain" | "hostname" | "host" | "subdomain" => Domain,
         "slug" | "permalink" => Slug,
         "body" | "content" | "text" | "bio" | "about" | "html" | "markdown" | "readme" | "article" => Paragraph,
@@ -208,13 +342,17 @@ pub fn text(provider: Provider, serial: Option<u64>, draw: &mut Draw) -> String 
             format!("{street}, {:05} {city}", 10_000 + draw.below(89_999))
         }
         TimeZone => plain(words::CITY[draw.index(words::CITY.len())].3, "/"),
-        Language => serial.map_or_else(|| draw.one(&words::LANGUAGE).to_owned(), |serial| letters(serial, 2).to_lowercase()),
+        Language => {
+            serial.map_or_else(|| draw.one(&words::LANGUAGE).to_owned(), |serial| letters(serial, 2).to_lowercase())
+        }
         Locale => {
             let country = words::CITY[draw.index(words::CITY.len())].1;
             plain(&format!("{}-{country}", draw.one(&words::LANGUAGE)), "-")
         }
         Currency => serial.map_or_else(|| draw.one(&words::CURRENCY).to_owned(), |serial| letters(serial, 3)),
-        Url => format!("https://example.com/{}/{}", draw.one(&words::NOUN), serial.unwrap_or_else(|| draw.below(100_000))),
+        Url => {
+            format!("https://example.com/{}/{}", draw.one(&words::NOUN), serial.unwrap_or_else(|| draw.below(100_000)))
+        }
         Domain => format!("{}{}.example.com", draw.one(&words::NOUN), serial.unwrap_or_else(|| draw.below(1000))),
         Slug => plain(&format!("{}-{}", draw.one(&words::ADJECTIVE), draw.one(&words::NOUN)), "-"),
         Title | Label => plain(&cased(&format!("{} {}", draw.one(&words::ADJECTIVE), draw.one(&words::NOUN))), " "),
@@ -314,11 +452,21 @@ mod tests {
     fn names_tell_what_a_column_holds() {
         use Provider::*;
         for (table, column, wanted) in [
-            ("User", "email", Email), ("users", "first_name", FirstName), ("Company", "name", Company),
-            ("customers", "name", Name), ("products", "name", Title), ("x", "billingEmail", Email),
-            ("x", "country_code", CountryCode), ("x", "passwordHash", Token), ("x", "user_agent", UserAgent),
-            ("x", "ipAddress", Ip), ("x", "slug", Slug), ("x", "currency", Currency), ("orders", "status", Status),
-            ("x", "stripe_customer_id", Token), ("x", "zzz", Label),
+            ("User", "email", Email),
+            ("users", "first_name", FirstName),
+            ("Company", "name", Company),
+            ("customers", "name", Name),
+            ("products", "name", Title),
+            ("x", "billingEmail", Email),
+            ("x", "country_code", CountryCode),
+            ("x", "passwordHash", Token),
+            ("x", "user_agent", UserAgent),
+            ("x", "ipAddress", Ip),
+            ("x", "slug", Slug),
+            ("x", "currency", Currency),
+            ("orders", "status", Status),
+            ("x", "stripe_customer_id", Token),
+            ("x", "zzz", Label),
         ] {
             assert_eq!(guess(table, column), wanted, "{table}.{column}");
         }

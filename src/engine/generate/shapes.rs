@@ -141,7 +141,9 @@ pub fn other(column: &Column, base: &str, context: &Context<'_>, draw: &mut Draw
             None => format!("top.{}", provider::text(Provider::Word, None, draw)),
         },
         "lquery" | "ltxtquery" => "top".into(),
-        "hstore" => format!("kind=>{},number=>{}", provider::text(Provider::Word, None, draw), context.serial.unwrap_or(index)),
+        "hstore" => {
+            format!("kind=>{},number=>{}", provider::text(Provider::Word, None, draw), context.serial.unwrap_or(index))
+        }
         "vector" | "halfvec" => {
             let size = usize::try_from(column.modifier).ok().filter(|size| (1..=16_000).contains(size)).unwrap_or(3);
             let parts: Vec<String> = (0..size).map(|_| fraction(near(draw, 1))).collect();
@@ -154,7 +156,8 @@ pub fn other(column: &Column, base: &str, context: &Context<'_>, draw: &mut Draw
         "cube" => format!("({index},{})", near(draw, 60) / 1000),
         "seg" => format!("{index} .. {}", index + 1),
         "geometry" | "geography" => {
-            let srid: String = column.type_name.rsplit(',').next().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
+            let srid: String =
+                column.type_name.rsplit(',').next().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
             let srid = if srid.is_empty() { "4326" } else { &srid };
             let upper = column.type_name.to_uppercase();
             let (x, y) = (near(draw, 120), near(draw, 60));

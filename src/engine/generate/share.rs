@@ -117,9 +117,32 @@ fn depths(nodes: &[Node], order: &[usize]) -> Vec<u32> {
 /// Whether a table of this name and size is a list that others choose from.
 pub fn is_lookup(name: &str, columns: usize, references: usize, is_referred: bool) -> bool {
     const NAMES: [&str; 26] = [
-        "status", "statuses", "type", "types", "kind", "kinds", "country", "countries", "currency", "currencies", "role", "roles",
-        "plan", "plans", "language", "languages", "unit", "units", "permission", "permissions", "priority", "priorities",
-        "timezone", "timezones", "locale", "locales",
+        "status",
+        "statuses",
+        "type",
+        "types",
+        "kind",
+        "kinds",
+        "country",
+        "countries",
+        "currency",
+        "currencies",
+        "role",
+        "roles",
+        "plan",
+        "plans",
+        "language",
+        "languages",
+        "unit",
+        "units",
+        "permission",
+        "permissions",
+        "priority",
+        "priorities",
+        "timezone",
+        "timezones",
+        "locale",
+        "locales",
     ];
     let last = super::provider::parts(name).pop().unwrap_or_default();
     references == 0 && is_referred && (columns <= 2 || (columns <= 8 && NAMES.contains(&last.as_str())))

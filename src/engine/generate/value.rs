@@ -95,7 +95,9 @@ fn truth(column: &Column, wish: &Wish, draw: &mut Draw) -> bool {
     }
     let words = provider::parts(&column.name);
     let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    let share = if has(&["deleted", "archived", "banned", "blocked", "failed", "hidden", "locked", "test", "default", "primary"]) {
+    let share = if has(&[
+        "deleted", "archived", "banned", "blocked", "failed", "hidden", "locked", "test", "default", "primary",
+    ]) {
         80
     } else if has(&["active", "enabled", "verified", "visible", "public", "published", "available", "current"]) {
         850
@@ -154,7 +156,13 @@ fn text(column: &Column, wish: &Wish, context: &Context<'_>, draw: &mut Draw) ->
     if wish.none_of.contains(&text) {
         text = text.chars().rev().collect();
     }
-    Some(if wish.is_upper { text.to_uppercase() } else if wish.is_lower { text.to_lowercase() } else { text })
+    Some(if wish.is_upper {
+        text.to_uppercase()
+    } else if wish.is_lower {
+        text.to_lowercase()
+    } else {
+        text
+    })
 }
 
 fn free_text(column: &Column, context: &Context<'_>, draw: &mut Draw) -> String {

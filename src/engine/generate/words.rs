@@ -6,32 +6,82 @@ pub const FIRST: [&str; 64] = [
     "Ada", "Alba", "Amara", "Ana", "Anton", "Arjun", "Aylin", "Bao", "Bruno", "Camila", "Carlos", "Chiara", "Chen",
     "Clara", "Daniel", "Diego", "Elena", "Elif", "Emil", "Emma", "Fatima", "Felix", "Finn", "Freya", "Gabriel",
     "Grace", "Hana", "Hugo", "Ibrahim", "Ines", "Ingrid", "Ivan", "Jana", "Jonas", "Julia", "Kenji", "Lara", "Leila",
-    "Leo", "Lina", "Lucas", "Luisa", "Marco", "Maria", "Maya", "Mei", "Milan", "Mira", "Nadia", "Nina", "Noah",
-    "Olga", "Omar", "Oscar", "Paula", "Pedro", "Priya", "Rafael", "Rosa", "Samir", "Sofia", "Tariq", "Vera", "Yuki",
+    "Leo", "Lina", "Lucas", "Luisa", "Marco", "Maria", "Maya", "Mei", "Milan", "Mira", "Nadia", "Nina", "Noah", "Olga",
+    "Omar", "Oscar", "Paula", "Pedro", "Priya", "Rafael", "Rosa", "Samir", "Sofia", "Tariq", "Vera", "Yuki",
 ];
 
 /// Last names.
 pub const LAST: [&str; 64] = [
     "Adeyemi", "Almeida", "Andersen", "Baker", "Bauer", "Becker", "Berg", "Bianchi", "Castro", "Chen", "Costa", "Cruz",
     "Dubois", "Duran", "Eriksen", "Fischer", "Fontaine", "Garcia", "Gomez", "Gupta", "Haddad", "Hansen", "Hoffmann",
-    "Ibrahim", "Ito", "Ivanova", "Jansen", "Kaya", "Keller", "Khan", "Kim", "Klein", "Kovacs", "Kumar", "Larsen", "Lee",
-    "Lopez", "Marino", "Martin", "Mendes", "Meyer", "Moreau", "Moreno", "Nakamura", "Nguyen", "Novak", "Okafor",
+    "Ibrahim", "Ito", "Ivanova", "Jansen", "Kaya", "Keller", "Khan", "Kim", "Klein", "Kovacs", "Kumar", "Larsen",
+    "Lee", "Lopez", "Marino", "Martin", "Mendes", "Meyer", "Moreau", "Moreno", "Nakamura", "Nguyen", "Novak", "Okafor",
     "Olsen", "Patel", "Pereira", "Petrov", "Ricci", "Rossi", "Sato", "Schmidt", "Silva", "Singh", "Sousa", "Tanaka",
     "Torres", "Vargas", "Wagner", "Weber", "Wong",
 ];
 
 /// First words of companies.
 pub const COMPANY: [&str; 40] = [
-    "Acorn", "Alder", "Amber", "Apex", "Aurora", "Beacon", "Birch", "Blue Harbor", "Bright", "Cedar", "Cobalt", "Copper",
-    "Delta", "Ember", "Evergreen", "Falcon", "Fjord", "Granite", "Harbor", "Horizon", "Iris", "Juniper", "Kestrel",
-    "Lark", "Lumen", "Maple", "Meridian", "Mistral", "North Star", "Oakwood", "Onyx", "Orchard", "Pioneer", "Quartz",
-    "Redwood", "River", "Sierra", "Summit", "Tandem", "Willow",
+    "Acorn",
+    "Alder",
+    "Amber",
+    "Apex",
+    "Aurora",
+    "Beacon",
+    "Birch",
+    "Blue Harbor",
+    "Bright",
+    "Cedar",
+    "Cobalt",
+    "Copper",
+    "Delta",
+    "Ember",
+    "Evergreen",
+    "Falcon",
+    "Fjord",
+    "Granite",
+    "Harbor",
+    "Horizon",
+    "Iris",
+    "Juniper",
+    "Kestrel",
+    "Lark",
+    "Lumen",
+    "Maple",
+    "Meridian",
+    "Mistral",
+    "North Star",
+    "Oakwood",
+    "Onyx",
+    "Orchard",
+    "Pioneer",
+    "Quartz",
+    "Redwood",
+    "River",
+    "Sierra",
+    "Summit",
+    "Tandem",
+    "Willow",
 ];
 
 /// Last words of companies.
 pub const COMPANY_END: [&str; 16] = [
-    "Labs", "Systems", "Foods", "Logistics", "Studio", "Works", "Partners", "Energy", "Health", "Media", "Software",
-    "Trading", "Design", "Robotics", "Travel", "Group",
+    "Labs",
+    "Systems",
+    "Foods",
+    "Logistics",
+    "Studio",
+    "Works",
+    "Partners",
+    "Energy",
+    "Health",
+    "Media",
+    "Software",
+    "Trading",
+    "Design",
+    "Robotics",
+    "Travel",
+    "Group",
 ];
 
 /// Cities with the code and the name of their country and their time zone.
@@ -72,19 +122,42 @@ pub const CITY: [(&str, &str, &str, &str); 32] = [
 
 /// Regions.
 pub const REGION: [&str; 12] = [
-    "North", "South", "East", "West", "Coast", "Highlands", "Lakes", "Valley", "Islands", "Plains", "Capital", "Border",
+    "North",
+    "South",
+    "East",
+    "West",
+    "Coast",
+    "Highlands",
+    "Lakes",
+    "Valley",
+    "Islands",
+    "Plains",
+    "Capital",
+    "Border",
 ];
 
 /// Names of streets.
 pub const STREET: [&str; 16] = [
-    "Oak Street", "Mill Lane", "Station Road", "Garden Street", "Church Road", "Bridge Street", "Park Avenue",
-    "Harbor Road", "School Lane", "River Street", "King Street", "Market Square", "Forest Road", "Hill Street",
-    "Lake Road", "Sunset Avenue",
+    "Oak Street",
+    "Mill Lane",
+    "Station Road",
+    "Garden Street",
+    "Church Road",
+    "Bridge Street",
+    "Park Avenue",
+    "Harbor Road",
+    "School Lane",
+    "River Street",
+    "King Street",
+    "Market Square",
+    "Forest Road",
+    "Hill Street",
+    "Lake Road",
+    "Sunset Avenue",
 ];
 
 /// Currencies.
-pub const CURRENCY: [&str; 12] =
-    ["EUR", "USD", "GBP", "CHF", "SEK", "NOK", "DKK", "PLN", "JPY", "BRL", "INR", "CAD"];
+pub const CURRENCY: [&str; 12] = ["EUR", "USD", "GBP", "CHF", "SEK", "NOK", "DKK", "PLN", "JPY", "BRL", "INR", "CAD"];
 
 /// Languages.
 pub const LANGUAGE: [&str; 12] = ["en", "de", "fr", "es", "pt", "it", "nl", "sv", "pl", "tr", "ja", "hi"];
@@ -107,14 +180,42 @@ pub const NOUN: [&str; 48] = [
 
 /// Verbs in the past.
 pub const VERB: [&str; 16] = [
-    "checked", "closed", "delivered", "discussed", "finished", "moved", "ordered", "planned", "repaired", "replaced",
-    "reviewed", "sent", "shipped", "signed", "tested", "updated",
+    "checked",
+    "closed",
+    "delivered",
+    "discussed",
+    "finished",
+    "moved",
+    "ordered",
+    "planned",
+    "repaired",
+    "replaced",
+    "reviewed",
+    "sent",
+    "shipped",
+    "signed",
+    "tested",
+    "updated",
 ];
 
 /// Jobs.
 pub const JOB: [&str; 16] = [
-    "Accountant", "Analyst", "Architect", "Buyer", "Consultant", "Designer", "Developer", "Director", "Engineer",
-    "Lawyer", "Manager", "Nurse", "Planner", "Researcher", "Teacher", "Writer",
+    "Accountant",
+    "Analyst",
+    "Architect",
+    "Buyer",
+    "Consultant",
+    "Designer",
+    "Developer",
+    "Director",
+    "Engineer",
+    "Lawyer",
+    "Manager",
+    "Nurse",
+    "Planner",
+    "Researcher",
+    "Teacher",
+    "Writer",
 ];
 
 /// States of a thing.
@@ -145,8 +246,7 @@ pub const SERVICE: [&str; 6] = ["google", "github", "email", "apple", "azure", "
 pub const UNIT: [&str; 6] = ["piece", "kg", "m", "hour", "box", "litre"];
 
 /// Colours.
-pub const COLOR: [&str; 10] =
-    ["red", "blue", "green", "black", "white", "grey", "orange", "purple", "brown", "yellow"];
+pub const COLOR: [&str; 10] = ["red", "blue", "green", "black", "white", "grey", "orange", "purple", "brown", "yellow"];
 
 /// Kinds of files: ending and media type.
 pub const FILE: [(&str, &str); 8] = [

@@ -151,11 +151,19 @@ fn item(kind: StoreKind, one: &Filled, is_dry: bool, total: &mut Total) -> Item 
     if one.before + one.added == 0 && one.wanted > 0 {
         total.empty += 1;
         let next = match kind {
-            StoreKind::Postgres => format!("write rows for it: seeds/dev/postgres/{}.toml, then lyrox db seed", one.target),
-            StoreKind::Mongodb => format!("write documents for it: seeds/dev/mongodb/{}.ndjson, then lyrox db seed", one.target),
+            StoreKind::Postgres => {
+                format!("write rows for it: seeds/dev/postgres/{}.toml, then lyrox db seed", one.target)
+            }
+            StoreKind::Mongodb => {
+                format!("write documents for it: seeds/dev/mongodb/{}.ndjson, then lyrox db seed", one.target)
+            }
             StoreKind::Redis => format!("write keys for it: seeds/dev/redis/{}.toml, then lyrox db seed", one.target),
         };
-        return Item::warn(id, &one.target).store(kind).detail(format!("not filled: {reason}")).hint(next).elapsed(one.elapsed);
+        return Item::warn(id, &one.target)
+            .store(kind)
+            .detail(format!("not filled: {reason}"))
+            .hint(next)
+            .elapsed(one.elapsed);
     }
     let has_less = one.before + one.added < one.wanted;
     let mut detail = match (one.added, one.before) {

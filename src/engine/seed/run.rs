@@ -2,6 +2,7 @@
 //! and written, committed, and told.
 
 mod files;
+mod generate;
 mod group;
 
 use std::collections::BTreeMap;
@@ -262,7 +263,13 @@ impl<'a> Run<'a> {
                 .collect();
             if !members.is_empty() {
                 self.group(&members).await?;
-                written.extend(members);
+                written.extend(&members);
+            }
+            for &at in &members {
+                let table = self.sheets[at].table;
+                if table.generate.is_some() && table.store == StoreKind::Postgres {
+                    self.generate(at).await?;
+                }
             }
             for at in 0..self.bulks.len() {
                 let heap = &self.bulks[at];
@@ -345,6 +352,13 @@ impl<'a> Run<'a> {
     /// Bulk files and scripts of stores whose transactions are not made for them.
     async fn rest(&mut self) -> Result<(), Failure> {
         for kind in [StoreKind::Mongodb, StoreKind::Redis] {
+            for at in 0..self.sheets.len() {
+                let table = self.sheets[at].table;
+                if table.store == kind && table.generate.is_some() {
+                    self.generate(at).await?;
+                    self.tell(kind);
+                }
+            }
             for at in 0..self.bulks.len() {
                 if self.bulks[at].store == kind {
                     self.bulk(at).await?;

@@ -228,11 +228,13 @@ async fn tried(step: &Step, battery: &mut AnySmoke<'_>, variables: &Variables) -
                 .and_then(|()| savable(step, &answer))
                 .map(|()| Tried::Done(answer))
                 .map_err(|why| (why, None)),
-            Reply::Refused(refusal) => expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused).map_err(|why| {
-                // A table or a schema that is not there.
-                let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
-                (why, is_missing.then_some("lyrox db migrate"))
-            }),
+            Reply::Refused(refusal) => {
+                expect::refusal(&step.expect, &refusal).map(|()| Tried::Refused).map_err(|why| {
+                    // A table or a schema that is not there.
+                    let is_missing = refusal.codes.iter().any(|code| code == "42P01" || code == "3F000");
+                    (why, is_missing.then_some("lyrox db migrate"))
+                })
+            }
             Reply::Untried(why, hint) => return Ok(Tried::Not(why, hint)),
         };
         let (why, hint) = match expected {

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use bson::oid::ObjectId;
-use bson::{Bson, Document, doc};
 use crate::engine::generate::moment::EPOCH;
 use crate::engine::generate::random::Draw;
 use crate::engine::generate::{pattern, provider};
+use bson::oid::ObjectId;
+use bson::{Bson, Document, doc};
 
 /// How deep a schema is followed.
 const DEEPEST: usize = 12;
@@ -153,7 +153,9 @@ impl Source {
                 let value = self.bounded(schema, path, 1_000_000.0)?;
                 Bson::Double(value)
             }
-            "decimal" => format!("{}", self.bounded(schema, path, 1_000_000.0)?).parse::<bson::Decimal128>().ok()?.into(),
+            "decimal" => {
+                format!("{}", self.bounded(schema, path, 1_000_000.0)?).parse::<bson::Decimal128>().ok()?.into()
+            }
             "bool" | "boolean" => {
                 Bson::Boolean(matches!(self.style, Style::Believable(_)) && self.draw.in_thousand(500))
             }
@@ -244,8 +246,7 @@ impl Source {
         if low > high {
             return None;
         }
-        let drawn =
-            if high - low < 1.0 { low } else { low.ceil() + self.whole(high.floor() - low.ceil()) };
+        let drawn = if high - low < 1.0 { low } else { low.ceil() + self.whole(high.floor() - low.ceil()) };
         Some(match step {
             Some(step) => (drawn / step).ceil() * step,
             None => drawn,

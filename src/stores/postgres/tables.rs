@@ -7,9 +7,7 @@ use serde::Deserialize;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use crate::engine::generate::schema::{
-    Catalog, Column, Constraint, Index, Leaf, Setting, Table, Trigger,
-};
+use crate::engine::generate::schema::{Catalog, Column, Constraint, Index, Leaf, Setting, Table, Trigger};
 use crate::error::{Code, Error, Result};
 use crate::stores::postgres::connect::text;
 use crate::stores::postgres::error::server_error;
@@ -161,7 +159,9 @@ pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog
          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))",
         literal(schema)
     );
-    let sql = [TABLES, COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, LEAVES, POLICIES, TYPES].map(|query| format!("{mine}{query};")).concat();
+    let sql = [TABLES, COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, LEAVES, POLICIES, TYPES]
+        .map(|query| format!("{mine}{query};"))
+        .concat();
     let rows = sqlx::raw_sql(AssertSqlSafe(sql))
         .fetch_all(&mut *connection)
         .await
@@ -182,8 +182,7 @@ pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog
             table.settings.extend(settings(&policy.text));
         }
     }
-    let types: BTreeMap<u32, Type> =
-        parse::<Type>(&next())?.into_iter().map(|one| (one.column.type_id, one)).collect();
+    let types: BTreeMap<u32, Type> = parse::<Type>(&next())?.into_iter().map(|one| (one.column.type_id, one)).collect();
     for column in catalog.tables.values_mut().flat_map(|table| &mut table.columns) {
         lay_out(column, &types, 0);
     }

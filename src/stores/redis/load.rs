@@ -23,8 +23,8 @@ use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, Shape, Terms, Written,
-    cut_short, expected,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, GenerateOrder, Load, Loader, Probe,
+    Record, Shape, Terms, Written, cut_short, expected,
 };
 use crate::stores::source::{Form, Row};
 
@@ -411,6 +411,10 @@ impl Loader for RedisLoader<'_> {
 
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         self.fill_keyspaces(order, events).await
+    }
+
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        self.generate_block(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

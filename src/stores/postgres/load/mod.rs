@@ -23,7 +23,8 @@ use crate::engine::ledger::actor;
 use crate::error::{Code, Error, Place, Result};
 use crate::project::seed::Script;
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Shape, Terms, Written,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, GenerateOrder, Load, Loader, Probe, Shape, Terms,
+    Written,
 };
 
 /// One run's transaction.
@@ -211,6 +212,10 @@ impl Loader for PostgresLoader<'_> {
 
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         self.fill_tables(order, events).await
+    }
+
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        self.generate_block(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

@@ -193,7 +193,9 @@ impl PostgresSmoke<'_> {
             ("23505", Some(constraint), _) => {
                 let known = self.catalog.tables.get(&table);
                 let index = known.and_then(|table| table.indexes.iter().find(|index| index.name == *constraint));
-                self.lessons.fill.extend(index.iter().flat_map(|index| &index.uses).map(|one| (table.clone(), one.clone())));
+                self.lessons
+                    .fill
+                    .extend(index.iter().flat_map(|index| &index.uses).map(|one| (table.clone(), one.clone())));
                 Ok(())
             }
             // Another value is drawn each time; a partition's bounds and a trigger's rules may let it pass.

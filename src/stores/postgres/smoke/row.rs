@@ -119,7 +119,18 @@ impl<'a> Chain<'a> {
         source: &'a mut Source,
         tenant: Option<String>,
     ) -> Self {
-        Self { catalog, tenancy, lessons, source, tenant, inserts: Vec::new(), is_circular: false, open: Vec::new(), drawn: 0, is_choosy: false }
+        Self {
+            catalog,
+            tenancy,
+            lessons,
+            source,
+            tenant,
+            inserts: Vec::new(),
+            is_circular: false,
+            open: Vec::new(),
+            drawn: 0,
+            is_choosy: false,
+        }
     }
 
     /// Goes on from rows that are written already.
@@ -193,13 +204,7 @@ impl<'a> Chain<'a> {
         Ok(all)
     }
 
-    fn once(
-        &mut self,
-        table: &Table,
-        ask: &Ask,
-        fill: &BTreeSet<String>,
-        recipe: &Recipe,
-    ) -> Result<Values, Reason> {
+    fn once(&mut self, table: &Table, ask: &Ask, fill: &BTreeSet<String>, recipe: &Recipe) -> Result<Values, Reason> {
         let name = &table.name;
         let mut values = ask.values.clone();
         self.own_tenant(table, &mut values);

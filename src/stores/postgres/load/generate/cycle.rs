@@ -28,7 +28,8 @@ impl PostgresLoader<'_> {
         let _ = events;
         fill.later = tables.iter().map(|(name, ..)| name.clone()).collect();
         let mut made: Vec<(Plan, Vec<Values>)> = Vec::new();
-        let none = |reason: String| tables.iter().map(|(name, ..)| (name.clone(), Done::none(reason.clone()))).collect();
+        let none =
+            |reason: String| tables.iter().map(|(name, ..)| (name.clone(), Done::none(reason.clone()))).collect();
         for (name, rows, have) in tables {
             let Some(table) = fill.catalog.tables.get(name).cloned() else { continue };
             self.read_parents(fill, &table).await?;
@@ -61,7 +62,9 @@ impl PostgresLoader<'_> {
         let sql = format!("WITH {} {last}", before.join(", "));
         self.send("SAVEPOINT lyrox_table").await.map_err(|error| failed("tables cannot be begun", &error))?;
         if let Err(error) = self.send(&sql).await {
-            self.send("ROLLBACK TO SAVEPOINT lyrox_table").await.map_err(|error| failed("tables cannot be left", &error))?;
+            self.send("ROLLBACK TO SAVEPOINT lyrox_table")
+                .await
+                .map_err(|error| failed("tables cannot be left", &error))?;
             return Ok(none(words(&error)));
         }
         self.send("RELEASE SAVEPOINT lyrox_table").await.map_err(|error| failed("tables cannot be ended", &error))?;
@@ -96,7 +99,9 @@ fn tie(made: &mut [(Plan, Vec<Values>)]) {
         .collect();
     for (plan, rows) in made {
         let keys: Vec<_> = plan.table.foreign_keys().cloned().collect();
-        for key in keys.iter().filter(|key| plan.table.is_required_key(key) && key.parent.as_ref() != Some(&plan.table.name)) {
+        for key in
+            keys.iter().filter(|key| plan.table.is_required_key(key) && key.parent.as_ref() != Some(&plan.table.name))
+        {
             let Some(pool) = key.parent.as_ref().and_then(|parent| pools.get(parent)) else { continue };
             for (at, row) in rows.iter_mut().enumerate() {
                 let mut draw = plan.root.row(at as u64, u32::MAX);
@@ -106,8 +111,10 @@ fn tie(made: &mut [(Plan, Vec<Values>)]) {
                     .zip(&key.parent_columns)
                     .filter_map(|(column, there)| Some((place(plan, column)?, pool.at(there)?)))
                     .collect();
-                let fixed: Vec<(usize, &str)> =
-                    places.iter().filter_map(|(column, there)| Some((*there, row[*column].as_ref()?.as_deref()?))).collect();
+                let fixed: Vec<(usize, &str)> = places
+                    .iter()
+                    .filter_map(|(column, there)| Some((*there, row[*column].as_ref()?.as_deref()?)))
+                    .collect();
                 let Some(found) = pool.pick(&fixed, Some(at as u64), false, &mut draw) else { continue };
                 for (column, there) in places {
                     row[column] = Some(pool.rows[found][there].clone());

@@ -15,7 +15,8 @@ impl PostgresLoader<'_> {
             let Some(parent) = &key.parent else { continue };
             // Where one of several columns belongs to other keys too, it says which parent fits.
             let mut agree = agreeing(&fill.catalog, table, key, self.terms.tenant_column.as_deref());
-            agree.retain(|column| fill.catalog.tables.get(parent).is_some_and(|parent| parent.column(column).is_some()));
+            agree
+                .retain(|column| fill.catalog.tables.get(parent).is_some_and(|parent| parent.column(column).is_some()));
             let (mut set, mut open, mut same) = (Vec::new(), Vec::new(), Vec::new());
             for (column, there) in key.columns.iter().zip(&key.parent_columns) {
                 let is_free = table.column(column).is_some_and(|column| !column.is_required);
@@ -33,21 +34,38 @@ impl PostgresLoader<'_> {
             if set.is_empty() {
                 continue;
             }
-            let keys: Vec<String> = key.parent_columns.iter().map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text COLLATE \"C\""))).collect::<Result<_>>()?;
+            let keys: Vec<String> = key
+                .parent_columns
+                .iter()
+                .map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text COLLATE \"C\"")))
+                .collect::<Result<_>>()?;
             let primary = table.primary_key();
-            let own: Vec<String> = primary.iter().map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text COLLATE \"C\""))).collect::<Result<_>>()?;
+            let own: Vec<String> = primary
+                .iter()
+                .map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text COLLATE \"C\"")))
+                .collect::<Result<_>>()?;
             let within = if same.is_empty() {
                 String::new()
             } else {
-                format!("PARTITION BY {}", same.iter().map(|(_, there)| there.to_string()).collect::<Vec<_>>().join(", "))
+                format!(
+                    "PARTITION BY {}",
+                    same.iter().map(|(_, there)| there.to_string()).collect::<Vec<_>>().join(", ")
+                )
             };
             let own_within = if same.is_empty() {
                 String::new()
             } else {
-                format!("PARTITION BY {}", same.iter().map(|(column, _)| column.to_string()).collect::<Vec<_>>().join(", "))
+                format!(
+                    "PARTITION BY {}",
+                    same.iter().map(|(column, _)| column.to_string()).collect::<Vec<_>>().join(", ")
+                )
             };
             let is_single = table.indexes.iter().any(|index| {
-                index.is_unique && index.columns.iter().all(|column| column.as_ref().is_some_and(|column| key.columns.contains(column)))
+                index.is_unique
+                    && index
+                        .columns
+                        .iter()
+                        .all(|column| column.as_ref().is_some_and(|column| key.columns.contains(column)))
             });
             let matches: Vec<String> = same.iter().map(|(column, there)| format!("p.{there} = x.{column}")).collect();
             let sql = format!(

@@ -29,12 +29,15 @@ impl Fill {
                 let columns = table
                     .checks()
                     .find(|check| check.name == constraint)
-                    .map(|check| if check.columns.is_empty() { named(&check.definition) } else { check.columns.clone() })
+                    .map(
+                        |check| if check.columns.is_empty() { named(&check.definition) } else { check.columns.clone() },
+                    )
                     .unwrap_or_default();
                 self.step(&name, &constraint, table, &columns)
             }
             ("23502", _, Some(column)) => {
-                let is_new = lessons.fill.insert(column.clone()) | lessons.leave.remove(&column) | lessons.empty.remove(&column);
+                let is_new =
+                    lessons.fill.insert(column.clone()) | lessons.leave.remove(&column) | lessons.empty.remove(&column);
                 if is_new { Learnt::Something } else { Learnt::Nothing }
             }
             ("22001" | "22003" | "22008", _, column) => {
@@ -42,7 +45,9 @@ impl Fill {
                 match column {
                     Some(column) => drop(lessons.small.insert(column)),
                     // What is computed from columns is too large for its own.
-                    None => lessons.small.extend(table.columns.iter().filter(|one| one.category == "N").map(|one| one.name.clone())),
+                    None => lessons
+                        .small
+                        .extend(table.columns.iter().filter(|one| one.category == "N").map(|one| one.name.clone())),
                 }
                 if lessons.small.len() > before { Learnt::Something } else { Learnt::Nothing }
             }
@@ -93,7 +98,8 @@ impl Fill {
     /// Whether the rows as they were made are the rows as they are stored.
     pub fn keeps_keys(&self, table: &Table, plan: &Plan, kept: &[String]) -> bool {
         let is_given = |name: &String| plan.given.iter().any(|at| table.columns[*at].name == *name);
-        kept.iter().all(is_given) && !table.triggers.iter().any(|trigger| trigger.is_before_insert && trigger.is_enabled)
+        kept.iter().all(is_given)
+            && !table.triggers.iter().any(|trigger| trigger.is_before_insert && trigger.is_enabled)
     }
 
     /// The table's rows are there: others may refer to them. None: they have to be read.
@@ -128,5 +134,7 @@ fn column_of(context: &str) -> Option<String> {
 
 fn named(definition: &str) -> Vec<String> {
     let body = definition.trim().strip_prefix("CHECK").unwrap_or(definition);
-    parse(body.trim(), None).map(|found| found.columns().iter().map(|name| (*name).to_owned()).collect()).unwrap_or_default()
+    parse(body.trim(), None)
+        .map(|found| found.columns().iter().map(|name| (*name).to_owned()).collect())
+        .unwrap_or_default()
 }

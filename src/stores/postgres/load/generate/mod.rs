@@ -1,6 +1,7 @@
 //! Tables filled with generated rows: table after table, parents first, each by COPY. What the server refuses
 //! is learnt from and tried again; what stays refused is set aside row by row.
 
+mod block;
 mod cycle;
 mod later;
 mod learn;
@@ -35,10 +36,24 @@ const LEDGER: &str = "--fill";
 const ROUNDS: usize = 12;
 /// Tables in which other tools remember what they did.
 const HISTORIES: [&str; 18] = [
-    "_prisma_migrations", "schema_migrations", "ar_internal_metadata", "flyway_schema_history", "schema_version",
-    "knex_migrations", "knex_migrations_lock", "alembic_version", "django_migrations", "goose_db_version",
-    "__drizzle_migrations", "pgmigrations", "_sqlx_migrations", "refinery_schema_history", "databasechangelog",
-    "databasechangeloglock", "typeorm_metadata", "__EFMigrationsHistory",
+    "_prisma_migrations",
+    "schema_migrations",
+    "ar_internal_metadata",
+    "flyway_schema_history",
+    "schema_version",
+    "knex_migrations",
+    "knex_migrations_lock",
+    "alembic_version",
+    "django_migrations",
+    "goose_db_version",
+    "__drizzle_migrations",
+    "pgmigrations",
+    "_sqlx_migrations",
+    "refinery_schema_history",
+    "databasechangelog",
+    "databasechangeloglock",
+    "typeorm_metadata",
+    "__EFMigrationsHistory",
 ];
 
 /// What is known while tables are filled.
@@ -92,16 +107,23 @@ impl PostgresLoader<'_> {
             // Constraints and triggers that wait for the end have their say while tables can still be left out.
             match self.send("SET CONSTRAINTS ALL IMMEDIATE").await {
                 Ok(_) => {
-                    self.send("RELEASE SAVEPOINT lyrox_fill").await.map_err(|error| failed("filling cannot end", &error))?;
+                    self.send("RELEASE SAVEPOINT lyrox_fill")
+                        .await
+                        .map_err(|error| failed("filling cannot end", &error))?;
                     self.remember_fill(order, &filled).await?;
                     return Ok(filled);
                 }
                 Err(error) => {
                     let culprits = culprits(&catalog, &error, &excluded);
-                    self.send("ROLLBACK TO SAVEPOINT lyrox_fill").await.map_err(|error| failed("filling cannot go on", &error))?;
+                    self.send("ROLLBACK TO SAVEPOINT lyrox_fill")
+                        .await
+                        .map_err(|error| failed("filling cannot go on", &error))?;
                     self.sequences.clear();
                     if culprits.is_empty() {
-                        return Err(failed("generated rows break what is checked at the end of the transaction", &error));
+                        return Err(failed(
+                            "generated rows break what is checked at the end of the transaction",
+                            &error,
+                        ));
                     }
                     for culprit in culprits {
                         excluded.insert(culprit, format!("at the end of the transaction: {}", words(&error)));
@@ -220,7 +242,8 @@ impl PostgresLoader<'_> {
             if let Some(hard) = inner.iter().find(|group| group.len() > 1) {
                 let hard: Vec<(String, u64, u64)> = hard.iter().map(|at| open[*at].clone()).collect();
                 let begun = Instant::now();
-                let before: Vec<usize> = inner.iter().take_while(|group| group.len() == 1).map(|group| group[0]).collect();
+                let before: Vec<usize> =
+                    inner.iter().take_while(|group| group.len() == 1).map(|group| group[0]).collect();
                 for at in &before {
                     let (name, rows, have) = open[*at].clone();
                     all.push(self.fill_timed(fill, members, &name, rows, have, events).await?);
@@ -258,7 +281,14 @@ impl PostgresLoader<'_> {
     }
 
     /// Makes and writes the rows of one table.
-    async fn fill_table(&mut self, fill: &mut Fill, name: &str, rows: u64, have: u64, events: &dyn Events) -> Result<Done> {
+    async fn fill_table(
+        &mut self,
+        fill: &mut Fill,
+        name: &str,
+        rows: u64,
+        have: u64,
+        events: &dyn Events,
+    ) -> Result<Done> {
         let Some(table) = fill.catalog.tables.get(name).cloned() else { return Ok(Done::default()) };
         self.read_parents(fill, &table).await?;
         let first = if have == 0 { 0 } else { self.highest(&fill.schema, &table).await?.max(have) };
@@ -277,13 +307,18 @@ impl PostgresLoader<'_> {
                 return self.fill_staged(fill, &table, plan, &kept, last, events).await;
             }
             let source = Generated::new(&plan, &kept, name);
-            let columns: Vec<String> =
-                plan.columns().iter().map(|name| Ident::new(name).map(|name| name.to_string())).collect::<Result<_>>()?;
+            let columns: Vec<String> = plan
+                .columns()
+                .iter()
+                .map(|name| Ident::new(name).map(|name| name.to_string()))
+                .collect::<Result<_>>()?;
             let sql = format!("COPY {} ({}) FROM STDIN", qualified(&fill.schema, name)?, columns.join(", "));
             self.send("SAVEPOINT lyrox_table").await.map_err(|error| failed("a table cannot be begun", &error))?;
             match self.copy_source(&sql, &source, events).await? {
                 Ok(added) => {
-                    self.send("RELEASE SAVEPOINT lyrox_table").await.map_err(|error| failed("a table cannot be ended", &error))?;
+                    self.send("RELEASE SAVEPOINT lyrox_table")
+                        .await
+                        .map_err(|error| failed("a table cannot be ended", &error))?;
                     let harvest = source.harvest();
                     if harvest.made == 0 && fill.escalate(&table) {
                         continue;
@@ -468,7 +503,9 @@ fn culprits(catalog: &Catalog, error: &sqlx::Error, excluded: &BTreeMap<String, 
         found = catalog
             .tables
             .values()
-            .filter(|table| table.triggers.iter().any(|one| one.is_deferred && context.contains(&format!("{}(", one.function))))
+            .filter(|table| {
+                table.triggers.iter().any(|one| one.is_deferred && context.contains(&format!("{}(", one.function)))
+            })
             .map(|table| table.name.clone())
             .collect();
     }

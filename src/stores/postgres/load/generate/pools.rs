@@ -76,11 +76,15 @@ impl PostgresLoader<'_> {
         }
         let own = fill.catalog.tables.get(parent);
         let from = match own {
-            Some(table) => format!("{}{}", if table.has_heirs { "ONLY " } else { "" }, qualified(&fill.schema, parent)?),
+            Some(table) => {
+                format!("{}{}", if table.has_heirs { "ONLY " } else { "" }, qualified(&fill.schema, parent)?)
+            }
             None => parent.to_owned(),
         };
-        let texts: Vec<String> =
-            columns.iter().map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text"))).collect::<Result<_>>()?;
+        let texts: Vec<String> = columns
+            .iter()
+            .map(|name| Ident::new(name).map(|name| format!("{name}::pg_catalog.text")))
+            .collect::<Result<_>>()?;
         let order: Vec<String> = texts.iter().map(|text| format!("{text} COLLATE \"C\"")).collect();
         let only = match (&fill.tenants, own) {
             (Some((column, tenants)), Some(table)) => {
@@ -105,7 +109,9 @@ impl PostgresLoader<'_> {
             // A table that lies elsewhere may be closed to this role: it has no rows as far as can be seen.
             Err(error) if own.is_none() => {
                 let _ = error;
-                self.send("ROLLBACK TO SAVEPOINT lyrox_pool").await.map_err(|error| failed("parents cannot be read", &error))?;
+                self.send("ROLLBACK TO SAVEPOINT lyrox_pool")
+                    .await
+                    .map_err(|error| failed("parents cannot be read", &error))?;
                 Vec::new()
             }
             Err(error) => return Err(failed(&format!("the keys of `{parent}` cannot be read"), &error)),

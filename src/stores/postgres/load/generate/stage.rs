@@ -103,14 +103,18 @@ impl PostgresLoader<'_> {
                 .replace("%wanted%", &(wanted - good).to_string());
             self.send("SAVEPOINT lyrox_table").await.map_err(|error| failed("a table cannot be begun", &error))?;
             if let Err(error) = self.send(&sql).await {
-                self.send("ROLLBACK TO SAVEPOINT lyrox_table").await.map_err(|error| failed("a table cannot be left", &error))?;
+                self.send("ROLLBACK TO SAVEPOINT lyrox_table")
+                    .await
+                    .map_err(|error| failed("a table cannot be left", &error))?;
                 self.send(&format!("DROP TABLE {STAGE}, {REFUSED}"))
                     .await
                     .map_err(|error| failed("the stage cannot be dropped", &error))?;
                 fill.landed(table, None);
                 return Ok(Done::none(words(&error)));
             }
-            let rows = self.send(&format!("SELECT why FROM {REFUSED} WHERE {LINE} = 0; DELETE FROM {REFUSED} WHERE {LINE} = 0")).await;
+            let rows = self
+                .send(&format!("SELECT why FROM {REFUSED} WHERE {LINE} = 0; DELETE FROM {REFUSED} WHERE {LINE} = 0"))
+                .await;
             let rows = rows.map_err(|error| failed("what was refused cannot be read", &error))?;
             good += rows.first().and_then(|row| text(row, 0)?.parse::<u64>().ok()).unwrap_or(0);
         }
@@ -145,8 +149,12 @@ impl PostgresLoader<'_> {
         let own = table.settings.iter().find(|setting| plan.columns().contains(&setting.column));
         let (name, column) = match (own, &self.terms.tenant_table, &self.terms.tenant_column) {
             (Some(setting), ..) => (setting.name.clone(), setting.column.clone()),
-            (None, Some((tenants, key)), _) if *tenants == table.name => (self.terms.tenant_setting.clone(), key.clone()),
-            (None, _, Some(column)) if plan.columns().contains(column) => (self.terms.tenant_setting.clone(), column.clone()),
+            (None, Some((tenants, key)), _) if *tenants == table.name => {
+                (self.terms.tenant_setting.clone(), key.clone())
+            }
+            (None, _, Some(column)) if plan.columns().contains(column) => {
+                (self.terms.tenant_setting.clone(), column.clone())
+            }
             _ => return Ok(vec![(String::new(), String::new())]),
         };
         let column = Ident::new(&column)?;
