@@ -132,6 +132,9 @@ pub enum Command {
     /// Migrations, seeds, smoke tests, reset
     #[command(subcommand)]
     Db(Db),
+    /// Make, list and take in tenants in every store
+    #[command(subcommand)]
+    Tenant(commands::tenant::Command),
     /// Encode, decode, build, inspect and redact connection URLs
     #[command(subcommand)]
     Url(commands::url::Command),
@@ -227,6 +230,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Logs(args) => commands::logs::run(app, args).await,
         Command::Env(args) => commands::env::run(app, args).await,
         Command::Check(args) => commands::check::run(app, args).await,
+        Command::Tenant(command) => commands::tenant::run(app, command).await,
         Command::Url(command) => commands::url::run(app, command).await,
         Command::Query(args) => commands::query::run(app, args).await,
         Command::Init(args) => commands::init::run(app, args).await,

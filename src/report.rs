@@ -96,6 +96,12 @@ pub struct Item {
     pub state: Option<String>,
     /// The next command to run.
     pub hint: Option<String>,
+    /// What a failure asks for as the exit code, where that is not its code's own.
+    #[serde(skip)]
+    pub exit: Option<Exit>,
+    /// Lines more for a person who asked for them with `-v`.
+    #[serde(skip)]
+    pub lines: Vec<String>,
 }
 
 /// A place in a file.
@@ -239,6 +245,8 @@ impl Item {
             location: None,
             state: None,
             hint: None,
+            exit: None,
+            lines: Vec::new(),
         }
     }
 
@@ -309,7 +317,8 @@ impl Report {
             Outcome::Fail => {
                 self.totals.fail += 1;
                 let code = item.code.as_deref().and_then(|code| code.parse::<crate::error::Code>().ok());
-                self.decide(code.map_or(Exit::Failed, crate::error::Code::exit));
+                let own = code.map_or(Exit::Failed, crate::error::Code::exit);
+                self.decide(item.exit.unwrap_or(own));
             }
         }
         self.items.push(item);

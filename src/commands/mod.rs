@@ -27,6 +27,7 @@ pub mod setup;
 pub mod smoke_test;
 pub mod squash;
 pub mod status;
+pub mod tenant;
 pub mod unlock;
 pub mod up;
 pub mod url;

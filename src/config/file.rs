@@ -323,11 +323,13 @@ pub struct Seeds {
     pub dir: String,
     /// The set that `db seed` applies unless `--set` names another.
     pub set: String,
+    /// The set that `db seed --tenant` applies unless `--set` names another, and that a new tenant gets.
+    pub tenant_set: String,
 }
 
 impl Default for Seeds {
     fn default() -> Self {
-        Self { dir: "seeds".into(), set: "dev".into() }
+        Self { dir: "seeds".into(), set: "dev".into(), tenant_set: "tenant".into() }
     }
 }
 
@@ -361,6 +363,11 @@ pub struct Tenancy {
     pub setting: String,
     /// Tables that are deliberately not per tenant.
     pub global: Vec<String>,
+    /// The folder of the migrations that each tenant gets in the models `schema` and `database`, relative to the
+    /// project's root.
+    pub migrations: String,
+    /// Each tenant gets users of its own that reach nothing but its own place.
+    pub users: bool,
 }
 
 impl Default for Tenancy {
@@ -372,12 +379,14 @@ impl Default for Tenancy {
             column: None,
             setting: "app.tenant".into(),
             global: Vec::new(),
+            migrations: "migrations/tenant".into(),
+            users: true,
         }
     }
 }
 
 /// How tenants are kept apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TenancyModel {
     /// Shared tables with a tenant column.
@@ -387,6 +396,20 @@ pub enum TenancyModel {
     Schema,
     /// A database per tenant.
     Database,
+}
+
+impl TenancyModel {
+    /// Every model, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Row, Self::Schema, Self::Database];
+
+    /// The word in `lyrox.toml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Schema => "schema",
+            Self::Database => "database",
+        }
+    }
 }
 
 /// `[lint]`

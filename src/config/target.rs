@@ -32,6 +32,8 @@ pub struct Target {
     pub ca_file: Option<PathBuf>,
     /// A transaction pooler may be in the way: `--allow-pooler`.
     pub allows_pooler: bool,
+    /// The key of the tenant whose rows of a shared ledger are meant; empty: the project's own.
+    pub tenant: String,
 }
 
 /// The stores of a run, in order.
@@ -128,6 +130,7 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
                 namespace: section.schema.clone(),
                 ca_file: ca(&section.ca_file),
                 allows_pooler: false,
+                tenant: String::new(),
             })
         }
         StoreKind::Mongodb => {
@@ -146,6 +149,7 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
                 namespace,
                 ca_file: ca(&section.ca_file),
                 allows_pooler: false,
+                tenant: String::new(),
             })
         }
         StoreKind::Redis => {
@@ -158,6 +162,7 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
                 namespace: config.key_prefix(),
                 ca_file: ca(&section.ca_file),
                 allows_pooler: false,
+                tenant: String::new(),
             })
         }
     }

@@ -22,5 +22,6 @@ pub mod reset;
 pub mod seed;
 pub mod smoke;
 pub mod snapshot;
+pub mod tenant;
 pub mod trial;
 pub mod unlock;

@@ -81,6 +81,14 @@ codes! {
         "`{ ref = \"Table.row\" }` and `\"@Table.row\"` name rows of the same set. The message lists the nearest names.";
     SmokeFile, "LYX-SMOKE-FILE", Usage, "a smoke test cannot be read",
         "Each `[[test]]` has a name and steps; each step names one store and what it expects.";
+    Tenancy, "LYX-TENANCY", Usage, "the project's tenancy does not allow this",
+        "`lyrox tenant` needs a section [tenancy] in lyrox.toml, and some commands are for one model only: row-level security for `row`, tenant migrations for `schema` and `database`. `docs/tenants.md` tells them apart.";
+    TenantName, "LYX-TENANT-NAME", Usage, "a tenant cannot have this name",
+        "A key is any text of 1 to 255 bytes; a slug is `^[a-z][a-z0-9_]{0,39}$` and unique. Names are refused, never cut or changed, because two tenants that share a name share their data. Give another: `--slug NAME`.";
+    TenantUnknown, "LYX-TENANT-UNKNOWN", Usage, "there is no such tenant",
+        "No tenant of the registry has this key or slug. `lyrox tenant list` shows those that there are, and those that the application made without lyrox.";
+    Credentials, "LYX-CREDENTIALS", Usage, "passwords have nowhere to go",
+        "Passwords of new users are shown once and stored nowhere. Name a file that does not exist with `--credentials FILE`, run on a terminal, or pass `--no-credentials`: then nobody knows them, and `lyrox tenant credentials KEY` makes new ones when they are wanted.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
         "Rollback needs a way back for each migration that it undoes: its `.down` file, or the one that the ledger kept when it was applied. Write it, or write a new migration that undoes the change.";
 
@@ -161,6 +169,10 @@ codes! {
         "Both were replayed on scratch stores, and what they made differs in the objects that the message lists. No file was touched. Most often an older file behaves otherwise among the others: squash up to the version before it with `--to`.";
     HistoryForeign, "LYX-HISTORY-FOREIGN", State, "the history table belongs to another tool",
         "dbmate, golang-migrate and Rails all call their history `schema_migrations`. The table that was found is not one of the tool that `format` under [migrations] names. Set `format` to the tool that is used here, or `history` to the table that its own setting names.";
+    TenantClash, "LYX-TENANT-CLASH", State, "something is in a tenant's way",
+        "A role, schema, database, user or row with the tenant's name is there and was not made for it. The message names it. Give the tenant another slug, take a tenant that the application made in with `lyrox tenant adopt KEY`, or remove what is in the way.";
+    TenantState, "LYX-TENANT-STATE", State, "the tenant is not in a state for this",
+        "A tenant that is being made or removed cannot be used otherwise. The message names the command that finishes it.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",
@@ -195,10 +207,18 @@ codes! {
     // failures of the work itself
     MigrationFailed, "LYX-MIGRATION-FAILED", Failed, "a migration failed",
         "The message shows the statement, the server's words and what happened to the data.";
+    TenantsFailed, "LYX-TENANTS-FAILED", Tenants, "some tenants failed, others are done",
+        "Every tenant is a unit of its own. The report names those that failed and why; running the command again works on those only.";
+    TenantFailed, "LYX-TENANT-FAILED", Failed, "a tenant could not be made",
+        "The message says which store refused what. What was made for it was taken back, or the message names what is left; `lyrox tenant create KEY` goes on from there.";
+    Policies, "LYX-POLICIES", Failed, "row-level security does not keep tenants apart",
+        "A table that belongs to tenants has no policy, is not forced, or cannot be reached from the tenant table. `lyrox tenant policies --write` writes the migration that closes it.";
     Lint, "LYX-LINT", Failed, "a migration breaks a rule of lint",
         "The finding names the rule, the place and a safer way. Where the file is right after all: `lyrox: lint ignore RULE` in a comment above the statement, or `[lint] ignore` in lyrox.toml. `lyrox db lint --rules` lists the rules.";
     SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
         "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
+    SeedRejected, "LYX-SEED-REJECTED", Failed, "rows were set aside",
+        "`--reject FILE` wrote the rows that the store refused into the file, each with its reason in `lyrox_reason`. All other rows are loaded. Mend the file and load it with `--from`: the column of reasons is passed over.";
     SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",
         "The test's line says what was expected and what was found.";
     SmokeLeftover, "LYX-SMOKE-LEFTOVER", Failed, "a smoke test left something behind",

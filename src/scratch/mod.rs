@@ -189,6 +189,7 @@ impl Scratch {
             namespace: place,
             ca_file: live.ca_file.clone(),
             allows_pooler: false,
+            tenant: String::new(),
         })
     }
 

@@ -141,6 +141,7 @@ pub async fn targets(started: &Started, live: &[&Target], roles: &[String]) -> R
             namespace: live.namespace.clone(),
             ca_file: None,
             allows_pooler: false,
+            tenant: String::new(),
         });
     }
     Ok(targets)

@@ -33,6 +33,14 @@ pub fn secret(question: &str) -> Result<String> {
     term.write_str(&format!("{} ", clean(question))).and_then(|()| term.read_secure_line()).map_err(gone)
 }
 
+/// Shows a secret on the terminal, once: the only line that is not redacted.
+///
+/// # Errors
+/// The terminal went away.
+pub fn reveal(text: &str) -> Result<()> {
+    Term::stderr().write_line(&clean(text)).map_err(gone)
+}
+
 /// Asks a yes-or-no question; Enter gives the default.
 ///
 /// # Errors

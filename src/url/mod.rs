@@ -144,6 +144,21 @@ impl SecretUrl {
         Self { database: Some(database.to_owned()), ..self.clone() }
     }
 
+    /// The same server with another login.
+    #[must_use]
+    pub fn with_login(&self, user: &str, password: Secret) -> Self {
+        Self { user: Some(user.to_owned()), password: Some(password), ..self.clone() }
+    }
+
+    /// The same with a parameter set.
+    #[must_use]
+    pub fn with_option(&self, name: &str, value: &str) -> Self {
+        let mut options = self.options.clone();
+        options.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
+        options.push((name.to_owned(), value.to_owned()));
+        Self { options, ..self.clone() }
+    }
+
     /// Whether every host is this machine.
     pub fn is_local(&self) -> bool {
         self.scheme != "mongodb+srv" && self.hosts.iter().all(Host::is_loopback)

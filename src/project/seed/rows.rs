@@ -57,6 +57,8 @@ pub struct Table {
     pub generate: Option<Generate>,
     /// The file, of several the last.
     pub source: Arc<Source>,
+    /// The other set that holds these rows, where they are only referred to.
+    pub set: Option<String>,
 }
 
 impl Table {
@@ -174,7 +176,8 @@ pub fn parse(shown: &str, text: &str) -> Result<Vec<(Key, Node)>> {
             None => Place::file(shown),
         };
         // What cannot be parsed may hold a password: such a line is not shown.
-        let is_secret = |text: &String| ["argon2", "bcrypt", "assword", "ecret"].iter().any(|word| text.contains(word));
+        let is_secret =
+            |text: &String| ["argon2", "bcrypt", "encrypt", "assword", "ecret"].iter().any(|word| text.contains(word));
         let place = Place { text: place.text.clone().filter(|text| !is_secret(text)), ..place };
         Error::new(Code::FileSyntax, format!("`{shown}` is not valid TOML"))
             .why(error.message().replace('\n', ", "))
@@ -246,6 +249,7 @@ pub fn read(store: StoreKind, target: &str, source: Arc<Source>) -> Result<Table
         rows: Vec::new(),
         generate: None,
         source: source.clone(),
+        set: None,
     };
     let refuse = |what: String, offset: usize, width: usize| {
         Error::new(Code::SeedFile, what).at(source.place(offset, width)).data("nothing was changed")

@@ -170,8 +170,7 @@ impl MongodbLoader<'_> {
     pub(super) async fn generate_block(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
         let name = &order.shape.target;
         let Count::Rows(wanted) = order.block.count else { return Ok(BulkDone::default()) };
-        let ledger = format!("{}#generate", order.shown);
-        let is_known = self.applied(&ledger).await?.as_deref() == Some(order.checksum);
+        let is_known = self.applied(order.name).await?.as_deref() == Some(order.checksum);
         let database = self.store.connected().database.clone();
         let collection = database.collection::<Document>(name);
         let listed = self.collections().await?;
@@ -264,7 +263,7 @@ impl MongodbLoader<'_> {
             next = end;
         }
         if !self.terms.is_dry {
-            self.remember(&ledger, order.checksum).await?;
+            self.remember(order.name, order.checksum).await?;
         }
         Ok(BulkDone { counts, note })
     }

@@ -21,6 +21,7 @@ pub mod scratch;
 pub mod script;
 pub mod smoke;
 pub mod squash;
+pub mod tenant;
 mod wipe;
 
 use std::collections::BTreeMap;

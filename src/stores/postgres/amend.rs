@@ -46,8 +46,8 @@ impl PostgresStore {
         let event = told::amended(amendment, "");
         let sql = format!(
             "{history}WITH m AS (UPDATE lyrox.migrations SET {set} WHERE {row} AND {which} RETURNING *), \
-             e AS (INSERT INTO lyrox.events (project, store, version, what, step, actor, lyrox) \
-             SELECT m.project, m.store, m.version, {event}{was}, m.steps_done, {actor}, {lyrox} FROM m) \
+             e AS (INSERT INTO lyrox.events (project, tenant, store, version, what, step, actor, lyrox) \
+             SELECT m.project, m.tenant, m.store, m.version, {event}{was}, m.steps_done, {actor}, {lyrox} FROM m) \
              SELECT {COLUMNS} FROM m",
             history = self.history_amended(step, amendment),
             row = self.row_of(step),

@@ -40,11 +40,12 @@ impl PostgresStore {
         let own = self.settings.schema.name().to_owned();
         let sql = format!(
             "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname NOT IN ('lyrox', 'information_schema', {own}) \
-             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM (SELECT r.text FROM lyrox.migrations r WHERE r.project = {project} \
+             AND n.nspname !~ '^pg_' AND EXISTS (SELECT FROM (SELECT r.text FROM lyrox.migrations r WHERE r.project = {project} AND r.tenant = {tenant} \
              AND r.store = 'postgres' AND r.state <> 'reverted'{assumed}) m WHERE m.text ~* ('create\\s+schema\\s+(if\\s+not\\s+exists\\s+)?\"?' \
              || pg_catalog.regexp_replace(n.nspname, '([]^$.*+?(){{}}|\\\\[-])', '\\\\\\1', 'g') || '(\"|\\s|;|$)')) ORDER BY 1",
             own = literal(&own),
             project = literal(&self.project),
+            tenant = literal(&self.target.tenant),
             assumed =
                 self.assumed.iter().map(|text| format!(" UNION ALL SELECT {}", literal(text))).collect::<String>(),
         );

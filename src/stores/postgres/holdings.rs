@@ -159,8 +159,8 @@ impl PostgresStore {
     /// Every name that an applied migration speaks of, in lower case.
     async fn spoken_names(&mut self) -> Result<BTreeSet<String>> {
         let sql = format!(
-            "SELECT text FROM lyrox.migrations WHERE project = {} AND store = 'postgres' AND state <> 'reverted' AND text IS NOT NULL",
-            literal(&self.project)
+            "SELECT text FROM lyrox.migrations WHERE {} AND store = 'postgres' AND state <> 'reverted' AND text IS NOT NULL",
+            self.scope()
         );
         let rows = match run(&mut self.connection, sql).await {
             Ok(rows) => rows,

@@ -93,7 +93,12 @@ pub struct Span {
 
 impl PostgresStore {
     pub(super) fn scope(&self) -> String {
-        format!("project = {} AND tenant = ''", literal(&self.project))
+        format!("project = {} AND tenant = {}", literal(&self.project), literal(&self.target.tenant))
+    }
+
+    /// Who works: user@machine.
+    pub(super) fn actor(&self) -> &str {
+        &self.actor
     }
 
     fn emptiness(&self) -> String {
@@ -269,9 +274,10 @@ impl PostgresStore {
     /// An `INSERT` into the event log, ended by `;`.
     pub(super) fn event(&self, what: &str, step: Option<&Step>, at: Option<u32>, code: Option<&str>) -> String {
         format!(
-            "INSERT INTO lyrox.events (project, store, version, what, step, error_code, actor, lyrox) \
-             VALUES ({}, 'postgres', {}, {}, {}, {}, {}, {});",
+            "INSERT INTO lyrox.events (project, tenant, store, version, what, step, error_code, actor, lyrox) \
+             VALUES ({}, {}, 'postgres', {}, {}, {}, {}, {}, {});",
             literal(&self.project),
+            literal(&self.target.tenant),
             literal_or_null(step.map(|step| step.version.as_str())),
             literal(what),
             at.map_or_else(|| "NULL".to_owned(), |at| at.to_string()),
@@ -298,7 +304,7 @@ impl PostgresStore {
              steps_total = EXCLUDED.steps_total, run = EXCLUDED.run, "
         };
         format!(
-            "INSERT INTO lyrox.migrations AS m (project, store, version, name, checksum, text, down_text, state, \
+            "INSERT INTO lyrox.migrations AS m (project, tenant, store, version, name, checksum, text, down_text, state, \
              steps_done, steps_total, started_at, finished_at, actor, lyrox, run) VALUES {values} \
              ON CONFLICT (project, tenant, store, version) DO UPDATE SET {told}state = EXCLUDED.state, \
              steps_done = EXCLUDED.steps_done, step_open = NULL, down_done = 0, started_at = EXCLUDED.started_at, \
@@ -310,13 +316,13 @@ impl PostgresStore {
     /// One statement that writes the events of steps, ended by `;`.
     pub(super) fn happened(&self, entries: &[Entry<'_>]) -> String {
         let rest = format!("{}, {})", literal(&self.actor), literal(LYROX));
-        let project = literal(&self.project);
+        let (project, tenant) = (literal(&self.project), literal(&self.target.tenant));
         let rows = entries.iter().map(|entry| {
             let (version, what) = (literal(entry.step.version.as_str()), literal(entry.event));
-            format!("({project}, 'postgres', {version}, {what}, {rest}")
+            format!("({project}, {tenant}, 'postgres', {version}, {what}, {rest}")
         });
         format!(
-            "INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) VALUES {};",
+            "INSERT INTO lyrox.events (project, tenant, store, version, what, actor, lyrox) VALUES {};",
             rows.collect::<Vec<_>>().join(", ")
         )
     }
@@ -336,9 +342,10 @@ impl PostgresStore {
         };
         let _ = write!(
             values,
-            "({project}, 'postgres', {version}, {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {began}, \
+            "({project}, {tenant}, 'postgres', {version}, {name}, {checksum}, {text}, {down}, '{state}', {done}, {total}, {began}, \
              {finished}, {actor}, {lyrox}, {run})",
             project = literal(&self.project),
+            tenant = literal(&self.target.tenant),
             version = literal(step.version.as_str()),
             name = literal(&step.name),
             checksum = literal(&step.up.checksum),
@@ -364,7 +371,7 @@ impl PostgresStore {
         for rows in rows.chunks(200) {
             let values: Vec<String> = rows.iter().map(|row| self.copy_values(row)).collect();
             let sql = format!(
-                "INSERT INTO lyrox.migrations (project, store, version, name, checksum, text, state, steps_done, steps_total, \
+                "INSERT INTO lyrox.migrations (project, tenant, store, version, name, checksum, text, state, steps_done, steps_total, \
                  started_at, finished_at, actor, lyrox, error_code, run) VALUES {} \
                  ON CONFLICT (project, tenant, store, version) DO UPDATE SET name = EXCLUDED.name, \
                  checksum = EXCLUDED.checksum, text = EXCLUDED.text, state = EXCLUDED.state, \
@@ -381,23 +388,24 @@ impl PostgresStore {
     /// Writes own rows that follow from another tool's history, and that it was so.
     pub(super) async fn write_taken(&mut self, rows: &[Row]) -> Result<()> {
         self.write_copies(rows).await?;
-        let project = literal(&self.project);
+        let (project, tenant) = (literal(&self.project), literal(&self.target.tenant));
         let events: Vec<String> = rows
             .iter()
             .map(|row| {
                 let what = if row.state == State::Applied { "taken over" } else { "undone elsewhere" };
                 let (version, actor) = (literal(row.version.as_str()), literal(&self.actor));
-                format!("({project}, 'postgres', {version}, '{what}', {actor}, {})", literal(LYROX))
+                format!("({project}, {tenant}, 'postgres', {version}, '{what}', {actor}, {})", literal(LYROX))
             })
             .collect();
-        let into = "INSERT INTO lyrox.events (project, store, version, what, actor, lyrox) VALUES";
+        let into = "INSERT INTO lyrox.events (project, tenant, store, version, what, actor, lyrox) VALUES";
         self.write(format!("{into} {}", events.join(", ")), "the event log cannot be written").await
     }
 
     fn copy_values(&self, row: &Row) -> String {
         format!(
-            "({}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
+            "({}, {}, '{}', {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             literal(&self.project),
+            literal(&self.target.tenant),
             row.store.name(),
             literal(row.version.as_str()),
             literal(&row.name),
@@ -452,10 +460,11 @@ impl PostgresStore {
     pub(super) async fn write_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let json = serde_json::to_string(snapshot).map_err(|error| Error::bug(format!("a snapshot: {error}")))?;
         let sql = format!(
-            "INSERT INTO lyrox.snapshots (project, store, head, objects) VALUES ({}, 'postgres', {}, {}) \
+            "INSERT INTO lyrox.snapshots (project, tenant, store, head, objects) VALUES ({}, {}, 'postgres', {}, {}) \
              ON CONFLICT (project, tenant, store) DO UPDATE SET head = EXCLUDED.head, objects = EXCLUDED.objects, \
              taken_at = pg_catalog.clock_timestamp()",
             literal(&self.project),
+            literal(&self.target.tenant),
             literal(&snapshot.head),
             literal(&json)
         );
@@ -541,7 +550,7 @@ fn micros(row: &PgRow, at: usize) -> Option<i64> {
 }
 
 /// A time of the server's, to the microsecond, in UTC.
-fn rfc3339(micros: i64) -> Option<String> {
+pub(super) fn rfc3339(micros: i64) -> Option<String> {
     let time = jiff::Timestamp::from_microsecond(micros).ok()?;
     Some(format!("{time:.6}"))
 }

@@ -35,6 +35,7 @@ pub mod smoke;
 pub mod splitter;
 pub mod squash;
 mod tables;
+pub mod tenant;
 mod transaction;
 mod wipe;
 

@@ -76,7 +76,7 @@ impl PostgresStore {
                 unit: "objects",
             });
         }
-        let project = literal(&self.project);
+        let (project, scope) = (literal(&self.project), self.scope());
         // Made by the first seed that needs it.
         let seeds = run(
             &mut self.connection,
@@ -88,8 +88,9 @@ impl PostgresStore {
         } else {
             format!("DELETE FROM lyrox.seeds WHERE project = {project};")
         };
+        let tenants = self.forget_rows().await?;
         let sql = format!(
-            "BEGIN; {seeds} DELETE FROM lyrox.migrations WHERE project = {project}; DELETE FROM lyrox.snapshots WHERE project = {project}; {} {} COMMIT",
+            "BEGIN; {seeds} {tenants} DELETE FROM lyrox.migrations WHERE {scope}; DELETE FROM lyrox.snapshots WHERE {scope}; {} {} COMMIT",
             self.drop_history(),
             self.event("wiped", None, None, None)
         );

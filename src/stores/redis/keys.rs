@@ -7,6 +7,7 @@ pub struct Keys {
     pub prefix: String,
     /// What every key of lyrox's own begins with.
     own: String,
+    is_cluster: bool,
 }
 
 impl Keys {
@@ -15,7 +16,12 @@ impl Keys {
     pub fn new(prefix: &str, is_cluster: bool) -> Self {
         let needs_tag = is_cluster && hash_tag(prefix.as_bytes()).is_none();
         let own = if needs_tag { format!("{prefix}{{lyrox}}:") } else { format!("{prefix}lyrox:") };
-        Self { prefix: prefix.to_owned(), own }
+        Self { prefix: prefix.to_owned(), own, is_cluster }
+    }
+
+    /// Whether keys are spread over nodes.
+    pub const fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     fn named(&self, name: &str) -> String {
@@ -45,6 +51,10 @@ impl Keys {
     /// Hash: the checksum under which a seed file was applied, per file.
     pub fn seeds(&self) -> String {
         self.named("seeds")
+    }
+    /// Hash: the registry of tenants or its copy, a record per key.
+    pub fn tenants(&self) -> String {
+        self.named("tenants")
     }
     /// String: the mark.
     pub fn environment(&self) -> String {

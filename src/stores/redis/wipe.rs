@@ -134,7 +134,7 @@ pub async fn wipe(books: &mut Books, lock: &Held, events: &dyn Events) -> Result
 /// the resetting state.
 async fn own_to_go(books: &mut Books) -> Result<Vec<Vec<u8>>, Trouble> {
     let keys = books.keys.clone();
-    let kept = [keys.environment(), keys.layout(), keys.events(), keys.lock(), keys.resetting()];
+    let kept = [keys.environment(), keys.layout(), keys.events(), keys.lock(), keys.resetting(), keys.tenants()];
     let mut gone = Vec::new();
     books
         .scan(async |_: &mut Link, found: Vec<Vec<u8>>| {
@@ -158,7 +158,7 @@ async fn outside(books: &mut Books) -> Result<u64, Trouble> {
     Ok(removed)
 }
 
-async fn unlink(link: &mut Link, keys: &[Vec<u8>]) -> RedisResult<u64> {
+pub(super) async fn unlink(link: &mut Link, keys: &[Vec<u8>]) -> RedisResult<u64> {
     let mut count = 0;
     if link.is_cluster() {
         // Keys of different slots do not go in one command.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Failure, Item, Run, told};
+use super::{Failure, Item, Run, ledger_name, told};
 use crate::engine::generate::moment::{EPOCH, SECOND, moment};
 use crate::engine::generate::options::{Block, ColumnOptions, Count, Distribution};
 use crate::engine::generate::provider::PROVIDERS;
@@ -24,8 +24,15 @@ impl Run<'_> {
         let checksum = sha256(format!("{}\0{:?}", generate.text, block.seed).as_bytes());
         let key = table.key.as_ref().map(|(names, _)| names.clone()).unwrap_or_default();
         let shape = sheet.shape.clone();
-        let order =
-            GenerateOrder { shape: &shape, key: &key, block: &block, shown: &table.source.shown, checksum: &checksum };
+        let name = format!("{}#generate", ledger_name(&self.terms, &table.source.shown));
+        let order = GenerateOrder {
+            shape: &shape,
+            key: &key,
+            block: &block,
+            shown: &table.source.shown,
+            name: &name,
+            checksum: &checksum,
+        };
         let outcome: Result<BulkDone> = self.loader(table.store).generate(&order, events).await;
         let done = outcome.map_err(|error: Error| {
             let error = if error.place().is_some() { error } else { error.at(generate.place()) };

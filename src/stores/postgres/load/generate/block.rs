@@ -16,7 +16,7 @@ use crate::engine::generate::plan::{Lessons, Parents, Plan};
 use crate::engine::generate::schema::Table;
 use crate::engine::seed::bulk::key;
 use crate::error::{Code, Error, Result};
-use crate::stores::load::{BulkDone, BulkLoad, Counts, GenerateOrder, Loader as _};
+use crate::stores::load::{BulkDone, BulkLoad, Counts, GenerateOrder, How, Loader as _};
 use crate::stores::postgres::error::{is_lost, reported, words};
 use crate::stores::postgres::ident::Ident;
 use crate::stores::postgres::load::{PostgresLoader, failed};
@@ -51,12 +51,21 @@ impl PostgresLoader<'_> {
             kept: kept(&catalog, self.terms.tenant_column.as_deref()),
             schema: self.store.settings.schema.name().to_owned(),
             seed: order.block.seed,
-            project: self.terms.project.clone(),
+            // Each tenant has rows of its own.
+            project: match &self.terms.tenant {
+                Some(tenant) => format!("{}\u{1}{}", self.terms.project, tenant.key()),
+                None => self.terms.project.clone(),
+            },
             pools: BTreeMap::new(),
             lessons: BTreeMap::new(),
             steps: BTreeMap::new(),
             later: BTreeSet::new(),
-            tenants: None,
+            tenants: self
+                .terms
+                .tenant
+                .as_ref()
+                .zip(self.terms.tenant_column.clone())
+                .map(|(tenant, column)| (column, vec![tenant.key().to_owned()])),
             open: Vec::new(),
             catalog,
         };
@@ -72,6 +81,12 @@ impl PostgresLoader<'_> {
         // Rows refer to each other, not to what an earlier run made.
         let own = fill.kept.get(name).cloned().unwrap_or_default();
         fill.pools.insert(name.clone(), Arc::new(Pool::new(own)));
+        if self.terms.is_dry {
+            let rows = self.block_plan(&fill, &table, order, first)?.rows;
+            let known = remembered.as_ref().and_then(|kept| kept["rows"].as_u64()).unwrap_or(0).min(rows);
+            let counts = Counts { created: rows - known, updated: known, ..Counts::default() };
+            return Ok(BulkDone { counts, note: None });
+        }
         self.learn_by_trying(&mut fill, &table, order, first, events).await?;
         let plan = self.block_plan(&fill, &table, order, first)?;
         let source = Generated::new(&plan, &[], order.shown);
@@ -81,7 +96,15 @@ impl PostgresLoader<'_> {
         } else {
             key(order.shape, &columns)
         };
-        let load = BulkLoad { source: &source, shape: order.shape, key: &key, checksum: order.checksum };
+        let how = How::default();
+        let load = BulkLoad {
+            source: &source,
+            shape: order.shape,
+            key: &key,
+            checksum: order.checksum,
+            name: order.name,
+            how: &how,
+        };
         let mut done = self.bulk(&load, events).await?;
         let harvest = source.harvest();
         if harvest.made < plan.rows {
@@ -94,14 +117,12 @@ impl PostgresLoader<'_> {
             "block": order.checksum, "first": first, "rows": harvest.made, "have": after,
             "lessons": { "leave": found.leave, "empty": found.empty, "fill": found.fill, "small": found.small },
         });
-        if !self.terms.is_dry {
-            self.remember(&ledger(order), &text.to_string()).await?;
-        }
+        self.remember(order.name, &text.to_string()).await?;
         Ok(done)
     }
 
     async fn remembered_block(&mut self, order: &GenerateOrder<'_>) -> Result<Option<Json>> {
-        Ok(self.applied(&ledger(order)).await?.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(self.applied(order.name).await?.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     fn block_plan(&self, fill: &Fill, table: &Table, order: &GenerateOrder<'_>, first: u64) -> Result<Plan> {
@@ -145,7 +166,7 @@ impl PostgresLoader<'_> {
                 .iter()
                 .map(|name| Ident::new(name).map(|name| name.to_string()))
                 .collect::<Result<_>>()?;
-            let sql = format!("COPY {} ({}) FROM STDIN", qualified(&fill.schema, &table.name)?, columns.join(", "));
+            let sql = format!("{} ({})", qualified(&fill.schema, &table.name)?, columns.join(", "));
             self.send("SAVEPOINT lyrox_try").await.map_err(|error| failed("rows cannot be tried", &error))?;
             let said = self.copy_source(&sql, &source, events).await?;
             self.send("ROLLBACK TO SAVEPOINT lyrox_try; RELEASE SAVEPOINT lyrox_try")
@@ -172,10 +193,6 @@ impl PostgresLoader<'_> {
         }
         Ok(())
     }
-}
-
-fn ledger(order: &GenerateOrder<'_>) -> String {
-    format!("{}#generate", order.shown)
 }
 
 fn lessons(kept: &Json) -> Lessons {

@@ -1,0 +1,82 @@
+//! `lyrox tenant adopt`
+
+use super::keep::{self, Given};
+use super::{finish, work};
+use crate::app::App;
+use crate::config::Period;
+use crate::engine::tenant::create::{Request, create};
+use crate::engine::tenant::credentials::{Keeper, Nobody};
+use crate::engine::tenant::list;
+use crate::engine::tenant::plan::Wanted;
+use crate::error::{Code, Error, Result};
+use crate::report::{Layout, Report};
+
+/// Flags of `tenant adopt`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own."
+)]
+pub struct Args {
+    /// The tenant's key: the value in the tenant column, or the slug of its schema or database
+    #[arg(value_name = "KEY", required_unless_present = "all")]
+    pub key: Option<String>,
+    /// Its short name: small letters, digits and `_`; default: it follows from the key
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub slug: Option<String>,
+    /// Every tenant that is unmanaged
+    #[arg(long, conflicts_with = "key")]
+    pub all: bool,
+    /// Where passwords go.
+    #[command(flatten)]
+    pub given: Given,
+    /// Show what would be taken in; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait for another run to end
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub lock_wait: Period,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What kept it from starting; what concerns one tenant is an item.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("tenant adopt", Layout::Lines);
+    let targets = app.targets()?;
+    let work = work(app, &targets, args.lock_wait.duration())?;
+    let keeper: Box<dyn Keeper> = if args.dry_run { Box::new(Nobody) } else { keep::keeper(app, &args.given)? };
+    let keys = match &args.key {
+        Some(key) => vec![key.clone()],
+        None => {
+            let listed = list::list(work).await?;
+            if listed.unmanaged.len() == list::UNMANAGED {
+                app.item(
+                    crate::report::Item::warn("unmanaged", "unmanaged tenants")
+                        .code(Code::TenantState)
+                        .detail(format!("the first {} are taken in; run it again for the rest", list::UNMANAGED)),
+                );
+            }
+            listed.unmanaged
+        }
+    };
+    let is_many = args.all;
+    let wanted =
+        keys.into_iter().map(|key| Ok(Wanted { key, slug: args.slug.clone(), fields: Vec::new(), line: None }));
+    let request = Request {
+        wanted: Box::new(wanted),
+        total: None,
+        jobs: 1,
+        is_dry: args.dry_run,
+        is_brief: is_many && !args.dry_run,
+        takes_in: true,
+        keeper: keeper.as_ref(),
+        seeds: None,
+    };
+    let created = create(work, request).await?;
+    keeper.finish()?;
+    if !is_many && created.made + created.unchanged + created.failed + created.planned == 0 {
+        return Err(Error::bug("a tenant was asked for and nothing became of it"));
+    }
+    Ok(finish(app, created, is_many, "taken in"))
+}

@@ -1,0 +1,110 @@
+//! `lyrox tenant list`
+
+use serde_json::json;
+
+use super::work;
+use crate::app::App;
+use crate::engine::tenant::list::{self, Listed, UNMANAGED};
+use crate::engine::tenant::{Record, State, shown};
+use crate::error::{Code, Error, Result};
+use crate::report::{Layout, Report, plural};
+
+/// Flags of `tenant list`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lyrox tenant list                    every tenant, its slug, state and version\n  lyrox tenant list --state active     only those that are complete\n  lyrox tenant list --state unmanaged  only those that the application made without lyrox\n  lyrox tenant list --output json      for a program"
+)]
+pub struct Args {
+    /// Only those in this state: pending, active, failed, suspended, deleting or unmanaged
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An unknown state; a store that cannot be reached.
+pub async fn run(app: &App, args: &Args) -> Result<Report> {
+    app.begin("tenant list", Layout::Lines);
+    let state = args.state.as_deref().filter(|word| *word != "unmanaged").map(parse).transpose()?;
+    let targets = app.targets()?;
+    let mut listed = list::list(work(app, &targets, std::time::Duration::ZERO)?).await?;
+    if args.state.as_deref() == Some("unmanaged") {
+        listed.records.clear();
+    } else if let Some(state) = state {
+        listed.records.retain(|record| record.state == state);
+        listed.unmanaged.clear();
+    }
+    let mut report = app.finish();
+    report.data = Some(data(&listed));
+    report.text = Some(text(&listed));
+    report.summary = Some(summary(&listed));
+    Ok(report)
+}
+
+fn parse(word: &str) -> Result<State> {
+    State::parse(word).ok_or_else(|| {
+        let known: Vec<&str> = State::ALL.iter().map(|state| state.word()).collect();
+        Error::new(Code::Usage, format!("there is no state `{}`", shown(word)))
+            .hint(format!("--state {}, or unmanaged", known.join(", ")))
+    })
+}
+
+/// A record as programs read it.
+pub(super) fn record_json(record: &Record, is_behind: bool) -> serde_json::Value {
+    json!({
+        "key": record.tenant.key(), "slug": record.tenant.slug(), "state": record.state.word(), "model": record.model.name(),
+        "step": record.step, "shard": record.shard, "version": record.version, "behind": is_behind,
+        "adopted": record.is_adopted, "created_at": record.created_at, "updated_at": record.updated_at, "error": record.error,
+    })
+}
+
+fn data(listed: &Listed) -> serde_json::Value {
+    let tenants: Vec<_> = listed.records.iter().map(|record| record_json(record, listed.is_behind(record))).collect();
+    json!({ "tenants": tenants, "unmanaged": listed.unmanaged, "newest": listed.newest })
+}
+
+fn text(listed: &Listed) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, slug: &str, state: &str, version: &str| {
+        let line = format!("{key:<38} {slug:<40} {state:<9} {version}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    if !listed.records.is_empty() || !listed.unmanaged.is_empty() {
+        line("key", "slug", "state", if listed.newest.is_some() { "version" } else { "" });
+    }
+    for record in &listed.records {
+        let version = match (&record.version, listed.is_behind(record)) {
+            (Some(version), true) => format!("{version}  behind"),
+            (Some(version), false) => version.clone(),
+            (None, true) => "none  behind".to_owned(),
+            (None, false) => String::new(),
+        };
+        line(&shown(record.tenant.key()), record.tenant.slug(), record.state.word(), &version);
+    }
+    for key in &listed.unmanaged {
+        line(&shown(key), "", "unmanaged", "");
+    }
+    text
+}
+
+fn summary(listed: &Listed) -> String {
+    let mut words = vec![plural(listed.records.len(), "tenant")];
+    for state in State::ALL.into_iter().filter(|state| *state != State::Active) {
+        let count = listed.records.iter().filter(|record| record.state == state).count();
+        if count > 0 {
+            words.push(format!("{count} {}", state.word()));
+        }
+    }
+    let behind = listed.records.iter().filter(|record| listed.is_behind(record)).count();
+    if behind > 0 {
+        words.push(format!("{behind} behind"));
+    }
+    match listed.unmanaged.len() {
+        0 => {}
+        UNMANAGED => words.push(format!("{UNMANAGED} or more unmanaged: lyrox tenant adopt --all")),
+        count => words.push(format!("{count} unmanaged: lyrox tenant adopt --all")),
+    }
+    words.join(", ")
+}

@@ -1,0 +1,95 @@
+//! `lyrox tenant`: one file per subcommand.
+
+pub mod adopt;
+pub mod create;
+pub mod credentials;
+mod file;
+mod keep;
+pub mod list;
+pub mod policies;
+pub mod show;
+
+use crate::app::App;
+use crate::config::Targets;
+use crate::engine::migrate::Work;
+use crate::engine::tenant::create::Created;
+use crate::error::{Code, Result};
+use crate::exit::Exit;
+use crate::project;
+use crate::project::seed::Set;
+use crate::report::{Report, plural};
+
+/// The commands below `tenant`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a tenant, or many, in every store
+    Create(create::Args),
+    /// Take in a tenant that the application made itself
+    Adopt(adopt::Args),
+    /// List the tenants, with their state and version
+    List(list::Args),
+    /// Show one tenant and what each store has of it
+    Show(show::Args),
+    /// Give a tenant's users new passwords
+    Credentials(credentials::Args),
+    /// Look whether row-level security keeps tenants apart; write the migration that does
+    Policies(policies::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What kept it from starting; what concerns one tenant is an item.
+pub async fn run(app: &App, command: &Command) -> Result<Report> {
+    match command {
+        Command::Create(args) => create::run(app, args).await,
+        Command::Adopt(args) => adopt::run(app, args).await,
+        Command::List(args) => list::run(app, args).await,
+        Command::Show(args) => show::run(app, args).await,
+        Command::Credentials(args) => credentials::run(app, args).await,
+        Command::Policies(args) => policies::run(app, args).await,
+    }
+}
+
+/// What the engine works with.
+fn work<'a>(app: &'a App, targets: &'a Targets, wait: std::time::Duration) -> Result<Work<'a>> {
+    Ok(Work { config: app.config()?, targets, events: app, wait })
+}
+
+/// The seeds of a new tenant: the set `tenant`, where the project has one.
+fn seeds(app: &App) -> Result<Option<Set>> {
+    let config = app.config()?;
+    let name = "tenant";
+    if project::seed::sets(config)?.iter().any(|set| set == name) {
+        return project::seed::read_set(config, name).map(Some);
+    }
+    Ok(None)
+}
+
+/// The closing line and the exit code of what made tenants.
+fn finish(app: &App, created: Created, is_many: bool, verb: &str) -> Report {
+    let mut report = app.finish();
+    let counts = [
+        (created.made, verb),
+        (created.planned, "planned"),
+        (created.unchanged, "unchanged"),
+        (created.failed, "failed"),
+    ];
+    let words: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    report.data = Some(serde_json::json!({
+        "made": created.made, "unchanged": created.unchanged, "failed": created.failed, "planned": created.planned,
+    }));
+    if is_many {
+        let all = created.made + created.planned + created.unchanged + created.failed;
+        let seconds = crate::ui::seconds(report.elapsed_ms);
+        let code = if created.failed > 0 { format!(" ({})", Code::TenantsFailed) } else { String::new() };
+        report.summary = Some(format!("{}: {} in {seconds}{code}", plural(all, "tenant"), words.join(", ")));
+        if created.failed > 0 {
+            report.decide(Exit::Tenants);
+        }
+    } else if report.ok && created.planned > 0 {
+        report.summary = Some("a dry run: nothing was changed".into());
+    }
+    report
+}

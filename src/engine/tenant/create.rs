@@ -1,0 +1,553 @@
+//! Making tenants: a state machine whose every step is written down and may be done again.
+//!
+//! registered (the registry says `pending`: from here on the names are this tenant's) -> its place in each store ->
+//! its migrations -> its seeds -> its passwords handed out -> `active`. A kill at any moment leaves a pending record, and
+//! the next run goes on; what cannot go on is taken back, and its record says `failed` and why. Nothing is served before
+//! `active`, which is the last thing that is written.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::credentials::{self, Keeper, Login};
+use super::inside;
+use super::plan::{Act, Wanted, decide, quoted};
+use super::registry::{Record, State, Which};
+use super::{Tenant, shown, template, terms};
+use crate::config::file::TenancyModel;
+use crate::engine::event::Event;
+use crate::engine::guard;
+use crate::engine::lock::with_lock;
+use crate::engine::migrate::{self, Work};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::kind::StoreKind;
+use crate::project::migration::Migration;
+use crate::project::seed::Set;
+use crate::report::{Change, Item};
+use crate::secret::Secret;
+use crate::stores::tenant::{Clash, Place, TenantStore as _, Terms};
+use crate::stores::{AnyStore, Store as _};
+
+/// So many tenants of shared tables are one batch: a statement each for the registry and the rows, a pipeline of users.
+const BATCH: usize = 500;
+/// So many where each has a schema or a database to make.
+const SMALL_BATCH: usize = 16;
+
+/// A step that is done, as the registry remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The record is there.
+    Registered,
+    /// Every store has its place.
+    Placed,
+    /// Its migrations are applied.
+    Migrated,
+    /// Its seeds are in.
+    Seeded,
+    /// Its passwords are handed out.
+    Handed,
+}
+
+impl Step {
+    /// The word in the registry.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Placed => "placed",
+            Self::Migrated => "migrated",
+            Self::Seeded => "seeded",
+            Self::Handed => "handed",
+        }
+    }
+}
+
+/// What is asked for.
+pub struct Request<'a> {
+    /// The tenants, read as they are needed.
+    pub wanted: Box<dyn Iterator<Item = Result<Wanted>> + 'a>,
+    /// How many of them there are, where that is known.
+    pub total: Option<u64>,
+    /// So many connections per store work side by side.
+    pub jobs: usize,
+    /// Look, change nothing.
+    pub is_dry: bool,
+    /// One of many: only failures and the sum are told.
+    pub is_brief: bool,
+    /// Take in what the application made, instead of making it.
+    pub takes_in: bool,
+    /// Who takes the passwords.
+    pub keeper: &'a dyn Keeper,
+    /// The seeds of a new tenant.
+    pub seeds: Option<&'a Set>,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Created {
+    /// Tenants that are complete now and were not before.
+    pub made: usize,
+    /// Tenants that were complete already.
+    pub unchanged: usize,
+    /// Tenants that failed.
+    pub failed: usize,
+    /// Tenants that a dry run would make.
+    pub planned: usize,
+}
+
+/// What all batches share.
+struct Run<'a> {
+    work: Work<'a>,
+    request: &'a Request<'a>,
+    terms: Terms,
+    files: Vec<Migration>,
+    created: RefCell<Created>,
+    started: Instant,
+}
+
+/// A tenant of a batch.
+struct Unit {
+    record: Record,
+    fields: Vec<(String, String)>,
+    is_new: bool,
+    started: Instant,
+}
+
+/// Makes tenants.
+///
+/// # Errors
+/// What concerns all of them: nothing more is done, and records that are pending go on with the next run. What
+/// concerns one is an item.
+pub async fn create(work: Work<'_>, mut request: Request<'_>) -> Result<Created> {
+    let terms = terms(work.config)?;
+    let files = inside::files(work)?;
+    let mut stores = work.open().await?;
+    if stores.is_empty() {
+        return Err(Error::new(Code::Tenancy, "the project has no store").data("nothing was changed"));
+    }
+    let ledgers = migrate::states(&mut stores).await?;
+    guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
+    if let Some((kind, _)) = ledgers.iter().find(|(_, ledger)| ledger.is_resetting) {
+        return Err(Error::new(Code::ResetUnfinished, format!("a reset of {kind} was cut short"))
+            .data("nothing was changed")
+            .hint("lyrox db migrate finishes it"));
+    }
+    let wanted: Box<dyn Iterator<Item = Result<Wanted>> + '_> =
+        std::mem::replace(&mut request.wanted, Box::new(std::iter::empty()));
+    let wanted = RefCell::new(wanted);
+    let mut run = Run { work, request: &request, terms, files, created: RefCell::default(), started: Instant::now() };
+    let outcome = if request.is_dry {
+        run.batches(&mut stores, &wanted).await
+    } else {
+        with_lock(&mut stores, work.wait, work.events, async |stores| {
+            let mark = work.mark();
+            try_join_all(stores.iter_mut().map(|store| store.prepare(&mark))).await?;
+            for store in stores.iter_mut() {
+                store.prepare_tenants().await?;
+            }
+            if run.terms.model() == TenancyModel::Database
+                && let Some(store) = stores.iter_mut().find(|store| store.kind() == StoreKind::Postgres)
+            {
+                run.terms.template = Some(template::ensure(work, store, &run.files).await?);
+            }
+            let result = run.side_by_side(stores, &wanted).await;
+            // Whatever stopped it: what was made shall last.
+            let kept = run.keep(stores).await;
+            result.and(kept)
+        })
+        .await
+    };
+    migrate::close(stores).await;
+    let created = *run.created.borrow();
+    outcome.map(|()| created).map_err(|error| {
+        error
+            .data_if_none(format!("{} tenants are complete; those that were begun are pending", created.made))
+            .hint_if_none("run it again: it goes on where it stopped")
+    })
+}
+
+impl Run<'_> {
+    /// Works with so many sets of connections as jobs are wanted; the first is the one that holds the locks.
+    async fn side_by_side(
+        &self,
+        stores: &mut [AnyStore],
+        wanted: &RefCell<Box<dyn Iterator<Item = Result<Wanted>> + '_>>,
+    ) -> Result<()> {
+        let more = self.request.jobs.max(1) - 1;
+        let mut others = try_join_all((0..more).map(|_| self.work.open())).await?;
+        let rest = try_join_all(others.iter_mut().map(|stores| self.batches(stores, wanted)));
+        let (first, rest) = futures_util::future::join(self.batches(stores, wanted), rest).await;
+        join_all(others.into_iter().map(migrate::close)).await;
+        first.and(rest.map(drop))
+    }
+
+    /// Takes batch after batch until none is left.
+    async fn batches(
+        &self,
+        stores: &mut [AnyStore],
+        wanted: &RefCell<Box<dyn Iterator<Item = Result<Wanted>> + '_>>,
+    ) -> Result<()> {
+        let size = if self.terms.model() == TenancyModel::Row { BATCH } else { SMALL_BATCH };
+        while !self.work.events.is_cancelled() {
+            let batch: Vec<Wanted> = wanted.borrow_mut().by_ref().take(size).collect::<Result<_>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            self.batch(stores, batch).await?;
+            self.progress();
+        }
+        Ok(())
+    }
+
+    async fn batch(&self, stores: &mut [AnyStore], wanted: Vec<Wanted>) -> Result<()> {
+        let units = self.settled(stores, wanted).await?;
+        let mut units = self.without_clashes(stores, units).await?;
+        if units.is_empty() {
+            return Ok(());
+        }
+        if self.request.is_dry {
+            self.tell_planned(&units);
+            return Ok(());
+        }
+        for unit in &mut units {
+            unit.record.state = State::Pending;
+            unit.record.step = Step::Registered.word().into();
+            unit.record.error = None;
+            unit.record.is_adopted |= self.request.takes_in;
+        }
+        self.write(stores, &units).await?;
+        pass("registered");
+        let logins = self.place(stores, &mut units).await?;
+        self.fill(stores, &mut units).await?;
+        let logins: Vec<Login> =
+            logins.into_iter().filter(|login| units.iter().any(|unit| unit.record.tenant == login.tenant)).collect();
+        if !logins.is_empty() {
+            self.request.keeper.keep(&logins)?;
+        }
+        pass("handed");
+        for unit in &mut units {
+            unit.record.state = State::Active;
+            unit.record.step = String::new();
+        }
+        self.write(stores, &units).await?;
+        pass("active");
+        self.tell_made(&units);
+        Ok(())
+    }
+
+    /// Looks the tenants up in the registry and decides what is to be done for each.
+    async fn settled(&self, stores: &mut [AnyStore], wanted: Vec<Wanted>) -> Result<Vec<Unit>> {
+        let started = Instant::now();
+        let named: Vec<Tenant> =
+            wanted.iter().filter_map(|wanted| Tenant::new(&wanted.key, wanted.slug.as_deref()).ok()).collect();
+        let Some(registry) = stores.first_mut() else { return Ok(Vec::new()) };
+        let found = registry.read_tenants(&Which::Of(named)).await?;
+        let mut units = Vec::with_capacity(wanted.len());
+        for (wanted, act) in wanted.iter().zip(decide(&wanted, &found, self.terms.model())) {
+            match act {
+                Ok(Act::Make(tenant)) => units.push(Unit {
+                    record: Record::new(tenant, self.terms.model()),
+                    fields: wanted.fields.clone(),
+                    is_new: true,
+                    started,
+                }),
+                Ok(Act::Resume(record)) => {
+                    units.push(Unit { record: *record, fields: wanted.fields.clone(), is_new: false, started });
+                }
+                Ok(Act::Leave(record)) => self.tell_unchanged(&record),
+                Err(error) => self.tell_failed(&wanted.key, wanted.line, &error),
+            }
+        }
+        Ok(units)
+    }
+
+    /// Leaves out new tenants that something is in the way of; with `takes_in`, those of which nothing is there.
+    async fn without_clashes(&self, stores: &mut [AnyStore], units: Vec<Unit>) -> Result<Vec<Unit>> {
+        let new: Vec<usize> = (0..units.len()).filter(|index| units[*index].is_new).collect();
+        let tenants: Vec<Tenant> = new.iter().map(|index| units[*index].record.tenant.clone()).collect();
+        if tenants.is_empty() {
+            return Ok(units);
+        }
+        let asked = join_all(stores.iter_mut().map(|store| store.tenant_clashes(&tenants, &self.terms))).await;
+        let mut clashes: HashMap<usize, Vec<Clash>> = HashMap::new();
+        for clash in asked.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            clashes.entry(new[clash.index]).or_default().push(clash);
+        }
+        let mut clear = Vec::with_capacity(units.len());
+        for (index, unit) in units.into_iter().enumerate() {
+            let found = clashes.remove(&index).unwrap_or_default();
+            match self.judged(&unit, &found) {
+                Some(error) => self.tell_failed(unit.record.tenant.key(), None, &error),
+                None => clear.push(unit),
+            }
+        }
+        Ok(clear)
+    }
+
+    /// Why a new tenant cannot be made, or not be taken in.
+    fn judged(&self, unit: &Unit, clashes: &[Clash]) -> Option<Error> {
+        let tenant = &unit.record.tenant;
+        let error = |clash: &Clash| {
+            Error::new(Code::TenantClash, format!("something is in the way of tenant `{}`", tenant.shown()))
+                .why(clash.why.clone())
+                .data("nothing was changed for it")
+        };
+        if let Some(clash) = clashes.iter().find(|clash| !clash.is_unmanaged) {
+            return Some(error(clash).hint(format!("lyrox tenant create {} --slug NAME", quoted(tenant.key()))));
+        }
+        let clash = clashes.first();
+        match (self.request.takes_in, clash) {
+            (false, Some(clash)) => Some(error(clash).hint(format!("lyrox tenant adopt {}", quoted(tenant.key())))),
+            (true, None) if unit.is_new => Some(
+                Error::new(Code::TenantUnknown, format!("there is nothing of tenant `{}` to take in", tenant.shown()))
+                    .why("no store has a row, schema or database of this name")
+                    .data("nothing was changed")
+                    .hint(format!("lyrox tenant create {}", quoted(tenant.key()))),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Makes the places in every store: PostgreSQL first, where the keys of tenants are held against its rules.
+    async fn place(&self, stores: &mut [AnyStore], units: &mut Vec<Unit>) -> Result<Vec<Login>> {
+        let users = credentials::stores(&self.terms.tenancy, self.work.targets);
+        let passwords: BTreeMap<(StoreKind, Tenant), Secret> = units
+            .iter()
+            .flat_map(|unit| users.iter().map(|kind| ((*kind, unit.record.tenant.clone()), credentials::password())))
+            .collect();
+        for at in 0..stores.len() {
+            let kind = stores[at].kind();
+            let places: Vec<Place> = units
+                .iter()
+                .map(|unit| Place {
+                    tenant: unit.record.tenant.clone(),
+                    fields: unit.fields.clone(),
+                    password: passwords.get(&(kind, unit.record.tenant.clone())).cloned(),
+                    takes_in: unit.record.is_adopted,
+                })
+                .collect();
+            let made = stores[at].make_places(&places, &self.terms).await?;
+            pass(kind.name());
+            let mut failed: BTreeMap<usize, Error> = made.failed.into_iter().collect();
+            if !failed.is_empty() {
+                let mut kept = Vec::with_capacity(units.len());
+                for (index, unit) in std::mem::take(units).into_iter().enumerate() {
+                    match failed.remove(&index) {
+                        Some(error) => self.give_up(stores, unit, error).await?,
+                        None => kept.push(unit),
+                    }
+                }
+                *units = kept;
+            }
+        }
+        // The other stores keep copies: what they say of a tenant is that it has a place in them.
+        let copies: Vec<Record> = units
+            .iter()
+            .map(|unit| Record { state: State::Active, step: String::new(), ..unit.record.clone() })
+            .collect();
+        try_join_all(stores.iter_mut().skip(1).map(|store| store.write_tenants(&copies))).await?;
+        pass("copied");
+        let mut logins = Vec::new();
+        for target in &self.work.targets.stores {
+            for unit in units.iter() {
+                if let Some(password) = passwords.get(&(target.kind, unit.record.tenant.clone())) {
+                    logins.push(credentials::login(&unit.record.tenant, target, &self.terms.tenancy, password.clone()));
+                }
+            }
+        }
+        if !self.request.is_brief {
+            for unit in units.iter() {
+                self.tell_places(stores, &unit.record.tenant).await?;
+            }
+        }
+        Ok(logins)
+    }
+
+    /// Migrations and seeds, tenant by tenant.
+    async fn fill(&self, stores: &mut [AnyStore], units: &mut Vec<Unit>) -> Result<()> {
+        if self.files.is_empty() && self.request.seeds.is_none() {
+            return Ok(());
+        }
+        let mut kept = Vec::with_capacity(units.len());
+        for mut unit in std::mem::take(units) {
+            match self.fill_one(stores, &mut unit).await {
+                Ok(()) => kept.push(unit),
+                Err(error) if error.exit() == Exit::Connect || error.exit() == Exit::Lock => return Err(error),
+                Err(error) => self.give_up(stores, unit, error).await?,
+            }
+        }
+        *units = kept;
+        Ok(())
+    }
+
+    async fn fill_one(&self, stores: &mut [AnyStore], unit: &mut Unit) -> Result<()> {
+        // A schema that the application made has what its migrations make: they are recorded by a baseline.
+        if !self.files.is_empty() && !unit.record.is_adopted {
+            inside::migrate(self.work, &mut unit.record, &self.files, self.request.is_brief).await?;
+            unit.record.step = Step::Migrated.word().into();
+            self.write(stores, std::slice::from_ref(unit)).await?;
+            pass("migrated");
+        }
+        if let Some(set) = self.request.seeds {
+            inside::seed(self.work, &unit.record.tenant, set, self.request.is_brief).await?;
+            unit.record.step = Step::Seeded.word().into();
+            self.write(stores, std::slice::from_ref(unit)).await?;
+            pass("seeded");
+        }
+        Ok(())
+    }
+
+    /// Takes back what was made for a tenant that cannot go on, and says so in its record. What the application made
+    /// stays.
+    async fn give_up(&self, stores: &mut [AnyStore], mut unit: Unit, error: Error) -> Result<()> {
+        let tenant = unit.record.tenant.clone();
+        let mut left = Vec::new();
+        if !unit.record.is_adopted {
+            for store in stores.iter_mut().rev() {
+                if let Err(error) = store.take_places(std::slice::from_ref(&tenant), &self.terms).await {
+                    left.push(format!("{}: {error}", store.kind().title()));
+                }
+            }
+        }
+        unit.record.state = State::Failed;
+        unit.record.version = None;
+        unit.record.head = None;
+        unit.record.error = Some(format!("{}: {}", error.code(), error.what()));
+        if let Some(registry) = stores.first_mut() {
+            registry.write_tenants(std::slice::from_ref(&unit.record)).await?;
+        }
+        let error = match (unit.record.is_adopted, left.is_empty()) {
+            (true, _) => error.data("what the application made is as it was"),
+            (false, true) => error.data("what was made for it was taken back; its record says `failed`"),
+            (false, false) => {
+                error.data(format!("its record says `failed`, and something is left: {}", left.join("; ")))
+            }
+        };
+        self.tell_failed(
+            tenant.key(),
+            None,
+            &error.hint_if_none(format!("lyrox tenant create {}", quoted(tenant.key()))),
+        );
+        Ok(())
+    }
+
+    /// Writes records to the registry: one round trip.
+    async fn write(&self, stores: &mut [AnyStore], units: &[Unit]) -> Result<()> {
+        let records: Vec<Record> = units.iter().map(|unit| unit.record.clone()).collect();
+        match stores.first_mut() {
+            Some(registry) => registry.write_tenants(&records).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What makes users last, once for all of them.
+    async fn keep(&self, stores: &mut [AnyStore]) -> Result<()> {
+        for store in stores.iter_mut() {
+            if let Some(warning) = store.keep_places(&self.terms).await? {
+                let kind = store.kind();
+                let item = Item::warn(format!("{kind}.users"), "users of tenants").store(kind);
+                self.work.events.item(item.detail(warning).code(Code::Privilege));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is told.
+impl Run<'_> {
+    fn tell_failed(&self, key: &str, line: Option<u64>, error: &Error) {
+        self.created.borrow_mut().failed += 1;
+        let title = match line {
+            Some(line) => format!("{} (line {line})", shown(key)),
+            None => shown(key),
+        };
+        let mut item = Item::fail(format!("tenant.{}", shown(key)), title, error);
+        item.tenant = Some(key.to_owned());
+        item.exit = self.request.is_brief.then_some(Exit::Tenants);
+        self.work.events.item(item);
+    }
+
+    fn tell_unchanged(&self, record: &Record) {
+        self.created.borrow_mut().unchanged += 1;
+        if !self.request.is_brief {
+            let item = item(&record.tenant).change(Change::Unchanged);
+            self.work.events.item(item.detail(format!("{}, {}", record.state.word(), record.tenant.name())));
+        }
+    }
+
+    fn tell_planned(&self, units: &[Unit]) {
+        self.created.borrow_mut().planned += units.len();
+        for unit in units {
+            let way = match (unit.is_new, self.request.takes_in) {
+                (true, true) => "would be taken in",
+                (true, false) => "would be made",
+                (false, _) => "would go on",
+            };
+            let item = item(&unit.record.tenant).change(Change::Planned);
+            self.work.events.item(item.detail(format!("{way} as {}", unit.record.tenant.name())));
+        }
+    }
+
+    fn tell_made(&self, units: &[Unit]) {
+        self.created.borrow_mut().made += units.len();
+        let change = if self.request.takes_in { Change::Recorded } else { Change::Created };
+        let items: Vec<Item> = units
+            .iter()
+            .map(|unit| {
+                let item = item(&unit.record.tenant).change(change).elapsed(unit.started.elapsed());
+                item.detail(format!("active, {}", unit.record.tenant.name()))
+            })
+            .collect();
+        match (self.request.is_brief, items.len()) {
+            (true, 2..) => {
+                let line = Item::pass("tenants", format!("{} tenants", items.len())).change(change);
+                let line = line.elapsed(units.first().map(|unit| unit.started.elapsed()).unwrap_or_default());
+                self.work.events.event(Event::Folded { line: Box::new(line.detail("active")), items });
+            }
+            _ => items.into_iter().for_each(|item| self.work.events.item(item)),
+        }
+    }
+
+    async fn tell_places(&self, stores: &mut [AnyStore], tenant: &Tenant) -> Result<()> {
+        for store in stores.iter_mut() {
+            let kind = store.kind();
+            let found = store.look_at_tenant(tenant, &self.terms).await?;
+            if found.is_empty() {
+                continue;
+            }
+            let words: Vec<String> = found.iter().map(|(what, name)| format!("{what} {name}")).collect();
+            let mut item = Item::pass(format!("{}.{kind}", tenant.slug()), "place").store(kind).change(Change::Created);
+            item.tenant = Some(tenant.key().to_owned());
+            self.work.events.item(item.detail(words.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn progress(&self) {
+        let created = *self.created.borrow();
+        let done = (created.made + created.unchanged + created.failed + created.planned) as u64;
+        if self.request.is_brief && self.started.elapsed().as_millis() > 200 {
+            let (task, total) = ("tenants".to_owned(), self.request.total);
+            self.work.events.event(Event::Progress { task, store: None, done, total, unit: "tenants" });
+        }
+    }
+}
+
+fn item(tenant: &Tenant) -> Item {
+    let mut item = Item::pass(format!("tenant.{}", tenant.shown()), tenant.shown());
+    item.tenant = Some(tenant.key().to_owned());
+    item
+}
+
+/// A point at which a test may have the process killed: `LYROX_TEST_KILL` names it. Not in releases.
+#[cfg(debug_assertions)]
+fn pass(point: &str) {
+    if std::env::var_os("LYROX_TEST_KILL").is_some_and(|wanted| wanted == point) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn pass(_point: &str) {}

@@ -1,0 +1,113 @@
+//! The tenants that there are: those of the registry, and those that the application made without lyrox. Reads only.
+
+use super::registry::{Record, Which};
+use super::{Tenant, inside, terms, unknown};
+use crate::engine::guard;
+use crate::engine::migrate::{self, Work};
+use crate::error::Result;
+use crate::kind::StoreKind;
+use crate::project::migration::Version;
+use crate::stores::Store as _;
+use crate::stores::tenant::TenantStore as _;
+
+/// So many tenants without a record are listed.
+pub const UNMANAGED: usize = 1000;
+
+/// What is there.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The records, sorted by key.
+    pub records: Vec<Record>,
+    /// Keys (model `row`) or slugs of tenants without one, at most [`UNMANAGED`].
+    pub unmanaged: Vec<String>,
+    /// The newest version that the tenants' migrations have; none where they have none.
+    pub newest: Option<String>,
+}
+
+impl Listed {
+    /// Whether a tenant lacks migrations of its own.
+    pub fn is_behind(&self, record: &Record) -> bool {
+        match (&self.newest, &record.version) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(newest), Some(version)) => Version::new(version.as_str()) < Version::new(newest.as_str()),
+        }
+    }
+}
+
+/// What a store has of a tenant: a word and what it is.
+pub type Found = Vec<(&'static str, String)>;
+
+/// What each store has of one tenant.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its record.
+    pub record: Record,
+    /// Per store: what is there of it, and whether the store's copy of the record agrees.
+    pub places: Vec<(StoreKind, Found, bool)>,
+    /// It lacks migrations of its own.
+    pub is_behind: bool,
+}
+
+/// Lists the tenants.
+///
+/// # Errors
+/// A store that cannot be reached or read.
+pub async fn list(work: Work<'_>) -> Result<Listed> {
+    let terms = terms(work.config)?;
+    let files = inside::files(work)?;
+    let mut stores = work.open().await?;
+    let ledgers = migrate::states(&mut stores).await?;
+    guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
+    let mut listed = Listed { newest: newest(&files), ..Listed::default() };
+    if let Some(registry) = stores.first_mut() {
+        listed.records = registry.read_tenants(&Which::All).await?;
+    }
+    let has_postgres = stores.iter().any(|store| store.kind() == StoreKind::Postgres);
+    for store in &mut stores {
+        // PostgreSQL decides where it is there: MongoDB's databases are the same tenants'.
+        if !has_postgres || store.kind() == StoreKind::Postgres {
+            listed.unmanaged.extend(store.unmanaged_tenants(&terms, UNMANAGED).await?);
+        }
+    }
+    migrate::close(stores).await;
+    Ok(listed)
+}
+
+/// Shows one tenant, by its key or its slug.
+///
+/// # Errors
+/// `LYX-TENANT-UNKNOWN`; a store that cannot be reached or read.
+pub async fn show(work: Work<'_>, name: &str) -> Result<Shown> {
+    let terms = terms(work.config)?;
+    let files = inside::files(work)?;
+    let mut stores = work.open().await?;
+    let record = match stores.first_mut() {
+        Some(registry) => registry.read_tenants(&Which::Named(name.to_owned())).await?.into_iter().next(),
+        None => None,
+    };
+    let record = record.ok_or_else(|| unknown(name))?;
+    let mut places = Vec::new();
+    for store in &mut stores {
+        let found = store.look_at_tenant(&record.tenant, &terms).await?;
+        let copies = store.read_tenants(&Which::Of(vec![record.tenant.clone()])).await?;
+        places.push((store.kind(), found, copies.iter().any(|copy| copy.tenant == record.tenant)));
+    }
+    migrate::close(stores).await;
+    let listed = Listed { newest: newest(&files), ..Listed::default() };
+    let is_behind = listed.is_behind(&record);
+    Ok(Shown { record, places, is_behind })
+}
+
+/// One tenant of the registry, by its key or its slug: what other commands begin with.
+///
+/// # Errors
+/// `LYX-TENANT-UNKNOWN`; a registry that cannot be read.
+pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Tenant> {
+    let records = store.read_tenants(&Which::Named(name.to_owned())).await?;
+    records.into_iter().next().map(|record| record.tenant).ok_or_else(|| unknown(name))
+}
+
+fn newest(files: &[crate::project::migration::Migration]) -> Option<String> {
+    files.iter().map(|file| &file.version).filter(|version| !version.is_repeatable()).max().map(ToString::to_string)
+}

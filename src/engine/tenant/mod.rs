@@ -1,0 +1,43 @@
+//! Tenants: their names, the registry, and the operations on them. Planning is pure; what each store does is in
+//! `stores/*/tenant/`, behind [`TenantStore`](crate::stores::tenant::TenantStore).
+
+pub mod create;
+pub mod credentials;
+pub mod inside;
+pub mod list;
+pub mod name;
+pub mod plan;
+pub mod policies;
+pub mod registry;
+pub mod renew;
+pub mod template;
+
+pub use name::{Slug, Tenant, shown};
+pub use registry::{Record, State, Which};
+
+use crate::config::Config;
+use crate::config::file::Tenancy;
+use crate::error::{Code, Error, Result};
+use crate::stores::tenant::Terms;
+
+/// What holds for all tenants of a project.
+///
+/// # Errors
+/// `LYX-TENANCY` where the project has none.
+pub fn terms(config: &Config) -> Result<Terms> {
+    let tenancy: Tenancy = config.settings.tenancy.clone().ok_or_else(|| {
+        Error::new(Code::Tenancy, "the project has no tenants")
+            .why("lyrox.toml has no section [tenancy]")
+            .data("nothing was changed")
+            .hint("add [tenancy] with model = \"row\", \"schema\" or \"database\" to lyrox.toml")
+    })?;
+    Ok(Terms { project: config.settings.project.name.clone(), tenancy, template: None })
+}
+
+/// The error of a name that no record has.
+pub fn unknown(name: &str) -> Error {
+    Error::new(Code::TenantUnknown, format!("there is no tenant `{}`", shown(name)))
+        .why("the registry has no tenant with this key or slug")
+        .data("nothing was changed")
+        .hint("lyrox tenant list")
+}
