@@ -12,6 +12,7 @@ use super::source::RowSource;
 use super::{AnyStore, mongodb, postgres, redis};
 use crate::config::file::Keyspace;
 use crate::engine::event::Events;
+use crate::engine::generate::options::Block;
 use crate::engine::tenant::Tenant;
 use crate::error::{Error, Place, Result};
 use crate::kind::StoreKind;
@@ -262,6 +263,23 @@ pub struct FillOrder {
     pub tenants: Vec<String>,
 }
 
+/// Rows of one target to be made by a block's words.
+#[derive(Clone, Copy)]
+pub struct GenerateOrder<'a> {
+    /// The target.
+    pub shape: &'a Shape,
+    /// The fields that tell rows apart, where the file names them.
+    pub key: &'a [String],
+    /// The block.
+    pub block: &'a Block,
+    /// The file it is in.
+    pub shown: &'a str,
+    /// What the ledger of seeds knows it by.
+    pub name: &'a str,
+    /// Of the block's text.
+    pub checksum: &'a str,
+}
+
 /// What became of one target that was to be filled.
 #[derive(Clone, Debug, Default)]
 pub struct Filled {
@@ -319,6 +337,9 @@ pub trait Loader {
 
     /// Makes rows for every target until they hold what is ordered together.
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>>;
+
+    /// Makes the rows of a block and writes what differs.
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone>;
 
     /// Checks a script without sending it.
     fn check_script(&self, script: &Script) -> Result<()>;
@@ -431,6 +452,9 @@ impl Loader for AnyLoader<'_> {
     }
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         forward!(self, loader => loader.fill(order, events).await)
+    }
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        forward!(self, loader => loader.generate(order, events).await)
     }
     fn check_script(&self, script: &Script) -> Result<()> {
         forward!(self, loader => loader.check_script(script))

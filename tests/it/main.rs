@@ -9,6 +9,7 @@ mod diff;
 mod dump;
 mod errors;
 mod faults;
+mod fill;
 mod formats;
 mod generated;
 mod help;

@@ -257,6 +257,20 @@ fn operate(a: &Value, operator: &str, b: &Value) -> Value {
             _ => Value::Unknown,
         };
     }
+    // Three times a quarter of an hour.
+    if operator == "*" {
+        let span = |value: &Value| match value {
+            Value::Span(micros) => Some(*micros),
+            Value::Text(text) => interval(text),
+            _ => None,
+        };
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "spans of rows are short")]
+        let times = |span: i64, number: f64| Value::Span((span as f64 * number).round() as i64);
+        return match (number(a).zip(span(b)), span(a).zip(number(b))) {
+            (Some((count, span)), _) | (_, Some((span, count))) => times(span, count),
+            _ => Value::Unknown,
+        };
+    }
     let time = |value: &Value| match value {
         Value::Time(micros) => Some(*micros),
         Value::Text(text) => moment(text),
@@ -291,6 +305,20 @@ fn call(name: &str, arguments: &[Value]) -> Value {
         }
         let nulls = arguments.iter().filter(|one| **one == Value::Null).count();
         return Value::Number(if name == "num_nulls" { nulls } else { arguments.len() - nulls } as f64);
+    }
+    if name == "make_interval" {
+        return arguments
+            .iter()
+            .try_fold(0, |total, one| match one {
+                Value::Span(micros) => Some(total + micros),
+                _ => None,
+            })
+            .map_or(Value::Unknown, Value::Span);
+    }
+    if let Some(unit) = name.strip_prefix("=>") {
+        let Some(Some(count)) = arguments.first().map(number) else { return Value::Unknown };
+        #[allow(clippy::cast_possible_truncation, reason = "a count of units")]
+        return interval(&format!("{} {unit}", count as i64)).map_or(Value::Unknown, Value::Span);
     }
     if matches!(name, "greatest" | "least") {
         let known: Vec<&Value> = arguments.iter().filter(|one| **one != Value::Null).collect();

@@ -511,7 +511,17 @@ impl Parser<'_> {
         }
         let mut arguments = Vec::new();
         while !self.symbol(")") {
-            arguments.push(self.expression()?);
+            // `mins => minutes`
+            let named = match (self.peek(), self.tokens.get(self.at + 1)) {
+                (Some(Token::Word(word)), Some(Token::Symbol(arrow))) if arrow == "=>" => Some(format!("=>{word}")),
+                _ => None,
+            };
+            self.at += if named.is_some() { 2 } else { 0 };
+            let argument = self.expression()?;
+            arguments.push(match named {
+                Some(named) => Expression::Call(named, vec![argument]),
+                None => argument,
+            });
             if !self.symbol(",") && !matches!(self.peek(), Some(Token::Symbol(symbol)) if symbol == ")") {
                 return None;
             }

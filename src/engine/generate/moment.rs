@@ -68,8 +68,12 @@ pub fn moment(text: &str) -> Option<i64> {
     }
 }
 
-/// Microseconds of an interval as PostgreSQL prints it: `1 day 02:00:00`, `3 mons`, `30 minutes`. A month has 30 days.
+/// Microseconds of an interval as PostgreSQL prints it: `1 day 02:00:00`, `3 mons`, `30 minutes`, `P1DT2H`. A month
+/// has 30 days.
 pub fn interval(text: &str) -> Option<i64> {
+    if let Some(rest) = text.strip_prefix('P') {
+        return iso(rest);
+    }
     let mut total = 0_i64;
     let mut words = text.split_whitespace();
     let mut is_any = false;
@@ -99,6 +103,36 @@ pub fn interval(text: &str) -> Option<i64> {
         total += count * unit;
     }
     is_any.then_some(total)
+}
+
+/// `1DT2H30M`: an interval of ISO 8601 without its P.
+fn iso(text: &str) -> Option<i64> {
+    let (mut total, mut number, mut is_time, mut is_any) = (0_i64, String::new(), false, false);
+    for c in text.chars() {
+        if c == 'T' {
+            is_time = true;
+            continue;
+        }
+        if c.is_ascii_digit() || c == '-' || c == '.' {
+            number.push(c);
+            continue;
+        }
+        let unit = match (c, is_time) {
+            ('Y', _) => 365 * DAY,
+            ('M', false) => 30 * DAY,
+            ('W', _) => 7 * DAY,
+            ('D', _) => DAY,
+            ('H', _) => 3600 * SECOND,
+            ('M', true) => 60 * SECOND,
+            ('S', _) => SECOND,
+            _ => return None,
+        };
+        let count: i64 = number.split('.').next()?.parse().ok()?;
+        total += count * unit;
+        number.clear();
+        is_any = true;
+    }
+    (is_any && number.is_empty()).then_some(total)
 }
 
 /// Writes a moment as a column of the type takes it: `2024-01-31 10:00:00+00`.
@@ -134,6 +168,10 @@ mod tests {
         assert_eq!(parse("08:30:00"), Some(Moment::Clock(30_600 * SECOND)));
         assert_eq!(interval("1 day 02:00:00"), Some(DAY + 7200 * SECOND));
         assert_eq!(interval("3 mons"), Some(90 * DAY));
+        assert_eq!(
+            (interval("P1DT2H"), interval("PT1H"), interval("P60D")),
+            (Some(DAY + 7200 * SECOND), Some(3600 * SECOND), Some(60 * DAY))
+        );
         assert_eq!((moment("nothing"), interval("blue")), (None, None));
         assert_eq!(moment("2025-01-01"), Some(EPOCH * SECOND));
     }

@@ -1,5 +1,5 @@
 //! What a `[generate]` block says: how many rows, for which parents, and how the values of a column are spread.
-//! Data only; `project/seed/generate.rs` reads it.
+//! Data only, made of what `project/seed/generate.rs` reads.
 
 use super::provider::Provider;
 

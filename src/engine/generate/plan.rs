@@ -109,6 +109,8 @@ pub struct Plan {
     pub fixed: BTreeMap<usize, Vec<String>>,
     /// What a `[generate.columns]` block says, by column.
     pub options: BTreeMap<usize, ColumnOptions>,
+    /// Rows are counted out to the parents of this key: where each one's rows end.
+    pub per: Option<(usize, Vec<u64>)>,
     /// The number of the first row.
     pub first: u64,
     /// How many rows.
@@ -238,6 +240,7 @@ impl Plan {
             is_in_unique,
             is_slot,
             is_judged: judged(table),
+            per: None,
             first,
             rows,
             now: EPOCH,

@@ -131,6 +131,7 @@ impl Search<'_> {
             key: Some((columns, place)),
             mode: None,
             rows: vec![row],
+            generate: None,
             source: field.source.clone(),
             set: None,
         };

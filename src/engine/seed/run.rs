@@ -2,6 +2,7 @@
 //! and written, committed, and told.
 
 mod files;
+mod generate;
 mod group;
 
 use std::collections::BTreeMap;
@@ -352,7 +353,14 @@ impl<'a> Run<'a> {
             let members: Vec<usize> = (0..self.sheets.len()).filter(|at| group.contains(&self.node(*at))).collect();
             if !members.is_empty() {
                 self.group(&members).await?;
-                written.extend(members.into_iter().filter(|at| !self.sheets[*at].is_outside));
+                written.extend(members.iter().filter(|at| !self.sheets[**at].is_outside));
+            }
+            for &at in &members {
+                let sheet = &self.sheets[at];
+                let is_wanted = sheet.table.generate.is_some() && !sheet.is_outside;
+                if is_wanted && sheet.table.store == StoreKind::Postgres {
+                    self.generate(at).await?;
+                }
             }
             for at in 0..self.bulks.len() {
                 let heap = &self.bulks[at];
@@ -452,6 +460,13 @@ impl<'a> Run<'a> {
             }
         }
         for kind in [StoreKind::Mongodb, StoreKind::Redis] {
+            for at in 0..self.sheets.len() {
+                let sheet = &self.sheets[at];
+                if sheet.table.store == kind && sheet.table.generate.is_some() && !sheet.is_outside {
+                    self.generate(at).await?;
+                    self.tell(kind);
+                }
+            }
             for at in 0..self.bulks.len() {
                 if self.bulks[at].store == kind {
                     self.bulk(at).await?;

@@ -11,8 +11,12 @@ use super::ids::Origin;
 use super::reader::Reader;
 use super::references::Reference;
 use super::terms::{Term, no_table};
+use crate::engine::generate::moment::moment;
+use crate::engine::generate::provider::PROVIDERS;
+use crate::engine::generate::spread::is_bound;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
+use crate::project::seed::generate::{Count, Generate};
 use crate::project::seed::{Field, Mode, Row, Table, nearest};
 use crate::stores::load::{Counts, Fields, Found, RowDone, Shape};
 
@@ -139,6 +143,9 @@ impl<'a> Sheet<'a> {
                 line.terms.push((name, Term::Literal(id)));
             }
         }
+        if let Some(generate) = &self.table.generate {
+            check_block(self.table, &self.shape, generate)?;
+        }
         self.key = self.choose_key()?;
         if self.is_outside {
             // What another file says of the row is no proof of what is stored.
@@ -186,6 +193,10 @@ impl<'a> Sheet<'a> {
                 }
             }
             return Ok(names.clone());
+        }
+        if self.lines.is_empty() {
+            // Generated rows choose by the columns they have.
+            return Ok(Vec::new());
         }
         let has = |key: &&Vec<String>| {
             !key.is_empty() && self.lines.iter().all(|line| key.iter().all(|name| line.term(name).is_some()))
@@ -287,6 +298,60 @@ pub fn unknown_field(shape: &Shape, name: &str, place: Place) -> Error {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint(format!("its columns are {}", known().collect::<Vec<_>>().join(", "))),
     }
+}
+
+/// A block names columns that are there and can be given, and kinds of text that are known.
+fn check_block(table: &Table, shape: &Shape, generate: &Generate) -> Result<()> {
+    let refuse = |what: String, place: Place| Error::new(Code::SeedFile, what).at(place).data("nothing was changed");
+    if table.mode == Some(Mode::Replace) {
+        return Err(refuse("a [generate] block with mode `replace`".into(), generate.place())
+            .why("`replace` deletes every row that the file does not name, the generated ones included")
+            .hint("leave `mode` out"));
+    }
+    if table.store == StoreKind::Redis && (!generate.columns.is_empty() || matches!(generate.count, Count::Per(..))) {
+        return Err(refuse("a key space has no columns to generate".into(), generate.place())
+            .hint("rows = N and seed = N are what a [generate] block of Redis says"));
+    }
+    if table.store == StoreKind::Mongodb && matches!(generate.count, Count::Per(..)) {
+        return Err(refuse("`per` needs a foreign key, which MongoDB does not have".into(), generate.place())
+            .hint("say rows = N"));
+    }
+    for spread in &generate.columns {
+        let place = spread.place.clone().unwrap_or_else(|| generate.place());
+        if shape.fields.is_some() {
+            match shape.field(&spread.column) {
+                None => return Err(unknown_field(shape, &spread.column, place)),
+                Some(field) if field.is_computed => {
+                    return Err(refuse(
+                        format!("`{}` of `{}` is computed by the server", spread.column, shape.target),
+                        place,
+                    )
+                    .hint("take it out of the block"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(name) = spread.provider.as_deref().filter(|name| !PROVIDERS.iter().any(|(known, _)| known == name))
+        {
+            let error = refuse(format!("there is no provider `{name}`"), place);
+            return Err(match nearest(name, PROVIDERS.iter().map(|(known, _)| *known)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("email, name, company, city, sentence and the others of docs/generate.md"),
+            });
+        }
+        if let Some((low, high)) = &spread.range
+            && !(is_bound(low) && is_bound(high))
+        {
+            return Err(refuse(format!("`{low}` to `{high}` is no range of numbers, dates or times"), place)
+                .hint("range = [1, 100], or range = [2024-01-01, 2024-12-31]"));
+        }
+    }
+    if let Some(now) = &generate.now
+        && moment(now).is_none()
+    {
+        return Err(refuse(format!("`{now}` is no date or time"), generate.place()).hint("now = 2025-01-01"));
+    }
+    Ok(())
 }
 
 fn check_field(store: StoreKind, shape: &Shape, field: &Field, terms: &mut [(String, Term)]) -> Result<()> {

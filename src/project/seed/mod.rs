@@ -1,6 +1,7 @@
 //! Seeds on disk: `seeds/<set>/<store>/<target>.<ext>`, read and checked as far as text alone allows.
 //! Knows no server and resolves nothing.
 
+pub mod generate;
 mod rows;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::generate::{self, Generate};
 use super::nearest;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
@@ -52,6 +53,8 @@ pub struct Table {
     pub mode: Option<Mode>,
     /// In the order of the file.
     pub rows: Vec<Row>,
+    /// Rows that are made without being written down.
+    pub generate: Option<Generate>,
     /// The file, of several the last.
     pub source: Arc<Source>,
     /// The other set that holds these rows, where they are only referred to.
@@ -63,6 +66,7 @@ impl Table {
     pub fn lay_over(&mut self, over: Self) {
         self.key = over.key.or(self.key.take());
         self.mode = over.mode.or(self.mode);
+        self.generate = over.generate.or(self.generate.take());
         self.source = over.source;
         for row in over.rows {
             let Some(base) = self.rows.iter_mut().find(|base| base.name == row.name) else {
@@ -243,6 +247,7 @@ pub fn read(store: StoreKind, target: &str, source: Arc<Source>) -> Result<Table
         key: None,
         mode: None,
         rows: Vec::new(),
+        generate: None,
         source: source.clone(),
         set: None,
     };
@@ -271,11 +276,13 @@ pub fn read(store: StoreKind, target: &str, source: Arc<Source>) -> Result<Table
                 })?);
             }
             "rows" => table.rows = rows(&source, &node)?,
+            "generate" => table.generate = Some(generate::read(&source, &node, key.offset)?),
             other => {
                 let error = refuse(format!("unknown key `{other}`"), key.offset, other.chars().count());
-                return Err(match nearest(other, ["key", "mode", "rows"].into_iter()) {
+                return Err(match nearest(other, ["key", "mode", "rows", "generate"].into_iter()) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint("rows are written as [rows.NAME]; beside them there are `key` and `mode`"),
+                    None => error
+                        .hint("rows are written as [rows.NAME]; beside them there are `key`, `mode` and [generate]"),
                 });
             }
         }

@@ -21,7 +21,8 @@ use crate::engine::event::Events;
 use crate::error::{Code, Error, Place, Result};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, RowDone, Shape, Terms, several,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, GenerateOrder, Load, Loader, Probe, RowDone, Shape,
+    Terms, several,
 };
 
 /// The collection that remembers scripts and files which are applied once per content.
@@ -414,6 +415,10 @@ impl Loader for MongodbLoader<'_> {
 
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         self.fill_collections(order, events).await
+    }
+
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        self.generate_block(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

@@ -24,8 +24,8 @@ use crate::error::{Code, Error, Place, Result};
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, RowDone,
-    Shape, Terms, Written,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, GenerateOrder, Load, Loader, Probe,
+    Record, RowDone, Shape, Terms, Written,
 };
 
 /// How many keys are read or written at once.
@@ -406,6 +406,10 @@ impl Loader for RedisLoader<'_> {
 
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         self.fill_keyspaces(order, events).await
+    }
+
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        self.generate_block(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

@@ -8,11 +8,12 @@ use serde_json::{Value as Json, json};
 use super::{BATCH, RedisLoader, placeholders};
 use crate::config::file::{KeyType, Keyspace};
 use crate::engine::event::{Event, Events};
+use crate::engine::generate::options::Count;
 use crate::engine::generate::provider::{self, Provider};
 use crate::engine::generate::random::{Draw, Root};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::stores::load::{Fields, FillOrder, Filled, Record, Shape};
+use crate::stores::load::{BulkDone, Counts, Fields, FillOrder, Filled, GenerateOrder, Record, Shape};
 
 impl RedisLoader<'_> {
     pub(super) async fn fill_keyspaces(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
@@ -23,62 +24,80 @@ impl RedisLoader<'_> {
         for (at, (name, space)) in (0_u64..).zip(&spaces) {
             let begun = Instant::now();
             let wanted = order.rows / parts + u64::from(at < order.rows % parts);
-            // Without a placeholder there is one key.
-            let has_many = !placeholders(&space.pattern).is_empty();
-            let wanted = if has_many { wanted } else { wanted.min(1) };
-            let mut done = Filled { target: name.clone(), wanted, ..Filled::default() };
-            let shape = Shape { target: name.clone(), exists: true, ..Shape::default() };
             let root = Root::new(order.seed, &[&self.terms.project, "redis", name]);
-            let mut next = 0;
-            while next < wanted {
-                if events.is_cancelled() {
-                    return Err(Error::new(Code::SeedFailed, "cut short by a signal")
-                        .data(format!("{} keys of `{name}` are written; running it again goes on", done.added)));
-                }
-                let end = (next + BATCH as u64).min(wanted);
-                let mut records = Vec::new();
-                for number in next..end {
-                    records.push(Record {
-                        fields: fields(
-                            name,
-                            space,
-                            number,
-                            &order.tenants,
-                            self.terms.tenant_column.as_deref(),
-                            &mut root.row(number, 0),
-                        ),
-                        first: Vec::new(),
-                        is_there: false,
-                        tenant: None,
-                        place: Place::file(name),
-                    });
-                }
-                next = end;
-                let key = |record: &Record| self.key(space, |part| record.fields.get(part).cloned());
-                let keys: Vec<String> = records.iter().filter_map(key).collect();
-                self.found.clear();
-                self.look_at(space, &keys).await?;
-                for (record, key) in records.iter().zip(&keys) {
-                    if self.found.contains_key(key) {
-                        done.before += 1;
-                        continue;
-                    }
-                    self.write_row(&shape, space, record)?;
-                    done.added += 1;
-                }
-                self.send(false).await?;
-                events.event(Event::Progress {
-                    task: name.clone(),
-                    store: Some(StoreKind::Redis),
-                    done: next,
-                    total: Some(wanted),
-                    unit: "keys",
-                });
-            }
+            let mut done = self.fill_keyspace(name, space, wanted, root, &order.tenants, events).await?;
             done.elapsed = begun.elapsed();
             filled.push(done);
         }
         Ok(filled)
+    }
+
+    /// Makes the keys of a block; those that are there stay as they are.
+    pub(super) async fn generate_block(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        let space = self.keyspace(order.shape)?;
+        let Count::Rows(wanted) = order.block.count else { return Ok(BulkDone::default()) };
+        let root = Root::new(order.block.seed, &[&self.terms.project, "redis", &order.shape.target, "block"]);
+        let done = self.fill_keyspace(&order.shape.target, &space, wanted, root, &[], events).await?;
+        let counts = Counts { created: done.added, unchanged: done.before, ..Counts::default() };
+        Ok(BulkDone { counts, note: None })
+    }
+
+    async fn fill_keyspace(
+        &mut self,
+        name: &str,
+        space: &Keyspace,
+        wanted: u64,
+        root: Root,
+        tenants: &[String],
+        events: &dyn Events,
+    ) -> Result<Filled> {
+        // Without a placeholder there is one key.
+        let has_many = !placeholders(&space.pattern).is_empty();
+        let wanted = if has_many { wanted } else { wanted.min(1) };
+        let mut done = Filled { target: name.to_owned(), wanted, ..Filled::default() };
+        let shape = Shape { target: name.to_owned(), exists: true, ..Shape::default() };
+        let tenant_column = self.terms.tenant_column.clone();
+        let mut next = 0;
+        while next < wanted {
+            if events.is_cancelled() {
+                return Err(Error::new(Code::SeedFailed, "cut short by a signal")
+                    .data(format!("{} keys of `{name}` are written; running it again goes on", done.added)));
+            }
+            let end = (next + BATCH as u64).min(wanted);
+            let mut records = Vec::new();
+            for number in next..end {
+                let mut draw = root.row(number, 0);
+                records.push(Record {
+                    fields: fields(name, space, number, tenants, tenant_column.as_deref(), &mut draw),
+                    first: Vec::new(),
+                    is_there: false,
+                    tenant: None,
+                    place: Place::file(name),
+                });
+            }
+            next = end;
+            let key = |record: &Record| self.key(space, |part| record.fields.get(part).cloned());
+            let keys: Vec<String> = records.iter().filter_map(key).collect();
+            self.found.clear();
+            self.look_at(space, &keys).await?;
+            for (record, key) in records.iter().zip(&keys) {
+                if self.found.contains_key(key) {
+                    done.before += 1;
+                    continue;
+                }
+                self.write_row(&shape, space, record)?;
+                done.added += 1;
+            }
+            self.send(false).await?;
+            events.event(Event::Progress {
+                task: name.to_owned(),
+                store: Some(StoreKind::Redis),
+                done: next,
+                total: Some(wanted),
+                unit: "keys",
+            });
+        }
+        Ok(done)
     }
 }
 

@@ -24,7 +24,8 @@ use crate::engine::ledger::actor;
 use crate::error::{Code, Error, Place, Result};
 use crate::project::seed::Script;
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, RowDone, Shape, Terms,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, GenerateOrder, Load, Loader, Probe, RowDone, Shape,
+    Terms,
 };
 
 /// Texts of times mean the same on every machine: what a further session is told.
@@ -270,6 +271,10 @@ impl Loader for PostgresLoader<'_> {
 
     async fn fill(&mut self, order: &FillOrder, events: &dyn Events) -> Result<Vec<Filled>> {
         self.fill_tables(order, events).await
+    }
+
+    async fn generate(&mut self, order: &GenerateOrder<'_>, events: &dyn Events) -> Result<BulkDone> {
+        self.generate_block(order, events).await
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Tables filled with generated rows: table after table, parents first, each by COPY. What the server refuses
 //! is learnt from and tried again; what stays refused is set aside row by row.
 
+mod block;
 mod cycle;
 mod later;
 mod learn;
