@@ -198,7 +198,7 @@ impl Plan {
             keys.push(Self::key(
                 table,
                 key,
-                &terms.pools,
+                terms.pools,
                 terms.later,
                 &lessons,
                 terms.catalog,

@@ -149,7 +149,7 @@ mod tests {
         let normal: Vec<i64> = (0..10_000).map(|_| draw.normal(0, 99)).collect();
         let middle = normal.iter().filter(|one| (40..60).contains(*one)).count();
         assert!(normal.iter().all(|one| (0..100).contains(one)) && middle > 6000, "{middle}");
-        assert_eq!(draw.between(i64::MIN, i64::MAX - 1).checked_abs().is_some(), true);
+        assert!(draw.between(i64::MIN, i64::MAX - 1).checked_abs().is_some());
         assert_eq!((draw.between(5, 5), draw.below(0)), (5, 0));
     }
 }

@@ -56,7 +56,7 @@ impl<'a> Maker<'a> {
     }
 
     /// The next row; none where there are enough, or no more can be made.
-    pub fn next(&mut self) -> Option<Values> {
+    pub fn next_row(&mut self) -> Option<Values> {
         while self.made < self.plan.rows && self.failed < PATIENCE {
             let index = self.index;
             self.index += 1;
@@ -510,7 +510,7 @@ mod tests {
         let plan = Plan::new(&table, count, 0, terms).expect("a plan");
         let mut maker = Maker::new(&plan, &[]);
         let mut all = Vec::new();
-        while let Some(values) = maker.next() {
+        while let Some(values) = maker.next_row() {
             let texts: Vec<String> = values.iter().map(|value| value.clone().flatten().unwrap_or("~".into())).collect();
             all.push(texts.join("|"));
         }

@@ -31,9 +31,9 @@ fn documents(project: &Project, collection: &str) -> Vec<Document> {
     use futures_util::TryStreamExt as _;
     block_on(async {
         let client = mongodb::Client::with_uri_str(&project.mongodb).await.expect("a client");
-        let found =
-            client.database(&project.name).collection::<Document>(collection).find(doc! {}).sort(doc! { "_id": 1 });
-        found.await.expect("documents").try_collect().await.expect("documents")
+        let documents = client.database(&project.name).collection::<Document>(collection);
+        let found = documents.find(doc! {}).sort(doc! { "_id": 1 }).await;
+        found.expect("documents").try_collect().await.expect("documents")
     })
 }
 
@@ -76,7 +76,7 @@ fn blocks_of_mongodb_and_redis() {
     let companies = documents(&project, "companies");
     assert_eq!(companies.len(), 30);
     for one in &companies {
-        assert_eq!(one.get_str("plan"), Ok("pro"));
+        assert_eq!(one.get_str("plan").ok(), Some("pro"));
         assert!(one.get_i32("seats").is_ok_and(|seats| (7..=9).contains(&seats)), "{one}");
         assert!(one.get_str("name").is_ok_and(|name| name.starts_with("Company ")));
     }

@@ -44,7 +44,7 @@ impl PostgresLoader<'_> {
             let kept = fill.kept.get(name).cloned().unwrap_or_default();
             let mut maker = Maker::new(&plan, &kept);
             let mut all = Vec::new();
-            while let Some(values) = maker.next() {
+            while let Some(values) = maker.next_row() {
                 all.push(values);
             }
             if all.is_empty() {

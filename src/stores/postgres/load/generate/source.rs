@@ -81,7 +81,7 @@ struct Reader<'s> {
 impl RowReader for Reader<'_> {
     fn read(&mut self, row: &mut Row) -> Result<bool> {
         row.clear();
-        let Some(values) = self.maker.next() else {
+        let Some(values) = self.maker.next_row() else {
             let mut harvest = self.source.harvest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let reason = if self.made < self.source.plan.rows { self.maker.reason.take() } else { None };
             *harvest = Harvest { pool: std::mem::take(&mut self.maker.own), made: self.made, reason };
