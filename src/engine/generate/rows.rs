@@ -533,7 +533,7 @@ mod tests {
         "2|BU-903|clara.dubois1@example.org|2023-02-03 02:39:17+00|2023-04-02 13:38:46+00|668|667|open",
         "3|CR-277|emma.mendes2@example.net|2023-05-24 11:52:35+00|2023-05-24 16:13:20+00|146|130|open",
     ];
-    const DIGEST: &str = "";
+    const DIGEST: &str = "1a19390518375fa3959faa9caae54e910523478610dc288c578adc109accadb3";
 
     #[test]
     fn every_row_satisfies_every_check() {

@@ -26,7 +26,7 @@ pub fn sums(project: &Project) -> Vec<Vec<Option<String>>> {
         .filter_map(|row| row[0].as_ref())
         .map(|table| format!("SELECT '{}', count(*), md5(coalesce(string_agg(t::text, '\n' ORDER BY t::text COLLATE \"C\"), '')) FROM ONLY {table} t", table.replace('\'', "''")))
         .collect();
-    project.sql(&parts.join(" UNION ALL "))
+    project.sql(&format!("{} ORDER BY 1", parts.join(" UNION ALL ")))
 }
 
 /// Migrates, fills, fills again, and runs the smoke tests. `untried` names what smoke tests may leave out.
