@@ -3,6 +3,7 @@
 
 mod place;
 mod registry;
+mod verify;
 
 use super::MongodbStore;
 use crate::config::file::TenancyModel;
