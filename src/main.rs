@@ -59,8 +59,13 @@ fn main() -> ExitCode {
         IS_LEAVING.store(true, Ordering::Relaxed);
         exit
     });
-    // The system takes back threads and memory at once; to end them one by one takes milliseconds.
-    std::mem::forget(runtime);
+    if exit == Exit::Done {
+        // The system takes back threads and memory at once; to end them one by one takes milliseconds.
+        std::mem::forget(runtime);
+    } else {
+        // What was cut short may still be taking something away.
+        runtime.shutdown_timeout(Duration::from_millis(200));
+    }
     ExitCode::from(exit.code())
 }
 

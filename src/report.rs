@@ -99,6 +99,9 @@ pub struct Item {
     /// What a failure asks for as the exit code, where that is not its code's own.
     #[serde(skip)]
     pub exit: Option<Exit>,
+    /// Lines more for a person who asked for them with `-v`.
+    #[serde(skip)]
+    pub lines: Vec<String>,
 }
 
 /// A place in a file.
@@ -243,6 +246,7 @@ impl Item {
             state: None,
             hint: None,
             exit: None,
+            lines: Vec::new(),
         }
     }
 

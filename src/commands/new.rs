@@ -97,7 +97,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 }
 
 /// The time as digits; where a timeline runs ahead of the clock, or two are made in one second, the next number.
-fn next_version(config: &Config, dir: &str) -> String {
+pub(super) fn next_version(config: &Config, dir: &str) -> String {
     let version = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S").to_string();
     let is_own = config.settings.migrations.format == Format::Lyrox;
     let taken =

@@ -323,11 +323,13 @@ pub struct Seeds {
     pub dir: String,
     /// The set that `db seed` applies unless `--set` names another.
     pub set: String,
+    /// The set that `db seed --tenant` applies unless `--set` names another, and that a new tenant gets.
+    pub tenant_set: String,
 }
 
 impl Default for Seeds {
     fn default() -> Self {
-        Self { dir: "seeds".into(), set: "dev".into() }
+        Self { dir: "seeds".into(), set: "dev".into(), tenant_set: "tenant".into() }
     }
 }
 

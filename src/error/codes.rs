@@ -223,6 +223,8 @@ codes! {
         "The finding names the rule, the place and a safer way. Where the file is right after all: `lyrox: lint ignore RULE` in a comment above the statement, or `[lint] ignore` in lyrox.toml. `lyrox db lint --rules` lists the rules.";
     SeedFailed, "LYX-SEED-FAILED", Failed, "a seed failed",
         "The message names the file, the row and the server's words. Nothing of that store's seed stays unless it says so.";
+    SeedRejected, "LYX-SEED-REJECTED", Failed, "rows were set aside",
+        "`--reject FILE` wrote the rows that the store refused into the file, each with its reason in `lyrox_reason`. All other rows are loaded. Mend the file and load it with `--from`: the column of reasons is passed over.";
     SmokeFailed, "LYX-SMOKE-FAILED", Failed, "a smoke test failed",
         "The test's line says what was expected and what was found.";
     SmokeLeftover, "LYX-SMOKE-LEFTOVER", Failed, "a smoke test left something behind",

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::rejects::Rejects;
 use super::source::RowSource;
 use super::{AnyStore, mongodb, postgres, redis};
 use crate::config::file::Keyspace;
 use crate::engine::event::Events;
+use crate::engine::tenant::Tenant;
 use crate::error::{Error, Place, Result};
 use crate::kind::StoreKind;
 use crate::project::seed::Script;
@@ -21,8 +23,13 @@ pub type Fields = Map<String, Json>;
 /// What holds for a whole run.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Everything is looked at and nothing is written.
+    /// Nothing stays: what is written is rolled back.
     pub is_dry: bool,
+    /// A dry run in which PostgreSQL writes nothing at all: its transaction can only read. Rows that only a
+    /// write would bring are unknown in it.
+    pub is_read_only: bool,
+    /// The tenant that the run is for.
+    pub tenant: Option<Tenant>,
     /// Tenants that the set's own rows name: rows that policies hide are looked for under each of them.
     pub tenants: Vec<String>,
     /// `[tenancy] table` and the column that holds its key.
@@ -80,6 +87,10 @@ pub struct FieldShape {
     pub is_nullable: bool,
     /// The server computes it; it cannot be given.
     pub is_computed: bool,
+    /// It holds bytes.
+    pub is_bytes: bool,
+    /// A sequence makes its values where none is given.
+    pub has_sequence: bool,
 }
 
 /// A row to look for.
@@ -139,6 +150,46 @@ pub enum Written {
     Unchanged,
 }
 
+/// What became of one named row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowDone {
+    /// Whether it was written.
+    pub what: Written,
+    /// The fields that differed, where it was there before.
+    pub changed: Vec<String>,
+}
+
+impl RowDone {
+    /// A row that is new.
+    pub const fn created() -> Self {
+        Self { what: Written::Created, changed: Vec::new() }
+    }
+
+    /// A row that was there: updated where fields differed.
+    pub fn there(changed: Vec<String>) -> Self {
+        let what = if changed.is_empty() { Written::Unchanged } else { Written::Updated };
+        Self { what, changed }
+    }
+}
+
+/// What a value begins with that only the server can give, while nothing is written.
+const UNKNOWN: &str = "\u{1}new ";
+
+/// A value that is known only once the row is written; the same for the same name.
+pub fn unknown(name: &str) -> Json {
+    Json::String(format!("{UNKNOWN}{name}"))
+}
+
+/// Whether a value is one that is known only once a row is written, or holds one.
+pub fn is_unknown(value: &Json) -> bool {
+    match value {
+        Json::String(text) => text.contains(UNKNOWN),
+        Json::Array(items) => items.iter().any(is_unknown),
+        Json::Object(table) => table.values().any(is_unknown),
+        _ => false,
+    }
+}
+
 /// What became of the rows of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -172,6 +223,17 @@ pub struct BulkDone {
     pub note: Option<String>,
 }
 
+/// How many rows are to be loaded.
+#[derive(Default)]
+pub struct How {
+    /// Connections that write at once; 0 or 1: one, in the transaction of the set.
+    pub jobs: usize,
+    /// Where rows go that are refused; none: the first of them ends the load.
+    pub rejects: Option<Rejects>,
+    /// Indexes stay while an empty table is filled.
+    pub keeps_indexes: bool,
+}
+
 /// Rows to be loaded: a file's or a generator's.
 #[derive(Clone, Copy)]
 pub struct BulkLoad<'a> {
@@ -183,6 +245,10 @@ pub struct BulkLoad<'a> {
     pub key: &'a [String],
     /// Of the source, where there is no key; else empty.
     pub checksum: &'a str,
+    /// What the ledger of seeds knows it by.
+    pub name: &'a str,
+    /// How it is wanted.
+    pub how: &'a How,
 }
 
 /// Rows to be made without a file.
@@ -234,8 +300,13 @@ pub trait Loader {
     /// The id by which other rows refer to a row with these fields, where they tell it.
     fn identity(&self, shape: &Shape, fields: &Fields) -> Option<Json>;
 
-    /// Writes rows of several targets that may refer to each other. Compares before it writes.
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>>;
+    /// Ids for so many new rows, where the store makes them itself and can tell them before it has the
+    /// rows; empty where it cannot.
+    async fn reserve(&mut self, shape: &Shape, count: usize) -> Result<Vec<Json>>;
+
+    /// Writes rows of several targets that may refer to each other. Compares before it writes; in a dry
+    /// run it only compares.
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>>;
 
     /// Deletes the rows of a target that have none of these keys; says how many.
     async fn remove_others(&mut self, shape: &Shape, key: &[String], keep: &[Probe]) -> Result<u64>;
@@ -252,8 +323,8 @@ pub trait Loader {
     /// Checks a script without sending it.
     fn check_script(&self, script: &Script) -> Result<()>;
 
-    /// Runs a script.
-    async fn script(&mut self, script: &Script) -> Result<()>;
+    /// Runs a script and remembers it under this name, both or neither where the store can do that.
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()>;
 
     /// The checksum under which a file was applied last. Reads only.
     async fn applied(&mut self, file: &str) -> Result<Option<String>>;
@@ -343,7 +414,10 @@ impl Loader for AnyLoader<'_> {
     fn identity(&self, shape: &Shape, fields: &Fields) -> Option<Json> {
         forward!(self, loader => loader.identity(shape, fields))
     }
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    async fn reserve(&mut self, shape: &Shape, count: usize) -> Result<Vec<Json>> {
+        forward!(self, loader => loader.reserve(shape, count).await)
+    }
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         forward!(self, loader => loader.write(batches).await)
     }
     async fn remove_others(&mut self, shape: &Shape, key: &[String], keep: &[Probe]) -> Result<u64> {
@@ -361,8 +435,8 @@ impl Loader for AnyLoader<'_> {
     fn check_script(&self, script: &Script) -> Result<()> {
         forward!(self, loader => loader.check_script(script))
     }
-    async fn script(&mut self, script: &Script) -> Result<()> {
-        forward!(self, loader => loader.script(script).await)
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        forward!(self, loader => loader.script(script, name).await)
     }
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
         forward!(self, loader => loader.applied(file).await)

@@ -15,6 +15,7 @@ pub mod probe;
 pub mod query;
 pub mod reach;
 pub mod redis;
+pub mod rejects;
 pub mod scratch;
 pub mod smoke;
 pub mod source;

@@ -21,6 +21,11 @@ pub trait RowSource: Send + Sync {
         self.rows().is_some_and(|rows| rows >= 20_000)
     }
 
+    /// How rows that are set aside are written.
+    fn written(&self) -> Written {
+        Written::Csv
+    }
+
     /// Whether its texts are texts of JSON: in a column of JSON they stay texts.
     fn has_json_texts(&self) -> bool {
         false
@@ -40,6 +45,21 @@ pub trait RowSource: Send + Sync {
     fn open(&self, form: Form) -> Result<Box<dyn RowReader + '_>>;
 }
 
+/// The column of a file of rows that were set aside which says why. A load passes over it, so that a
+/// mended file can be loaded as it is.
+pub const REASON: &str = "lyrox_reason";
+
+/// How rows are written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// As comma-separated values.
+    Csv,
+    /// As one JSON object a line.
+    Lines,
+    /// As one JSON array.
+    Array,
+}
+
 /// How rows are wanted. A source whose rows are no JSON objects gives cells in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -56,6 +76,21 @@ pub trait RowReader: Send {
     /// # Errors
     /// `LYX-FILE-*` or `LYX-SEED-FILE` with the place: what is there is no row.
     fn read(&mut self, row: &mut Row) -> Result<bool>;
+
+    /// Whether what could not be read last was one row, and the next one can be.
+    fn may_go_on(&self) -> bool {
+        false
+    }
+
+    /// What is wrong with the last row, where whoever took its whole object could not read it.
+    fn not_json(&self, error: &serde_json::Error) -> Error {
+        Error::bug("a row whose JSON is none").why(error.to_string())
+    }
+
+    /// The last row as it is written; empty where it is written nowhere.
+    fn text(&self) -> &str {
+        ""
+    }
 
     /// Where the last row stands, with its text.
     fn place(&self) -> Place;
@@ -146,6 +181,19 @@ impl Row {
         self.is_whole.then_some(self.text.as_str())
     }
 
+    /// Takes a cell out.
+    pub fn remove(&mut self, at: usize) {
+        if at >= self.cells.len() {
+            return;
+        }
+        let (end, _) = self.cells.remove(at);
+        let begin = if at == 0 { 0 } else { self.cells[at - 1].0 };
+        self.text.replace_range(begin..end, "");
+        for cell in &mut self.cells[at..] {
+            cell.0 -= end - begin;
+        }
+    }
+
     /// How many cells it has.
     pub fn len(&self) -> usize {
         self.cells.len()
@@ -180,18 +228,17 @@ impl Row {
     /// Its fields by name; empty cells are left out.
     ///
     /// # Errors
-    /// A bug: JSON that is none.
-    pub fn fields(&self, columns: &[String]) -> Result<Map<String, Json>> {
-        let wrong = |error: serde_json::Error| Error::bug("a row whose JSON is none").why(error.to_string());
+    /// What is given as JSON is none: see [`RowReader::not_json`].
+    pub fn fields(&self, columns: &[String]) -> serde_json::Result<Map<String, Json>> {
         if let Some(object) = self.whole() {
-            return serde_json::from_str(object).map_err(wrong);
+            return serde_json::from_str(object);
         }
         let mut fields = Map::new();
         for (name, cell) in columns.iter().zip(self.cells()) {
             let value = match cell {
                 Cell::Null => continue,
                 Cell::Text(text) => Json::String(text.to_owned()),
-                Cell::Json(json) => serde_json::from_str(json).map_err(wrong)?,
+                Cell::Json(json) => serde_json::from_str(json)?,
             };
             fields.insert(name.clone(), value);
         }
@@ -219,6 +266,9 @@ mod tests {
         let columns: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
         let fields = row.fields(&columns).expect("fields");
         assert_eq!(Json::Object(fields), serde_json::json!({ "a": "a", "c": "", "d": [1], "e": "in parts" }));
+        row.remove(3);
+        row.remove(0);
+        assert_eq!(row.cells().collect::<Vec<_>>(), [Cell::Null, Cell::Text(""), Cell::Text("in parts")]);
         row.set_whole("{\"x\": null}");
         assert_eq!(row.fields(&columns).expect("fields").get("x"), Some(&Json::Null));
         row.clear();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::AnyStore;
 use crate::config::file::{Tenancy, TenancyModel};
+use crate::engine::tenant::policies::Table;
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -112,6 +113,17 @@ pub trait TenantStore {
         Err(Error::bug(format!("a template `{name}` for a store that has none")))
     }
 
+    /// The tables of the project, with what row-level security there is on them. Reads only; other stores have none.
+    async fn tenant_tables(&mut self) -> Result<Vec<Table>> {
+        Ok(Vec::new())
+    }
+
+    /// Why policies would not hold the application's role; none where they do, or there is none yet.
+    async fn application_role_trouble(&mut self, role: &str) -> Result<Option<String>> {
+        let _ = role;
+        Ok(None)
+    }
+
     /// Tenants that are in this store and that no record names: keys of the tenant table's rows (model `row`), else the
     /// slugs of schemas and databases with a tenant's name. At most `limit`, sorted.
     async fn unmanaged_tenants(&mut self, terms: &Terms, limit: usize) -> Result<Vec<String>>;
@@ -154,6 +166,12 @@ impl TenantStore for AnyStore {
     }
     async fn look_at_tenant(&mut self, tenant: &Tenant, terms: &Terms) -> Result<Vec<(&'static str, String)>> {
         forward!(self, store => store.look_at_tenant(tenant, terms).await)
+    }
+    async fn tenant_tables(&mut self) -> Result<Vec<Table>> {
+        forward!(self, store => store.tenant_tables().await)
+    }
+    async fn application_role_trouble(&mut self, role: &str) -> Result<Option<String>> {
+        forward!(self, store => store.application_role_trouble(role).await)
     }
     async fn begin_template(&mut self, name: &str) -> Result<bool> {
         forward!(self, store => store.begin_template(name).await)

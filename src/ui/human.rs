@@ -117,6 +117,14 @@ fn difference(item: &Item, has_color: bool) -> String {
     text
 }
 
+/// Lines that belong to the item above them.
+pub fn more(lines: &[String], has_color: bool) -> String {
+    lines.iter().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "             {}", paint(&clean(line), &Style::new().dim(), has_color));
+        text
+    })
+}
+
 /// The whole report as text, for a file.
 pub fn whole(report: &Report) -> String {
     let mut human = Human::default();

@@ -234,7 +234,10 @@ impl Events for Ui {
         self.with(|state| match event {
             Event::Item(item) => {
                 if shows {
-                    let text = state.human.item(&item, state.report.layout, self.colors.out);
+                    let mut text = state.human.item(&item, state.report.layout, self.colors.out);
+                    if self.verbose > 0 {
+                        text.push_str(&human::more(&item.lines, self.colors.out));
+                    }
                     state.progress.suspend(|| self.out(&text));
                 }
                 state.report.push(*item);

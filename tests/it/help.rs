@@ -73,6 +73,9 @@ fn every_example_works_as_it_is_written() {
                     shell.env(name, url.expect("a URL"));
                 }
             }
+            let users = "id,email,passwordHash\n6f1c2a52-0000-4000-8000-00000000000a,a@example.com,x\n";
+            std::fs::write(alone.path().join("users.csv"), users).expect("a file");
+            alone.command("sh").args(["-c", "gzip -kf users.csv"]).output().expect("a packed file");
             let output = shell.args(["-c", line]).env("PATH", &path).env("NO_COLOR", "1").output().expect("a shell");
             let output = Output::new(&[line], &output);
             let expected: &[i32] = match words.as_str() {

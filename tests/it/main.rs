@@ -1,5 +1,6 @@
 //! The one integration test crate: real servers, started once, a database or prefix per test.
 
+mod bulk;
 mod check;
 mod config;
 mod connect_errors;
@@ -36,5 +37,6 @@ mod squash;
 mod store_run;
 mod support;
 mod systems;
+mod tenants;
 mod trips;
 mod url;

@@ -88,7 +88,7 @@ fn migrations_are_applied_recorded_and_undone() {
             objects,
             [
                 ("channels deploy", "a b"),
-                ("key events", "stream"),
+                ("key events", "stream, groups workers"),
                 ("key settings", "hash"),
                 ("keyspace sessions", "session:{id} hash ttl 24h"),
             ]

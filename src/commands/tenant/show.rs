@@ -37,7 +37,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         } else {
             Item::warn(format!("{}.{store}", record.tenant.slug()), store.title())
                 .code(Code::LedgerBehind)
-                .hint(format!("lyrox tenant create {}", quoted(record.tenant.key())))
+                .hint(format!("lyrox tenant credentials {}", quoted(record.tenant.key())))
         };
         let detail = match (words.is_empty(), *is_known) {
             (true, true) => "known here".to_owned(),

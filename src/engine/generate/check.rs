@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::expression::{Expression, Operator, parse};
+use super::moment::{EPOCH, FUTURE, SECOND, write};
 
 /// What is wished of the value of one column.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +66,16 @@ pub fn ways(definition: &str, value: Option<&str>) -> Option<Vec<Wishes>> {
     solve(&read(definition, value)?, true)
 }
 
+/// The ways to make a condition hold, best first; none: it is not understood.
+pub fn ways_of(condition: &Expression) -> Option<Vec<Wishes>> {
+    solve(condition, true)
+}
+
+/// A CHECK's condition; none: it is not understood.
+pub fn condition(definition: &str, value: Option<&str>) -> Option<Expression> {
+    read(definition, value)
+}
+
 /// The ways to break a CHECK; none: it is not understood.
 pub fn breaks(definition: &str, value: Option<&str>) -> Option<Vec<Wishes>> {
     solve(&read(definition, value)?, false)
@@ -120,11 +131,22 @@ fn merge(a: &Wish, b: &Wish) -> Option<Wish> {
         like: a.like.clone().or_else(|| b.like.clone()),
         than: [a.than.as_slice(), &b.than].concat(),
         elements: a.elements.clone().or_else(|| b.elements.clone()),
-        keys: a.keys.iter().chain(&b.keys).map(|(key, value)| (key.clone(), value.clone())).collect(),
+        keys: keys(&a.keys, &b.keys),
         json: a.json.clone().or_else(|| b.json.clone()),
         is_upper: a.is_upper || b.is_upper,
         is_lower: a.is_lower || b.is_lower,
     })
+}
+
+/// A value of a certain kind stands before one that is there just to be there.
+fn keys(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = a.clone();
+    for (key, value) in b {
+        if value != "\"a\"" || !all.contains_key(key) {
+            all.insert(key.clone(), value.clone());
+        }
+    }
+    all
 }
 
 fn tighter(a: Option<Bound>, b: Option<Bound>, is_low: bool) -> Option<Bound> {
@@ -311,6 +333,11 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
     match (plain(left), plain(right)) {
         (Column(a), Column(b)) => columns(a, operator, b),
         (Column(column), Constant(text)) => against(column, operator, text).map(|wish| vec![one(column, wish)]),
+        (Column(column), Call(name, arguments)) if name == "similar_to_escape" => {
+            let Some(Constant(pattern)) = arguments.first() else { return None };
+            let pattern = format!("^({})$", pattern.replace('%', ".*").replace('_', "."));
+            against(column, operator, &pattern).map(|wish| vec![one(column, wish)])
+        }
         (inner, Constant(text)) if member(inner).is_some() && operator == Operator::Equal => {
             let (column, key) = member(inner)?;
             Some(vec![with_key(column, key, &serde_json::json!(text).to_string())])
@@ -330,7 +357,7 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
         (Call(name, _), Column(_)) if is_now(name) => compare(right, operator.mirrored()?, left),
         (Call(name, arguments), Constant(text)) => call(name, arguments, operator, text),
         (Column(column), Call(name, arguments))
-            if name == "upper" && arguments.as_slice() == [Column(column.clone())] =>
+            if name == "upper" && operator == Operator::Equal && arguments.as_slice() == [Column(column.clone())] =>
         {
             Some(vec![one(column, Wish { is_upper: true, ..Wish::default() })])
         }
@@ -352,14 +379,29 @@ fn compare(left: &Expression, operator: Operator, right: &Expression) -> Option<
         }
         // A column beside what others come to.
         (Column(column), other) if !other.columns().contains(&column.as_str()) => {
-            Some(vec![one(column, Wish { than: vec![(operator, other.clone())], ..Wish::default() })])
+            let than = vec![(operator, at_worst(other, operator))];
+            Some(vec![one(column, Wish { than, ..Wish::default() })])
         }
         (other, Column(column)) if !other.columns().contains(&column.as_str()) => {
-            Some(vec![one(column, Wish { than: vec![(operator.mirrored()?, other.clone())], ..Wish::default() })])
+            let operator = operator.mirrored()?;
+            Some(vec![one(column, Wish { than: vec![(operator, at_worst(other, operator))], ..Wish::default() })])
         }
         (Expression::Operation(..), _) | (_, Expression::Operation(..)) => sums(left, operator, right),
         _ => None,
     }
+}
+
+/// The server's clock is later than the fixed "now" and earlier than the far future: a value that has to be later
+/// than the clock is compared with the one, a value that has to be earlier with the other.
+fn at_worst(expression: &Expression, operator: Operator) -> Expression {
+    let second = match operator {
+        Operator::Greater | Operator::AtLeast => FUTURE,
+        _ => EPOCH,
+    };
+    expression.replaced(&|one| match one {
+        Expression::Call(name, _) if is_now(name) => write(second * SECOND, "timestamptz").map(Expression::Constant),
+        _ => None,
+    })
 }
 
 /// `(a + b) = (c + d)` and the like: the first column of a sum is what the rest comes to.
@@ -443,6 +485,16 @@ fn call(name: &str, arguments: &[Expression], operator: Operator, text: &str) ->
             Some(vec![one(column, wish)])
         }
         "jsonb_typeof" | "json_typeof" => {
+            if let Some((column, key)) = arguments.first().and_then(member).filter(|_| operator == Operator::Equal) {
+                let value = match text {
+                    "array" => "[\"a\"]",
+                    "object" => "{\"a\": 1}",
+                    "number" => "1",
+                    "boolean" => "true",
+                    _ => "\"a\"",
+                };
+                return Some(vec![with_key(column, key, value)]);
+            }
             let Expression::Column(column) = arguments.first()? else { return None };
             let wanted = match (operator, text) {
                 (Operator::Equal, text) => text,

@@ -77,6 +77,15 @@ pub fn evaluate(expression: &Expression, look: Look<'_>) -> Value {
             }
             last.as_ref().map_or(Value::Null, |last| evaluate(last, look))
         }
+        Expression::Operation(left, operator, right) if operator == "<@" => match (evaluate(left, look), &**right) {
+            (Value::Text(array), Expression::Call(name, allowed)) if name == "array" => {
+                let Some(items) = items(&array) else { return Value::Unknown };
+                let allowed: Vec<Value> = allowed.iter().map(|one| evaluate(one, look)).collect();
+                Value::Bool(items.into_iter().all(|item| allowed.contains(&Value::Text(item))))
+            }
+            (Value::Null, _) => Value::Null,
+            _ => Value::Unknown,
+        },
         Expression::Operation(left, operator, right) => {
             operate(&evaluate(left, look), operator, &evaluate(right, look))
         }
@@ -165,12 +174,41 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
+/// The items of an array of one dimension.
+fn items(array: &str) -> Option<Vec<String>> {
+    let inner = array.strip_prefix('{')?.strip_suffix('}')?;
+    let (mut found, mut item, mut is_quoted, mut is_escaped) = (Vec::new(), String::new(), false, false);
+    for c in inner.chars() {
+        match c {
+            c if is_escaped => {
+                item.push(c);
+                is_escaped = false;
+            }
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => found.push(std::mem::take(&mut item)),
+            '{' if !is_quoted => return None,
+            c => item.push(c),
+        }
+    }
+    if !inner.is_empty() {
+        found.push(item);
+    }
+    Some(found)
+}
+
 fn compare(a: &Value, operator: Operator, b: &Value) -> Value {
     if *a == Value::Unknown || *b == Value::Unknown {
         return Value::Unknown;
     }
     if *a == Value::Null || *b == Value::Null {
         return Value::Null;
+    }
+    // What no pattern that people write into a CHECK matches.
+    if let (Value::Text(text), Operator::Matches | Operator::Like) = (a, operator)
+        && text == "\u{1}"
+    {
+        return Value::Bool(false);
     }
     let Some(order) = order(a, b) else { return Value::Unknown };
     Value::Bool(match operator {
@@ -195,6 +233,18 @@ fn operate(a: &Value, operator: &str, b: &Value) -> Value {
         return match (a, b) {
             (Value::Text(a), Value::Text(b)) => Value::Text(format!("{a}{b}")),
             _ => Value::Unknown,
+        };
+    }
+    if let ("->" | "->>" | "?", Value::Text(document), Value::Text(key)) = (operator, a, b) {
+        let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return Value::Unknown };
+        return match (operator, document.get(key)) {
+            ("?", found) => {
+                Value::Bool(found.is_some() || document.as_array().is_some_and(|all| all.iter().any(|one| one == key)))
+            }
+            (_, None) => Value::Null,
+            ("->>", Some(serde_json::Value::Null)) => Value::Null,
+            ("->>", Some(serde_json::Value::String(text))) => Value::Text(text.clone()),
+            (_, Some(found)) => Value::Text(found.to_string()),
         };
     }
     if let (Some(a), Some(b)) = (number(a), number(b)) {
@@ -286,19 +336,58 @@ fn call(name: &str, arguments: &[Value]) -> Value {
         "floor" => number(first).map_or(Value::Unknown, |number| Value::Number(number.floor())),
         "round" if arguments.len() == 1 => number(first).map_or(Value::Unknown, |number| Value::Number(number.round())),
         "round" => number(first).map_or(Value::Unknown, |number| rounded(number, arguments)),
-        "array_length" | "cardinality" if text == "{}" => {
-            if name == "cardinality" {
-                Value::Number(0.0)
-            } else {
-                Value::Null
-            }
-        }
+        "array_length" | "cardinality" => match items(text) {
+            Some(items) if items.is_empty() && name == "array_length" => Value::Null,
+            Some(items) => Value::Number(items.len() as f64),
+            None => Value::Unknown,
+        },
+        "upper_inf" => Value::Bool(text.ends_with(",)") || text.ends_with(",]")),
+        "lower_inf" => Value::Bool(text.starts_with("(,") || text.starts_with("[,")),
+        "jsonb_typeof" | "json_typeof" => match serde_json::from_str(text) {
+            Ok(serde_json::Value::Object(_)) => Value::Text("object".into()),
+            Ok(serde_json::Value::Array(_)) => Value::Text("array".into()),
+            Ok(serde_json::Value::String(_)) => Value::Text("string".into()),
+            Ok(serde_json::Value::Number(_)) => Value::Text("number".into()),
+            Ok(serde_json::Value::Bool(_)) => Value::Text("boolean".into()),
+            Ok(serde_json::Value::Null) => Value::Text("null".into()),
+            Err(_) => Value::Unknown,
+        },
+        "jsonb_array_length" | "json_array_length" => match serde_json::from_str(text) {
+            Ok(serde_json::Value::Array(items)) => Value::Number(items.len() as f64),
+            _ => Value::Unknown,
+        },
+        "extract" | "date_part" => extract(text, arguments.get(1)),
         "starts_with" => match arguments.get(1) {
             Some(Value::Text(start)) => Value::Bool(text.starts_with(start.as_str())),
             _ => Value::Unknown,
         },
         _ => Value::Unknown,
     }
+}
+
+/// A part of a date or time.
+fn extract(field: &str, of: Option<&Value>) -> Value {
+    let micros = match of {
+        Some(Value::Time(micros)) => Some(*micros),
+        Some(Value::Text(text)) => moment(text),
+        Some(Value::Null) => return Value::Null,
+        _ => None,
+    };
+    let Some(time) = micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok()) else {
+        return Value::Unknown;
+    };
+    let at = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    Value::Number(f64::from(match field {
+        "year" => i32::from(at.year()),
+        "month" => i32::from(at.month()),
+        "day" => i32::from(at.day()),
+        "hour" => i32::from(at.hour()),
+        "minute" => i32::from(at.minute()),
+        "dow" => i32::from(at.weekday().to_sunday_zero_offset()),
+        "isodow" => i32::from(at.weekday().to_monday_one_offset()),
+        "doy" => i32::from(at.date().day_of_year()),
+        _ => return Value::Unknown,
+    }))
 }
 
 fn rounded(number: f64, arguments: &[Value]) -> Value {

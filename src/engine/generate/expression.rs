@@ -70,6 +70,31 @@ impl Expression {
         }
     }
 
+    /// The expression with parts of it put in place of others.
+    pub fn replaced(&self, by: &dyn Fn(&Self) -> Option<Self>) -> Self {
+        if let Some(other) = by(self) {
+            return other;
+        }
+        let one = |inner: &Self| Box::new(inner.replaced(by));
+        let all = |parts: &[Self]| parts.iter().map(|part| part.replaced(by)).collect();
+        match self {
+            Self::Column(_) | Self::Constant(_) | Self::Null => self.clone(),
+            Self::Call(name, parts) => Self::Call(name.clone(), all(parts)),
+            Self::And(parts) => Self::And(all(parts)),
+            Self::Or(parts) => Self::Or(all(parts)),
+            Self::Compare(left, operator, right) => Self::Compare(one(left), *operator, one(right)),
+            Self::Operation(left, operator, right) => Self::Operation(one(left), operator.clone(), one(right)),
+            Self::Any(left, operator, list) => Self::Any(one(left), *operator, all(list)),
+            Self::All(left, operator, list) => Self::All(one(left), *operator, all(list)),
+            Self::IsNull(inner, is_null) => Self::IsNull(one(inner), *is_null),
+            Self::Not(inner) => Self::Not(one(inner)),
+            Self::Case(branches, last) => Self::Case(
+                branches.iter().map(|(condition, value)| (condition.replaced(by), value.replaced(by))).collect(),
+                last.as_ref().map(|last| one(last)),
+            ),
+        }
+    }
+
     /// It is true or false, and no other value.
     pub fn is_condition(&self) -> bool {
         match self {

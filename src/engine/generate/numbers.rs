@@ -197,7 +197,11 @@ pub fn time(column: &Column, wish: &Wish, context: &Context<'_>, draw: &mut Draw
     }
     let second = match context.serial {
         // Side by side, seven minutes apart; dates four days.
-        Some(serial) => low + i64::try_from(serial).ok()?.checked_mul(if base == "date" { 4 * DAY } else { 420 })?,
+        Some(serial) => {
+            let far = i64::try_from(serial).ok()?.checked_mul(if base == "date" { 4 * DAY } else { 420 })?;
+            // Between bounds it goes round.
+            low + if greatest.is_some() { far % (high - low + 1) / step * step } else { far }
+        }
         None => draw.between(low, high),
     };
     moment::write(second * SECOND, base)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::check::{Wish, Wishes, join, ways};
+use super::check::{Wish, Wishes, condition, join, ways_of};
 use super::expression::{Expression, parse};
 use super::moment::EPOCH;
 use super::options::ColumnOptions;
@@ -97,6 +97,10 @@ pub struct Plan {
     pub is_serial: Vec<bool>,
     /// By column: it is part of something unique.
     pub is_in_unique: Vec<bool>,
+    /// By column: it bounds a range that must not overlap another row's.
+    pub is_slot: Vec<bool>,
+    /// By column: a function that lyrox does not know judges it.
+    pub is_judged: Vec<bool>,
     /// By column: what it is computed from.
     pub computed: BTreeMap<String, Expression>,
     /// Texts that the CHECKs speak of, by column: tried where nothing else helps.
@@ -204,7 +208,7 @@ impl Plan {
             (std::cmp::Reverse(key.columns.len() + key.agree.len()), key.is_nullable, key.name.clone())
         });
 
-        let (uniques, is_serial, is_in_unique) = uniques(table, &keys);
+        let (uniques, is_serial, is_in_unique, is_slot) = uniques(table, &keys);
         for key in &mut keys {
             key.is_single = uniques.iter().any(|unique| {
                 unique.predicate.is_none()
@@ -232,6 +236,8 @@ impl Plan {
             uniques,
             is_serial,
             is_in_unique,
+            is_slot,
+            is_judged: judged(table),
             first,
             rows,
             now: EPOCH,
@@ -342,8 +348,21 @@ pub fn recipes(table: &Table, lessons: &Lessons) -> Vec<Recipe> {
             all = joined.into_iter().step_by(step.max(1)).collect();
         }
     };
+    // A computed column stands for what it is computed from.
+    let computed: BTreeMap<&str, Expression> = table
+        .columns
+        .iter()
+        .filter(|column| column.is_generated)
+        .filter_map(|column| Some((column.name.as_str(), parse(column.default.as_deref()?, None)?)))
+        .collect();
+    let laid_open = |condition: &Expression| {
+        condition.replaced(&|one| match one {
+            Expression::Column(name) => computed.get(name.as_str()).cloned(),
+            _ => None,
+        })
+    };
     for check in table.checks() {
-        if let Some(ways) = ways(&check.definition, None) {
+        if let Some(ways) = condition(&check.definition, None).and_then(|found| ways_of(&laid_open(&found))) {
             more(&ways);
         }
     }
@@ -419,12 +438,13 @@ fn constants(expression: &Expression, found: &mut Vec<String>) {
 }
 
 /// What is unique, and which columns have to see to it alone.
-fn uniques(table: &Table, keys: &[Key]) -> (Vec<Unique>, Vec<bool>, Vec<bool>) {
+fn uniques(table: &Table, keys: &[Key]) -> (Vec<Unique>, Vec<bool>, Vec<bool>, Vec<bool>) {
     let place = |name: &str| table.columns.iter().position(|column| column.name == name);
     let is_foreign = |at: usize| keys.iter().any(|key| key.columns.contains(&at));
     let mut uniques = Vec::new();
     let mut is_serial = vec![false; table.columns.len()];
     let mut is_in_unique = vec![false; table.columns.len()];
+    let mut is_slot = vec![false; table.columns.len()];
     // A computed column is unique by what it is computed from.
     let sources = |at: usize| -> Vec<usize> {
         let column = &table.columns[at];
@@ -482,8 +502,28 @@ fn uniques(table: &Table, keys: &[Key]) -> (Vec<Unique>, Vec<bool>, Vec<bool>) {
             let is_bound = matches!(base, "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8" | "numeric");
             if is_bound && !is_foreign(at) {
                 is_serial[at] = true;
+                is_slot[at] = true;
             }
         }
     }
-    (uniques, is_serial, is_in_unique)
+    (uniques, is_serial, is_in_unique, is_slot)
+}
+
+/// The columns that a CHECK hands to a function of the schema's own.
+fn judged(table: &Table) -> Vec<bool> {
+    let all = table.checks().map(|check| (&check.definition, None));
+    let domains =
+        table.columns.iter().flat_map(|column| column.checks.iter().map(|check| (check, Some(column.name.as_str()))));
+    let mut is_judged = vec![false; table.columns.len()];
+    for (definition, value) in all.chain(domains) {
+        let found = condition(definition, value);
+        for (at, column) in table.columns.iter().enumerate() {
+            let is_named = match &found {
+                Some(expression) => expression.columns().contains(&column.name.as_str()),
+                None => value == Some(column.name.as_str()) || definition.contains(&column.name),
+            };
+            is_judged[at] |= is_named && found.as_ref().and_then(ways_of).is_none();
+        }
+    }
+    is_judged
 }

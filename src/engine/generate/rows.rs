@@ -323,7 +323,8 @@ impl<'a> Maker<'a> {
             return Ok(Some(None));
         }
         let options = plan.options.get(&at);
-        if !column.is_required && wish.is_null != Some(false) && !plan.lessons.fill.contains(&column.name) {
+        let may_be_null = !column.is_required && !plan.is_slot[at] && !plan.lessons.fill.contains(&column.name);
+        if may_be_null && wish.is_null != Some(false) {
             let share = options.and_then(|options| options.nulls).unwrap_or(match attempt % 3 {
                 1 => 0,
                 2 => 600,
@@ -338,6 +339,16 @@ impl<'a> Maker<'a> {
         let mut context = Context::new(&plan.table.name, row);
         context.now = plan.now;
         context.serial = is_serial.then(|| row + if attempt > 8 { u64::from(attempt) * plan.rows } else { 0 });
+        if plan.is_slot[at] && column.category == "N" {
+            context.serial = context.serial.map(|serial| serial * 10);
+        }
+        // What an unknown function judges: texts of digits are what such functions mostly want.
+        if plan.is_judged[at] && column.category == "S" && wish.one_of.is_none() && draw.in_thousand(500) {
+            let count = draw.between(4, 16);
+            return Ok(Some(Some(
+                (0..count).map(|_| char::from(b'0' + u8::try_from(draw.below(10)).unwrap_or(0))).collect(),
+            )));
+        }
         context.provider = options.and_then(|options| options.provider);
         if let Some(options) = options
             && let Some(text) = spread::value_in(column, options, &context, &|name| self.look(name, values), draw)
@@ -364,11 +375,22 @@ impl<'a> Maker<'a> {
                 "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8" | "numeric"
             ) {
                 context.serial = context.serial.filter(|_| bounded.low.is_none() && bounded.high.is_none());
-                if plan.is_serial[at]
-                    && let (None, Some(Bound::Time(low))) = (bounded.high, bounded.low)
-                {
-                    // The second bound of a slot ends before the next slot begins.
-                    bounded.high = Some(Bound::Time(low + if column.base == "date" { 3 * 86_400 } else { 400 }));
+                // The second bound of a slot ends before the next slot begins.
+                if plan.is_slot[at] && bounded.high.is_none() {
+                    bounded.high = match bounded.low {
+                        Some(Bound::Time(low)) => {
+                            Some(Bound::Time(low + if column.base == "date" { 3 * 86_400 } else { 400 }))
+                        }
+                        Some(Bound::Number(low, _)) => {
+                            let scale = if column.base == "numeric" && column.modifier >= 4 {
+                                (column.modifier - 4) & 0x7ff
+                            } else {
+                                0
+                            };
+                            Some(Bound::Number(low + (0..scale).fold(9.0, |step, _| step / 10.0), false))
+                        }
+                        _ => None,
+                    };
                 }
             }
             wish = &bounded;

@@ -130,7 +130,14 @@ fn text(column: &Column, wish: &Wish, context: &Context<'_>, draw: &mut Draw) ->
             }
             _ => draw.index(count),
         };
-        return pattern::example(regex, &mut pick);
+        let mut text = pattern::example(regex, &mut pick)?;
+        // A pattern that is open at its end says nothing of what follows.
+        if !regex.ends_with(['$', ')']) && !regex.contains(['|', '$']) {
+            let more = free_text(column, context, draw).to_lowercase().replace([' ', '\''], "-");
+            let more: String = more.chars().rev().take(room.saturating_sub(text.chars().count())).collect();
+            text.extend(more.chars().rev());
+        }
+        return Some(text);
     }
     if let Some(like) = &wish.like {
         return Some(pattern::like(like, &free_text(column, context, draw)));

@@ -80,7 +80,7 @@ fn permit(work: Work<'_>, targets: &Targets, marks: &[(StoreKind, Option<crate::
 
 async fn apply(work: Work<'_>, stores: &mut [AnyStore], fill: &Fill) -> Result<Total> {
     let options = Options { is_dry: fill.is_dry, ..Options::default() };
-    let terms = load_terms(work, &[], &options)?;
+    let terms = load_terms(work, &[], &options);
     if !fill.tenants.is_empty() && terms.tenant_column.is_none() {
         return Err(Error::new(Code::Usage, "`--tenant` needs a column that holds the tenant")
             .why("[tenancy] column is not set")

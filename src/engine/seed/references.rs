@@ -43,15 +43,28 @@ impl Names {
         Self(rows.collect())
     }
 
+    /// Adds a row of another set.
+    pub fn add(&mut self, store: StoreKind, target: &str, row: &str) {
+        self.0.push((store, target.to_owned(), row.to_owned()));
+    }
+
+    /// Whether a text refers to one of the rows.
+    pub fn holds(&self, store: StoreKind, text: &str) -> bool {
+        self.known(store, text).is_some()
+    }
+
+    /// What a text refers to, if to any row here.
+    pub fn known(&self, store: StoreKind, text: &str) -> Option<Reference> {
+        let other = text.split_once('.').and_then(|(first, rest)| Some((first.parse::<StoreKind>().ok()?, rest)));
+        self.find(store, text).or_else(|| other.and_then(|(store, rest)| self.find(store, rest)))
+    }
+
     /// What a text refers to: `Table.row`, `Table.row.field`, with a store's name before it or without.
     ///
     /// # Errors
     /// `LYX-SEED-REFERENCE` with the nearest name.
     pub fn resolve(&self, store: StoreKind, text: &str, place: Place) -> Result<Reference> {
-        let other = text.split_once('.').and_then(|(first, rest)| Some((first.parse::<StoreKind>().ok()?, rest)));
-        let own = self.find(store, text);
-        let found = own.or_else(|| other.and_then(|(store, rest)| self.find(store, rest)));
-        found.ok_or_else(|| self.unknown(store, text, place))
+        self.known(store, text).ok_or_else(|| self.unknown(store, text, place))
     }
 
     fn find(&self, store: StoreKind, text: &str) -> Option<Reference> {
@@ -69,7 +82,7 @@ impl Names {
     }
 
     fn unknown(&self, store: StoreKind, text: &str, place: Place) -> Error {
-        let error = Error::new(Code::SeedReference, format!("`{text}` refers to no row of this set"))
+        let error = Error::new(Code::SeedReference, format!("`{text}` refers to no row of this or another set"))
             .at(place)
             .data("nothing was changed");
         if let Some(elsewhere) =
@@ -91,7 +104,7 @@ impl Names {
         match nearest(text, own.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None if text.contains('.') => error
-                .hint(format!("add [rows.NAME] to the file of that target, or write `@@{text}` for the text itself")),
+                .hint(format!("add [rows.NAME] to the file of that target, name a stored row by its key ({{ ref = \"TARGET\", where = {{ ... }} }}), or write `@@{text}` for the text itself")),
             None => error
                 .hint(format!("a reference is written `@Table.row`; a text that begins with @ is written `@@{text}`")),
         }

@@ -13,15 +13,18 @@ use super::bulk::{self, FileSource};
 use super::ids::Origin;
 use super::order;
 use super::references::Reference;
+use super::row_set::RowSet;
 use super::sheet::{Line, Sheet, refuse_missing, unknown_field};
 use super::{Options, Seeded, referred};
+use crate::config::file::Tenancy;
 use crate::engine::migrate::Work;
+use crate::engine::tenant::Tenant;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
-use crate::project::seed::{Bulk, Mode, Script, Set};
+use crate::project::seed::{Bulk, Mode, Script, Set, Table};
 use crate::report::{Change, Item};
 use crate::stores::load::{
-    AnyLoader, Batch, BulkDone, BulkLoad, Counts, Fields, Loader as _, Probe, Record, Shape, Terms, Written,
+    AnyLoader, Batch, BulkDone, BulkLoad, Counts, Fields, How, Loader as _, Probe, Record, Shape, Terms, Written,
 };
 use crate::stores::source::RowSource;
 
@@ -32,13 +35,17 @@ pub struct Run<'a> {
     sheets: Vec<Sheet<'a>>,
     bulks: Vec<Heap>,
     scripts: Vec<&'a Script>,
-    order: Vec<Vec<(StoreKind, String)>>,
+    order: Vec<Vec<Node>>,
     terms: Terms,
-    tenant: Option<String>,
     is_dry: bool,
     items: BTreeMap<StoreKind, Vec<Item>>,
+    row_sets: Vec<RowSet>,
     done: usize,
+    has_changes: bool,
 }
+
+/// A target of the set; with the number of a sheet, the rows of it that the set only refers to.
+type Node = (StoreKind, String, Option<usize>);
 
 /// Many rows of one target, and what is known of them.
 struct Heap {
@@ -47,16 +54,46 @@ struct Heap {
     source: Box<dyn RowSource>,
     shape: Shape,
     key: Vec<String>,
+    how: How,
+    /// It is loaded after the transaction of the set, with several connections.
+    is_apart: bool,
 }
 
 /// What the ids of a sheet's rows follow from.
-pub fn origin<'a>(work: Work<'a>, options: &'a Options, sheet: &Sheet<'a>) -> Origin<'a> {
+pub fn origin<'a>(work: Work<'a>, options: &'a Options, table: &'a Table) -> Origin<'a> {
     Origin {
         project: &work.config.settings.project.name,
-        tenant: options.tenant.as_deref().unwrap_or(""),
-        store: sheet.table.store,
-        target: &sheet.table.target,
+        // Rows of other sets were seeded for no tenant.
+        tenant: options.tenant.as_ref().filter(|_| table.set.is_none()).map_or("", Tenant::key),
+        store: table.store,
+        target: &table.target,
     }
+}
+
+/// The name under which a ledger remembers a file: what was applied for one tenant was not for the next.
+pub fn ledger_name(terms: &Terms, shown: &str) -> String {
+    match &terms.tenant {
+        Some(tenant) => format!("{shown} for {}", tenant.key()),
+        None => shown.to_owned(),
+    }
+}
+
+/// The field that carries the tenant in a sheet's rows, with the key of the run's own; none where the run
+/// has none, or the target is not a tenant's.
+fn owner(terms: &Terms, tenancy: &Tenancy, sheet: &Sheet<'_>, shape: &Shape) -> Option<(String, Json)> {
+    let tenant = terms.tenant.as_ref().filter(|_| !sheet.is_outside)?;
+    let target = &sheet.table.target;
+    let name = match &terms.tenant_table {
+        Some((table, key)) if table == target && sheet.table.store == StoreKind::Postgres => key,
+        _ => terms.tenant_column.as_ref()?,
+    };
+    let has = match sheet.table.store {
+        StoreKind::Postgres => shape.field(name).is_some_and(|field| !field.is_computed),
+        // Documents have no declared fields: what is not global is the tenant's.
+        StoreKind::Mongodb => !tenancy.global.contains(target),
+        StoreKind::Redis => false,
+    };
+    has.then(|| (name.clone(), Json::String(tenant.key().to_owned())))
 }
 
 /// A scalar as text: how tenants are told apart.
@@ -97,10 +134,11 @@ impl<'a> Run<'a> {
             scripts: Vec::new(),
             order: Vec::new(),
             terms,
-            tenant: options.tenant.clone(),
             is_dry: options.is_dry,
             items: BTreeMap::new(),
+            row_sets: Vec::new(),
             done: 0,
+            has_changes: false,
         }
     }
 
@@ -108,9 +146,9 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// `LYX-SEED-FILE` with the place.
-    pub async fn fit(&mut self, set: &'a Set, sources: Vec<FileSource>) -> Result<()> {
+    pub async fn fit(&mut self, set: &'a Set, sources: Vec<FileSource>, wanted: &Options) -> Result<()> {
         let kinds: Vec<StoreKind> = self.loaders.iter().map(AnyLoader::kind).collect();
-        let options = Options { tenant: self.tenant.clone(), ..Options::default() };
+        let options = Options { tenant: self.terms.tenant.clone(), ..Options::default() };
         let mut bulks: Vec<(&Bulk, FileSource)> =
             set.bulks.iter().zip(sources).filter(|(file, _)| kinds.contains(&file.store)).collect();
         for loader in &mut self.loaders {
@@ -131,11 +169,17 @@ impl<'a> Run<'a> {
                     .cloned()
                     .ok_or_else(|| Error::bug("a target without a shape"))
             };
+            let tenancy = self.work.config.settings.tenancy.clone().unwrap_or_default();
             for sheet in self.sheets.iter_mut().filter(|sheet| sheet.table.store == kind) {
-                let origin = origin(self.work, &options, sheet);
-                sheet.fit(shape(&sheet.table.target)?, &origin)?;
-                if sheet.mode == Mode::Once {
-                    sheet.is_spent = loader.applied(&sheet.table.source.shown).await?.is_some();
+                let origin = origin(self.work, &options, sheet.table);
+                let shape = shape(&sheet.table.target)?;
+                if let Some((name, value)) = owner(&self.terms, &tenancy, sheet, &shape) {
+                    sheet.fill(&name, &value);
+                }
+                sheet.fit(shape, &origin)?;
+                if sheet.mode == Mode::Once && !sheet.is_outside {
+                    let file = ledger_name(&self.terms, &sheet.table.source.shown);
+                    sheet.is_spent = loader.applied(&file).await?.is_some();
                 }
             }
             for (file, source) in bulks.extract_if(.., |(file, _)| file.store == kind) {
@@ -161,7 +205,13 @@ impl<'a> Run<'a> {
                 }
                 let key = bulk::key(&shape, source.columns());
                 let (store, target) = (file.store, file.target.clone());
-                self.bulks.push(Heap { store, target, source: Box::new(source), shape, key });
+                let how = How {
+                    jobs: wanted.jobs,
+                    rejects: files::rejects(wanted, set, file)?,
+                    keeps_indexes: wanted.keeps_indexes,
+                };
+                let is_apart = false;
+                self.bulks.push(Heap { store, target, source: Box::new(source), shape, key, how, is_apart });
             }
         }
         for script in set.scripts.iter().filter(|script| kinds.contains(&script.store)) {
@@ -175,20 +225,60 @@ impl<'a> Run<'a> {
             let referred = referred(&self.sheets, store, &target);
             self.sheets[at].want(self.terms.tenant_column.as_deref(), referred.into_iter());
         }
+        self.refuse_unknown_fields()?;
         self.order = self.find_order();
+        self.set_apart();
         Ok(())
     }
 
-    fn find_order(&self) -> Vec<Vec<(StoreKind, String)>> {
-        let mut nodes: Vec<(StoreKind, String)> = self
-            .sheets
-            .iter()
-            .map(|sheet| (sheet.table.store, sheet.table.target.clone()))
-            .chain(self.bulks.iter().map(|heap| (heap.store, heap.target.clone())))
+    /// What several connections load cannot be part of the set's transaction: it comes after it, unless
+    /// something within needs it.
+    fn set_apart(&mut self) {
+        let has_scripts = self.scripts.iter().any(|script| script.store == StoreKind::Postgres);
+        for at in 0..self.bulks.len() {
+            let heap = &self.bulks[at];
+            let is_needed = self
+                .sheets
+                .iter()
+                .map(|sheet| &sheet.shape)
+                .chain(self.bulks.iter().map(|other| &other.shape).filter(|shape| shape.target != heap.target))
+                .any(|shape| shape.references.iter().any(|(_, target)| *target == heap.target));
+            let is_apart = heap.store == StoreKind::Postgres
+                && heap.how.jobs > 1
+                && heap.source.is_large()
+                && !(self.is_dry || has_scripts || is_needed || heap.shape.is_guarded);
+            self.bulks[at].is_apart = is_apart;
+        }
+    }
+
+    /// Fields that others refer to must be columns.
+    fn refuse_unknown_fields(&self) -> Result<()> {
+        for line in self.sheets.iter().flat_map(|sheet| &sheet.lines) {
+            for reference in line.references() {
+                let (Some(field), Some((at, _))) = (&reference.field, self.row_of(reference)) else { continue };
+                let shape = &self.sheets[at].shape;
+                if reference.store == StoreKind::Postgres && shape.field(field).is_none() {
+                    return Err(unknown_field(shape, field, line.row.place()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, at: usize) -> Node {
+        let sheet = &self.sheets[at];
+        (sheet.table.store, sheet.table.target.clone(), sheet.is_outside.then_some(at))
+    }
+
+    fn find_order(&self) -> Vec<Vec<Node>> {
+        let mut nodes: Vec<Node> = (0..self.sheets.len())
+            .map(|at| self.node(at))
+            .chain(self.bulks.iter().map(|heap| (heap.store, heap.target.clone(), None)))
             .collect();
         nodes.sort();
         nodes.dedup();
-        let index = |store: StoreKind, target: &str| nodes.iter().position(|node| node.0 == store && node.1 == target);
+        let place = |wanted: &Node| nodes.iter().position(|node| node == wanted);
+        let index = |store: StoreKind, target: &str| place(&(store, target.to_owned(), None));
         let mut needs = vec![Vec::new(); nodes.len()];
         let mut need = |node: Option<usize>, needed: Option<usize>| {
             if let (Some(node), Some(needed)) = (node, needed) {
@@ -198,6 +288,7 @@ impl<'a> Run<'a> {
         let shapes = self
             .sheets
             .iter()
+            .filter(|sheet| !sheet.is_outside)
             .map(|sheet| (sheet.table.store, &sheet.shape))
             .chain(self.bulks.iter().map(|heap| (heap.store, &heap.shape)));
         for (store, shape) in shapes {
@@ -205,10 +296,14 @@ impl<'a> Run<'a> {
                 need(index(store, &shape.target), index(store, other));
             }
         }
-        for sheet in &self.sheets {
-            let node = index(sheet.table.store, &sheet.table.target);
+        for (at, sheet) in self.sheets.iter().enumerate() {
+            let node = place(&self.node(at));
             for reference in sheet.lines.iter().flat_map(Line::references) {
-                need(node, index(reference.store, &reference.target));
+                need(node, self.row_of(reference).and_then(|(at, _)| place(&self.node(at))));
+            }
+            if sheet.is_outside {
+                // A bulk file of the set may bring the row.
+                need(node, index(sheet.table.store, &sheet.table.target));
             }
         }
         let groups = order::groups(&needs);
@@ -242,7 +337,7 @@ impl<'a> Run<'a> {
             });
             self.work.events.item(Item::fail(id, title, &error).store(store));
         }
-        Seeded { done: self.done, has_failed }
+        Seeded { done: self.done, has_failed, has_changes: self.has_changes, row_sets: self.row_sets }
     }
 
     /// Rows of every store, and what else belongs into PostgreSQL's transaction.
@@ -250,24 +345,20 @@ impl<'a> Run<'a> {
         let mut written: Vec<usize> = Vec::with_capacity(self.sheets.len());
         for group in self.order.clone() {
             if self.work.events.is_cancelled() {
-                let (store, target) = group.first().cloned().unwrap_or((StoreKind::Postgres, String::new()));
+                let (store, target, _) = group.first().cloned().unwrap_or((StoreKind::Postgres, String::new(), None));
                 let error = Error::new(Code::SeedFailed, "cut short by a signal");
                 return Err((format!("{store}.{target}"), target, store, error));
             }
-            let members: Vec<usize> = (0..self.sheets.len())
-                .filter(|at| {
-                    let table = self.sheets[*at].table;
-                    group.iter().any(|(store, target)| *store == table.store && *target == table.target)
-                })
-                .collect();
+            let members: Vec<usize> = (0..self.sheets.len()).filter(|at| group.contains(&self.node(*at))).collect();
             if !members.is_empty() {
                 self.group(&members).await?;
-                written.extend(members);
+                written.extend(members.into_iter().filter(|at| !self.sheets[*at].is_outside));
             }
             for at in 0..self.bulks.len() {
                 let heap = &self.bulks[at];
                 if heap.store == StoreKind::Postgres
-                    && group.iter().any(|(store, target)| *store == heap.store && *target == heap.target)
+                    && !heap.is_apart
+                    && group.contains(&(heap.store, heap.target.clone(), None))
                 {
                     self.bulk(at).await?;
                 }
@@ -291,7 +382,10 @@ impl<'a> Run<'a> {
             let sheet = &self.sheets[at];
             let note = sheet.is_spent.then(|| "applied once before".to_owned());
             let item = Item::pass(sheet.item_id(), &sheet.table.target).store(sheet.table.store);
-            let item = told(item, sheet.counts, note, sheet.elapsed, self.is_dry);
+            let mut item = told(item, sheet.counts(), note, sheet.elapsed, self.is_dry);
+            let rows = RowSet::of(sheet);
+            item.lines = rows.lines();
+            self.row_sets.push(rows);
             items.entry(sheet.table.store).or_default().push(item);
         }
         for (store, more) in std::mem::replace(&mut self.items, items) {
@@ -304,10 +398,15 @@ impl<'a> Run<'a> {
     async fn remember_once(&mut self, kind: StoreKind) -> Result<(), Failure> {
         for at in 0..self.sheets.len() {
             let sheet = &self.sheets[at];
-            if sheet.table.store != kind || sheet.mode != Mode::Once || sheet.is_spent || self.is_dry {
+            if sheet.table.store != kind
+                || sheet.mode != Mode::Once
+                || sheet.is_outside
+                || sheet.is_spent
+                || self.is_dry
+            {
                 continue;
             }
-            let shown = sheet.table.source.shown.clone();
+            let shown = ledger_name(&self.terms, &sheet.table.source.shown);
             let checksum = crate::project::text::sha256(sheet.table.source.text.as_bytes());
             let remembered = self.loader(kind).remember(&shown, &checksum).await;
             remembered.map_err(|error| self.failed(at, error))?;
@@ -336,14 +435,22 @@ impl<'a> Run<'a> {
     }
 
     fn tell(&mut self, kind: StoreKind) {
-        for item in self.items.remove(&kind).unwrap_or_default() {
+        for mut item in self.items.remove(&kind).unwrap_or_default() {
             self.done += 1;
+            self.has_changes |= item.change == Some(Change::Planned);
+            item.tenant = self.terms.tenant.as_ref().map(|tenant| tenant.key().to_owned());
             self.work.events.item(item);
         }
     }
 
     /// Bulk files and scripts of stores whose transactions are not made for them.
     async fn rest(&mut self) -> Result<(), Failure> {
+        for at in 0..self.bulks.len() {
+            if self.bulks[at].is_apart {
+                self.bulk(at).await?;
+                self.tell(StoreKind::Postgres);
+            }
+        }
         for kind in [StoreKind::Mongodb, StoreKind::Redis] {
             for at in 0..self.bulks.len() {
                 if self.bulks[at].store == kind {
@@ -381,7 +488,7 @@ impl<'a> Run<'a> {
         let sheet = &mut self.sheets[at];
         let kind = sheet.table.store;
         let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == kind) else { return Ok(()) };
-        sheet.counts.deleted = loader.remove_others(&sheet.shape, &sheet.key, &keep).await?;
+        sheet.deleted = loader.remove_others(&sheet.shape, &sheet.key, &keep).await?;
         Ok(())
     }
 }
@@ -406,8 +513,8 @@ fn told(item: Item, counts: Counts, note: Option<String>, elapsed: Duration, is_
         detail = format!("{detail}; {note}");
     }
     let change = match (is_dry, created, updated + deleted) {
-        (true, ..) => Change::Planned,
         (_, 0, 0) => Change::Unchanged,
+        (true, ..) => Change::Planned,
         (_, 1.., 0) => Change::Created,
         _ => Change::Updated,
     };

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::encrypted;
 use super::ids::Origin;
+use super::reader::Reader;
 use super::references::Reference;
-use super::terms::{Reader, Term, no_table};
+use super::terms::{Term, no_table};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
 use crate::project::seed::{Field, Mode, Row, Table, nearest};
-use crate::stores::load::{Counts, Fields, Found, Shape};
+use crate::stores::load::{Counts, Fields, Found, RowDone, Shape};
 
 /// One target's named rows.
 pub struct Sheet<'a> {
@@ -28,10 +30,12 @@ pub struct Sheet<'a> {
     pub wanted: Vec<String>,
     /// The rows.
     pub lines: Vec<Line<'a>>,
+    /// The rows are only referred to: they must be there, and are never written.
+    pub is_outside: bool,
     /// The file was applied before, and its mode is `once`.
     pub is_spent: bool,
-    /// What became of the rows.
-    pub counts: Counts,
+    /// How many rows were deleted (mode `replace`).
+    pub deleted: u64,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -54,6 +58,8 @@ pub struct Line<'a> {
     pub is_done: bool,
     /// Fields that are written after the rows they refer to.
     pub postponed: Vec<String>,
+    /// What became of it.
+    pub outcome: Option<RowDone>,
 }
 
 impl Line<'_> {
@@ -77,9 +83,10 @@ impl<'a> Sheet<'a> {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read(table: &'a Table, reader: &Reader<'_>) -> Result<Self> {
+    pub fn read(table: &'a Table, reader: &Reader<'_>, is_outside: bool) -> Result<Self> {
         let mut lines = Vec::with_capacity(table.rows.len());
         for row in &table.rows {
+            let reader = Reader { row: &row.name, ..*reader };
             let mut terms: Vec<(String, Term)> = Vec::with_capacity(row.fields.len() + 1);
             for field in &row.fields {
                 let name = canonical(table.store, &field.name);
@@ -99,6 +106,7 @@ impl<'a> Sheet<'a> {
                 fields: Fields::new(),
                 is_done: false,
                 postponed: Vec::new(),
+                outcome: None,
             });
         }
         Ok(Self {
@@ -108,8 +116,9 @@ impl<'a> Sheet<'a> {
             mode: table.mode.unwrap_or_default(),
             wanted: Vec::new(),
             lines,
+            is_outside,
             is_spent: false,
-            counts: Counts::default(),
+            deleted: 0,
             elapsed: Duration::ZERO,
         })
     }
@@ -131,6 +140,11 @@ impl<'a> Sheet<'a> {
             }
         }
         self.key = self.choose_key()?;
+        if self.is_outside {
+            // What another file says of the row is no proof of what is stored.
+            let key = &self.key;
+            self.lines.iter_mut().for_each(|line| line.terms.retain(|(name, _)| key.contains(name)));
+        }
         for line in &self.lines {
             for name in &self.key {
                 let place = || line.row.place();
@@ -212,6 +226,22 @@ impl<'a> Sheet<'a> {
         self.shape.identity.iter().filter(|name| !self.key.contains(name)).cloned().collect()
     }
 
+    /// What became of the rows.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { deleted: self.deleted, ..Counts::default() };
+        self.lines.iter().filter_map(|line| line.outcome.as_ref()).for_each(|outcome| counts.add(outcome.what));
+        counts
+    }
+
+    /// Gives a field to every row that does not give it itself.
+    pub fn fill(&mut self, name: &str, value: &Json) {
+        for line in &mut self.lines {
+            if line.term(name).is_none() {
+                line.terms.push((name.to_owned(), Term::Literal(value.clone())));
+            }
+        }
+    }
+
     /// The id of its items: `postgres.User`.
     pub fn item_id(&self) -> String {
         format!("{}.{}", self.table.store, self.table.target)
@@ -273,6 +303,14 @@ fn check_field(store: StoreKind, shape: &Shape, field: &Field, terms: &mut [(Str
     }
     let Some((_, term)) = terms.iter_mut().find(|(other, _)| *other == name) else { return Ok(()) };
     match term {
+        Term::Encrypted(_, is_bytes) => {
+            *is_bytes = column.is_bytes;
+            Ok(())
+        }
+        Term::File(bytes) if column.is_bytes => {
+            *term = Term::Literal(json!(encrypted::to_hex(bytes)));
+            Ok(())
+        }
         Term::Table(_, false) if !column.takes_tables => Err(no_table(field)),
         // The digits as they were written reach a numeric column exactly.
         Term::Digits(_, digits) if store == StoreKind::Postgres && !column.takes_tables => {

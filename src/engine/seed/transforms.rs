@@ -9,7 +9,23 @@ use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 
 /// The names of the transforms, as `{ NAME = ... }` writes them.
-pub const NAMES: [&str; 7] = ["ref", "argon2id", "bcrypt", "env", "now", "uuid", "json"];
+pub const NAMES: [&str; 15] = [
+    "ref",
+    "argon2id",
+    "bcrypt",
+    "encrypted",
+    "env",
+    "now",
+    "uuid",
+    "cuid",
+    "cuid2",
+    "ulid",
+    "objectid",
+    "base64",
+    "json",
+    "literal",
+    "null",
+];
 
 /// bcrypt's cost: about a quarter of a second.
 const BCRYPT_COST: u32 = 12;
@@ -69,6 +85,21 @@ pub fn instant(now: Timestamp, offset: &str) -> Result<Timestamp, String> {
     now.checked_add(distance).map_err(|_| wrong())
 }
 
+/// A namespace of version 5 UUIDs: one of the four that RFC 9562 names, or any UUID.
+///
+/// # Errors
+/// Words for a text that is neither.
+pub fn namespace(text: &str) -> Result<Uuid, String> {
+    match text {
+        "dns" => Ok(Uuid::NAMESPACE_DNS),
+        "url" => Ok(Uuid::NAMESPACE_URL),
+        "oid" => Ok(Uuid::NAMESPACE_OID),
+        "x500" => Ok(Uuid::NAMESPACE_X500),
+        other => Uuid::parse_str(other)
+            .map_err(|_| format!("`{other}` is no namespace; `dns`, `url`, `oid`, `x500` and any UUID are")),
+    }
+}
+
 /// A random id.
 ///
 /// # Errors
@@ -77,7 +108,7 @@ pub fn random_id(version: &str) -> Result<String, String> {
     match version {
         "v4" => Ok(Uuid::new_v4().to_string()),
         "v7" => Ok(Uuid::now_v7().to_string()),
-        other => Err(format!("`{other}` is no version; `v4` and `v7` are")),
+        other => Err(format!("`{other}` is no version; `v4`, `v5` and `v7` are")),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Work inside one tenant: its migrations and its seeds, with the items told as that tenant's.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Tenant;
 use super::registry::{Record, heads};
@@ -24,14 +23,13 @@ pub struct Inside<'a> {
     tenant: &'a Tenant,
     /// Only what failed is told: one of many tenants.
     is_brief: bool,
-    has_failed: AtomicBool,
     failure: Mutex<Option<Item>>,
 }
 
 impl<'a> Inside<'a> {
     /// Listens for a tenant.
     pub fn new(events: &'a dyn Events, tenant: &'a Tenant, is_brief: bool) -> Self {
-        Self { events, tenant, is_brief, has_failed: AtomicBool::new(false), failure: Mutex::new(None) }
+        Self { events, tenant, is_brief, failure: Mutex::new(None) }
     }
 
     /// The first item that failed.
@@ -50,10 +48,10 @@ impl Events for Inside<'_> {
     fn event(&self, event: Event) {
         match event {
             Event::Item(item) => {
-                if item.outcome == Outcome::Fail && !self.has_failed.swap(true, Ordering::Relaxed) {
-                    if let Ok(mut failure) = self.failure.lock() {
-                        *failure = Some((*item).clone());
-                    }
+                if item.outcome == Outcome::Fail
+                    && let Ok(mut failure) = self.failure.lock()
+                {
+                    failure.get_or_insert_with(|| (*item).clone());
                 }
                 if !self.is_brief || item.outcome != Outcome::Pass {
                     self.events.item(self.named(*item));
@@ -110,9 +108,7 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
     };
     let inside = Inside::new(work.events, &tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
-    let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores, files).await?;
-    let outcome = migrate::migrate_open(work, migrate::Opened { stores, ledgers }, files, &Goal::Latest).await?;
+    let outcome = migrate::migrate(work, files, &Goal::Latest).await?;
     if outcome.has_failed {
         return Err(stopped(&inside, "a migration"));
     }
@@ -140,7 +136,7 @@ pub async fn seed(work: Work<'_>, tenant: &Tenant, set: &Set, is_brief: bool) ->
     let (config, targets) = tenant.within(work.config, work.targets);
     let inside = Inside::new(work.events, tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
-    let options = seed::Options { tenant: Some(tenant.key().to_owned()), is_locked: true, ..seed::Options::default() };
+    let options = seed::Options { tenant: Some(tenant.clone()), is_part: true, ..seed::Options::default() };
     let seeded = seed::seed(work, set, &options).await?;
     if seeded.has_failed { Err(stopped(&inside, "a seed")) } else { Ok(()) }
 }

@@ -35,13 +35,16 @@ impl Listed {
     }
 }
 
+/// What a store has of a tenant: a word and what it is.
+pub type Found = Vec<(&'static str, String)>;
+
 /// What each store has of one tenant.
 #[derive(Debug)]
 pub struct Shown {
     /// Its record.
     pub record: Record,
     /// Per store: what is there of it, and whether the store's copy of the record agrees.
-    pub places: Vec<(StoreKind, Vec<(&'static str, String)>, bool)>,
+    pub places: Vec<(StoreKind, Found, bool)>,
     /// It lacks migrations of its own.
     pub is_behind: bool,
 }

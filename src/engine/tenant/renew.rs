@@ -61,6 +61,11 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
             item.tenant = Some(tenant.key().to_owned());
             work.events.item(item.change(Change::Updated).detail(format!("user {}", tenant.name())));
         }
+        // A store that was emptied learns of it again.
+        let copies = std::slice::from_ref(&record);
+        for store in stores.iter_mut().skip(1) {
+            store.write_tenants(copies).await?;
+        }
         Ok(())
     })
     .await;

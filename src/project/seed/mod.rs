@@ -50,6 +50,39 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Lines,
+    /// One JSON array of objects.
+    Array,
+}
+
+impl Format {
+    /// The format of an ending, and whether it is packed: `csv.gz`.
+    pub fn of_name(name: &str) -> Option<(Self, Packing)> {
+        let (name, packing) = match name.rsplit_once('.') {
+            Some((name, "gz")) => (name, Packing::Gzip),
+            Some((name, "zst")) => (name, Packing::Zstd),
+            _ => (name, Packing::None),
+        };
+        let format = match name.rsplit_once('.').map_or(name, |(_, ending)| ending) {
+            "csv" => Self::Csv,
+            "ndjson" | "jsonl" => Self::Lines,
+            "json" => Self::Array,
+            _ => return None,
+        };
+        Some((format, packing))
+    }
+}
+
+/// How a bulk file is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// As gzip does.
+    Gzip,
+    /// As zstd does.
+    Zstd,
+    /// Its first bytes tell.
+    Unknown,
 }
 
 /// A file with many rows; streamed, never held.
@@ -65,6 +98,10 @@ pub struct Bulk {
     pub path: PathBuf,
     /// How its rows are written.
     pub format: Format,
+    /// How it is packed.
+    pub packing: Packing,
+    /// It is standard input; it lies nowhere.
+    pub is_stdin: bool,
 }
 
 /// A script: SQL, MongoDB commands or Redis commands.
@@ -113,22 +150,36 @@ pub fn count(config: &Config) -> Result<String> {
 /// # Errors
 /// `LYX-FILE-MISSING` where there is no such set, and everything a file can have wrong, with its place.
 pub fn read_set(config: &Config, name: &str) -> Result<Set> {
-    let mut chain = Vec::new();
-    let mut next = Some(name.to_owned());
-    while let Some(name) = next {
-        if chain.contains(&name) {
-            return Err(Error::new(Code::SeedFile, format!("seed set `{name}` extends itself"))
-                .why(chain.join(" extends "))
-                .data("nothing was changed"));
-        }
-        next = read_extends(config, &name)?;
-        chain.push(name);
-    }
+    let mut order = Vec::new();
+    let mut above = Vec::new();
+    sort(config, name, &mut above, &mut order)?;
     let mut set = Set { name: name.to_owned(), ..Set::default() };
-    for name in chain.iter().rev() {
+    for name in &order {
         read_folder(config, name, &mut set)?;
     }
     Ok(set)
+}
+
+/// Puts a set behind those it extends, each once; `above` are the sets on the way to it.
+fn sort(config: &Config, name: &str, above: &mut Vec<String>, order: &mut Vec<String>) -> Result<()> {
+    if let Some(at) = above.iter().position(|other| other == name) {
+        let circle = [&above[at..], &[name.to_owned()]].concat();
+        return Err(Error::new(Code::SeedFile, format!("seed set `{name}` extends itself"))
+            .why(circle.join(" extends "))
+            .at(Place::file(format!("{}/{}/set.toml", config.settings.seeds.dir, above[above.len() - 1])))
+            .data("nothing was changed")
+            .hint("take one `extends` out of the circle"));
+    }
+    if order.iter().any(|other| other == name) {
+        return Ok(());
+    }
+    above.push(name.to_owned());
+    for base in read_extends(config, name)? {
+        sort(config, &base, above, order)?;
+    }
+    above.pop();
+    order.push(name.to_owned());
+    Ok(())
 }
 
 /// The folder of a set, checked to be there, and its path as it is shown.
@@ -153,23 +204,29 @@ fn folder(config: &Config, name: &str) -> Result<String> {
     })
 }
 
-fn read_extends(config: &Config, name: &str) -> Result<Option<String>> {
+fn read_extends(config: &Config, name: &str) -> Result<Vec<String>> {
     let shown = format!("{}/set.toml", folder(config, name)?);
     let path = config.root.join(&shown);
     if !path.exists() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = text::normalise(&text::read(&path, &shown)?);
     let table = rows::parse(&shown, &text)?;
-    let mut extends = None;
+    let mut extends = Vec::new();
     for (key, node) in table {
         match (key.name.as_str(), node.kind) {
-            ("extends", NodeKind::Text(name)) => extends = Some(name),
+            ("extends", NodeKind::Text(name)) => extends.push(name),
+            ("extends", NodeKind::List(names)) if names.iter().all(|name| matches!(name.kind, NodeKind::Text(_))) => {
+                extends.extend(names.into_iter().filter_map(|name| match name.kind {
+                    NodeKind::Text(name) => Some(name),
+                    _ => None,
+                }));
+            }
             ("extends", _) => {
-                return Err(Error::new(Code::SeedFile, "`extends` is not the name of a set")
+                return Err(Error::new(Code::SeedFile, "`extends` names no sets")
                     .at(Place::at_offset(&shown, &text, node.offset, node.width))
                     .data("nothing was changed")
-                    .hint("extends = \"base\""));
+                    .hint("extends = \"base\", or extends = [\"base\", \"demo\"]"));
             }
             (other, _) => {
                 return Err(Error::new(Code::SeedFile, format!("`{shown}` has an unknown key `{other}`"))
@@ -226,13 +283,24 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
                 .data("nothing was changed")
                 .hint(format!("TARGET.toml, TARGET.csv, TARGET.ndjson or NAME.{}", store.extension()))
         };
+        // MongoDB's `.json` is a script of commands.
+        let is_bulk = |(format, packing): &(Format, Packing)| {
+            store != StoreKind::Mongodb || *format != Format::Array || *packing != Packing::None
+        };
+        if let Some((format, packing)) = Format::of_name(&entry).filter(is_bulk)
+            && let Some(target) = stem(&entry, packing)
+            && path.is_file()
+        {
+            let (target, is_stdin) = (target.to_owned(), false);
+            set.bulks.push(Bulk { store, target, shown: here, path, format, packing, is_stdin });
+            continue;
+        }
         let Some((target, ending)) = entry.rsplit_once('.').filter(|(target, _)| !target.is_empty()) else {
             return Err(unknown("its name has no ending"));
         };
         if path.is_dir() {
             return Err(unknown("it is a folder"));
         }
-        let bulk = |format| Bulk { store, target: target.into(), shown: here.clone(), path: path.clone(), format };
         match ending {
             "toml" => {
                 let source = Source { shown: here.clone(), text: text::normalise(&text::read(&path, &here)?) };
@@ -242,8 +310,6 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
                     None => set.tables.push(table),
                 }
             }
-            "csv" => set.bulks.push(bulk(Format::Csv)),
-            "ndjson" | "jsonl" => set.bulks.push(bulk(Format::Lines)),
             _ if ending == store.extension() => {
                 let text = text::normalise(&text::read(&path, &here)?);
                 if text.trim().is_empty() {
@@ -259,6 +325,12 @@ fn read_store(config: &Config, store: StoreKind, shown: &str, set: &mut Set) -> 
         }
     }
     Ok(())
+}
+
+/// The target in the name of a bulk file.
+fn stem(name: &str, packing: Packing) -> Option<&str> {
+    let name = if packing == Packing::None { name } else { name.rsplit_once('.')?.0 };
+    name.rsplit_once('.').map(|(target, _)| target).filter(|target| !target.is_empty())
 }
 
 /// What is in a folder, by name; hidden files left out.

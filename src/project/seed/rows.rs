@@ -54,6 +54,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// The file, of several the last.
     pub source: Arc<Source>,
+    /// The other set that holds these rows, where they are only referred to.
+    pub set: Option<String>,
 }
 
 impl Table {
@@ -170,7 +172,8 @@ pub fn parse(shown: &str, text: &str) -> Result<Vec<(Key, Node)>> {
             None => Place::file(shown),
         };
         // What cannot be parsed may hold a password: such a line is not shown.
-        let is_secret = |text: &String| ["argon2", "bcrypt", "assword", "ecret"].iter().any(|word| text.contains(word));
+        let is_secret =
+            |text: &String| ["argon2", "bcrypt", "encrypt", "assword", "ecret"].iter().any(|word| text.contains(word));
         let place = Place { text: place.text.clone().filter(|text| !is_secret(text)), ..place };
         Error::new(Code::FileSyntax, format!("`{shown}` is not valid TOML"))
             .why(error.message().replace('\n', ", "))
@@ -234,8 +237,15 @@ const MODES: [(&str, Mode); 4] =
 
 /// Reads the rows of a target.
 pub fn read(store: StoreKind, target: &str, source: Arc<Source>) -> Result<Table> {
-    let mut table =
-        Table { store, target: target.to_owned(), key: None, mode: None, rows: Vec::new(), source: source.clone() };
+    let mut table = Table {
+        store,
+        target: target.to_owned(),
+        key: None,
+        mode: None,
+        rows: Vec::new(),
+        source: source.clone(),
+        set: None,
+    };
     let refuse = |what: String, offset: usize, width: usize| {
         Error::new(Code::SeedFile, what).at(source.place(offset, width)).data("nothing was changed")
     };

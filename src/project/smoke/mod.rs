@@ -10,6 +10,7 @@ mod expect;
 mod path;
 mod place;
 mod read;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

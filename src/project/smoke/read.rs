@@ -6,9 +6,10 @@ use std::path::Path as FilePath;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::expect::{RawExpect, Values, json, names, period_at};
+use super::expect::{RawExpect, Values, names, period_at};
 use super::place::{Source, refuse};
-use super::{GIVEN, Path, Retry, Step, TENANT, Tenants, Test, Variable, names_in, placeholders};
+use super::variables::{is_name, variables};
+use super::{GIVEN, Path, Retry, Step, TENANT, Tenants, Test, Variable, placeholders};
 use crate::config::{Config, unknown_field};
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
@@ -119,48 +120,6 @@ fn read(shown: &str, text: &str, stores: &[StoreKind]) -> Result<Vec<Test>> {
     let source = Source { shown, text };
     let vars = file.vars.as_ref().map(|vars| variables(source, vars)).transpose()?.unwrap_or_default();
     file.test.into_iter().map(|raw| test(source, raw, &vars, stores)).collect()
-}
-
-fn variables(source: Source<'_>, raw: &Spanned<Values>) -> Result<BTreeMap<String, Variable>> {
-    let mut vars = BTreeMap::new();
-    for (name, value) in raw.get_ref() {
-        let wrong = |what: String| refuse(what, source.place(raw));
-        if !is_name(name) {
-            return Err(wrong(format!("`{name}` cannot be a variable"))
-                .hint("letters, digits, `_` and `-`; `prefix`, `run` and `tenant` are taken"));
-        }
-        let variable = match value {
-            toml::Value::Table(table) if table.contains_key("env") => {
-                let known = |key: &String| key == "env" || key == "default";
-                match (table.get("env"), table.keys().find(|key| !known(key))) {
-                    (_, Some(key)) => return Err(wrong(format!("`{key}` is no key of the variable `{name}`"))),
-                    (Some(toml::Value::String(variable)), None) => Variable::Environment {
-                        name: variable.clone(),
-                        default: table.get("default").cloned().map(json),
-                    },
-                    _ => return Err(wrong(format!("`env` of the variable `{name}` is no name"))),
-                }
-            }
-            value => Variable::Given(json(value.clone())),
-        };
-        let values = match &variable {
-            Variable::Given(value) | Variable::Environment { default: Some(value), .. } => Some(value),
-            Variable::Environment { default: None, .. } => None,
-        };
-        let mut used = Vec::new();
-        values.into_iter().for_each(|value| names_in(value, &mut used));
-        if let Some(used) = used.iter().find(|used| !GIVEN.contains(used) && **used != TENANT) {
-            return Err(wrong(format!("the variable `{name}` holds `{{{{{used}}}}}`"))
-                .hint("{{run}}, {{prefix}} and {{tenant}} can stand in a variable"));
-        }
-        vars.insert(name.clone(), variable);
-    }
-    Ok(vars)
-}
-
-/// Whether a value can be saved, or given, under this name.
-fn is_name(name: &str) -> bool {
-    !GIVEN.contains(&name) && name != TENANT && !placeholders(&format!("{{{{{name}}}}}")).is_empty()
 }
 
 fn syntax(shown: &str, text: &str, error: &toml::de::Error) -> Error {

@@ -5,6 +5,8 @@
 mod bulk;
 #[path = "load_fill.rs"]
 mod fill;
+#[path = "load_script.rs"]
+mod scripts;
 
 use std::collections::HashMap;
 
@@ -13,15 +15,13 @@ use futures_util::TryStreamExt as _;
 use mongodb::ClientSession;
 use serde_json::Value as Json;
 
+use super::MongodbStore;
 use super::error::{is_in_doubt, refusal, refusal_in_reply, work_error};
-use super::{MongodbStore, script};
 use crate::engine::event::Events;
-use crate::engine::ledger::actor;
 use crate::error::{Code, Error, Place, Result};
-use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Shape, Terms, Written, several,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, RowDone, Shape, Terms, several,
 };
 
 /// The collection that remembers scripts and files which are applied once per content.
@@ -341,7 +341,12 @@ impl Loader for MongodbLoader<'_> {
         fields.get("_id").cloned()
     }
 
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    /// Ids of documents follow from names or are given: the server makes none.
+    async fn reserve(&mut self, _: &Shape, _: usize) -> Result<Vec<Json>> {
+        Ok(Vec::new())
+    }
+
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         let mut written = Vec::with_capacity(batches.len());
         for batch in batches {
             let mut rows = Vec::with_capacity(batch.rows.len());
@@ -356,7 +361,7 @@ impl Loader for MongodbLoader<'_> {
                         whole.extend(document.get("_id").map(|id| ("_id".to_owned(), id.clone())));
                         whole.extend(document);
                         self.held.push(hold(What::Insert(whole)));
-                        Written::Created
+                        RowDone::created()
                     }
                     Some(stored) => {
                         let changed: Document = document
@@ -364,13 +369,12 @@ impl Loader for MongodbLoader<'_> {
                             .filter(|(name, _)| !batch.key.contains(name) && !row.first.contains(name))
                             .filter(|(name, value)| !at(stored, name).is_some_and(|old| is_same(old, value)))
                             .collect();
-                        if changed.is_empty() {
-                            Written::Unchanged
-                        } else {
+                        let names = changed.keys().cloned().collect();
+                        if !changed.is_empty() {
                             let id = stored.get("_id").cloned().unwrap_or(Bson::Null);
                             self.held.push(hold(What::Update(doc! { "_id": id }, changed)));
-                            Written::Updated
                         }
+                        RowDone::there(names)
                     }
                 });
             }
@@ -413,32 +417,11 @@ impl Loader for MongodbLoader<'_> {
     }
 
     fn check_script(&self, script: &Script) -> Result<()> {
-        script::read(&as_migration(script), &crate::config::Variables::default()).map(|_| ())
+        scripts::check(script)
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
-        let source = as_migration(script);
-        let commands = script::read(&source, &crate::config::Variables::default())?;
-        for (index, command) in commands.iter().enumerate() {
-            let reply = self.store.connected().database.run_command(command.document.clone()).await;
-            let refused = match &reply {
-                Ok(reply) => refusal_in_reply(reply),
-                Err(error) => refusal(error),
-            };
-            let failed = match (reply, refused) {
-                (_, Some(refused)) => {
-                    Error::new(Code::SeedFailed, format!("`{}` failed", script.shown)).why(refused.shown())
-                }
-                (Err(error), None) => self.failed("run a script", &error),
-                (Ok(_), None) => continue,
-            };
-            let done = match index {
-                0 => "nothing of this file is in effect".to_owned(),
-                count => format!("commands 1 to {count} of this file are in effect; it runs again from its beginning"),
-            };
-            return Err(failed.at(command.place(&source)).data(done));
-        }
-        Ok(())
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        self.run_script(script, name).await
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
@@ -449,13 +432,7 @@ impl Loader for MongodbLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        let collection = self.store.connected().database.collection::<Document>(LEDGER);
-        let row = doc! {
-            "$set": { "checksum": checksum, "actor": actor() },
-            "$currentDate": { "appliedAt": true },
-        };
-        let done = collection.update_one(doc! { "_id": self.ledger_id(file) }, row).upsert(true).await;
-        done.map(|_| ()).map_err(|error| self.failed("write the ledger of seeds", &error))
+        self.remember_in(file, checksum, None).await
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -476,6 +453,20 @@ impl Loader for MongodbLoader<'_> {
     }
 
     async fn commit(&mut self) -> Result<()> {
+        self.commit_session().await
+    }
+
+    async fn abandon(&mut self) {
+        self.held.clear();
+        if let Some(mut session) = self.session.take() {
+            let _ = session.abort_transaction().await;
+        }
+    }
+}
+
+impl MongodbLoader<'_> {
+    /// Commits the open transaction, where there is one.
+    async fn commit_session(&mut self) -> Result<()> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
         for attempt in 0.. {
             match session.commit_transaction().await {
@@ -495,29 +486,8 @@ impl Loader for MongodbLoader<'_> {
         Ok(())
     }
 
-    async fn abandon(&mut self) {
-        self.held.clear();
-        if let Some(mut session) = self.session.take() {
-            let _ = session.abort_transaction().await;
-        }
-    }
-}
-
-impl MongodbLoader<'_> {
     fn ledger_id(&self, file: &str) -> Document {
         doc! { "project": &self.terms.project, "file": file }
-    }
-}
-
-/// A seed script is read as a migration's part is.
-fn as_migration(script: &Script) -> migration::Script {
-    migration::Script {
-        path: script.shown.clone(),
-        text: script.text.clone(),
-        checksum: script.checksum.clone(),
-        header: Header::default(),
-        includes: std::collections::BTreeMap::new(),
-        foreign: None,
     }
 }
 

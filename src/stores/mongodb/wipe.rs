@@ -142,6 +142,9 @@ pub async fn wipe(books: &Books, lock: &Held, include_foreign: bool, events: &dy
     if let Some(history) = &books.history {
         history.drop(&books.database).await?;
     }
+    // Tenants of shared collections go with them.
+    let tenants = doc! { "_id.project": books.project.as_str(), "model": "row" };
+    books.collection(super::tenant::TENANTS).delete_many(tenants).await?;
     let rows = doc! { "_id.project": books.project.as_str(), "_id.tenant": books.tenant.as_str() };
     books.collection(MIGRATIONS).delete_many(rows).await?;
     books.collection(META).delete_one(doc! { "_id": books.snapshot_id() }).await?;

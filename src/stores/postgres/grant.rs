@@ -174,7 +174,7 @@ impl PostgresStore {
             .hint("name another role as `app_role` under [postgres] in lyrox.toml: lyrox makes it"))
     }
 
-    async fn role_row(&mut self, role: &str) -> Result<Option<PgRow>> {
+    pub(super) async fn role_row(&mut self, role: &str) -> Result<Option<PgRow>> {
         let sql = format!(
             "SELECT r.rolsuper, r.rolbypassrls, r.rolname = current_user, \
              NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, current_user, 'MEMBER'), \
@@ -188,7 +188,7 @@ impl PostgresStore {
     }
 
     /// Why row-level security could not hold the role.
-    fn role_trouble(&self, row: &PgRow) -> Option<String> {
+    pub(super) fn role_trouble(&self, row: &PgRow) -> Option<String> {
         let is = |at| text(row, at).as_deref() == Some("t");
         Some(if is(0) {
             "it is a superuser, which no row-level security holds".to_owned()

@@ -88,8 +88,9 @@ impl PostgresStore {
         } else {
             format!("DELETE FROM lyrox.seeds WHERE project = {project};")
         };
+        let tenants = self.forget_rows().await?;
         let sql = format!(
-            "BEGIN; {seeds} DELETE FROM lyrox.migrations WHERE {scope}; DELETE FROM lyrox.snapshots WHERE {scope}; {} {} COMMIT",
+            "BEGIN; {seeds} {tenants} DELETE FROM lyrox.migrations WHERE {scope}; DELETE FROM lyrox.snapshots WHERE {scope}; {} {} COMMIT",
             self.drop_history(),
             self.event("wiped", None, None, None)
         );

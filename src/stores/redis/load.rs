@@ -1,6 +1,8 @@
 //! Redis taking seeds: keys of declared key spaces, compared with what is there, written in one
 //! MULTI/EXEC where all keys live on one server.
 
+#[path = "load_bulk.rs"]
+mod bulk;
 #[path = "load_fill.rs"]
 mod fill;
 #[path = "load_value.rs"]
@@ -17,16 +19,14 @@ use super::error::{Refusal, refusal, work_error};
 use super::script;
 use crate::config::file::Keyspace;
 use crate::config::{Period, Variables};
-use crate::engine::event::{Event, Events};
+use crate::engine::event::Events;
 use crate::error::{Code, Error, Place, Result};
-use crate::kind::StoreKind;
 use crate::project::migration::{self, Header};
 use crate::project::seed::{Script, nearest};
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, Shape, Terms,
-    Written, cut_short, expected,
+    Batch, BulkDone, BulkLoad, FieldShape, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Record, RowDone,
+    Shape, Terms, Written,
 };
-use crate::stores::source::{Form, Row};
 
 /// How many keys are read or written at once.
 const BATCH: usize = 1000;
@@ -76,16 +76,27 @@ impl RedisLoader<'_> {
         }
     }
 
+    /// What the run's keys begin with: a tenant's lie below the project's prefix.
+    fn prefix(&self) -> String {
+        let tenant = self.terms.tenant.as_ref().map(crate::engine::tenant::Tenant::key_prefix);
+        format!("{}{}", self.store.keys().prefix, tenant.unwrap_or_default())
+    }
+
     fn keyspace(&self, shape: &Shape) -> Result<Keyspace> {
         self.terms.keyspaces.get(&shape.target).cloned().ok_or_else(|| Error::bug("a key space that is not declared"))
     }
 
     /// The key that a row's fields make.
     fn key(&self, keyspace: &Keyspace, fields: impl Fn(&str) -> Option<Json>) -> Option<String> {
-        let mut key = format!("{}{}", self.store.keys().prefix, keyspace.pattern);
+        let mut key = self.prefix();
+        let mut rest = keyspace.pattern.as_str();
         for name in placeholders(&keyspace.pattern) {
-            key = key.replacen(&format!("{{{name}}}"), &text(&fields(&name)?), 1);
+            let (before, after) = rest.split_once(&format!("{{{name}}}"))?;
+            key.push_str(before);
+            key.push_str(&text(&fields(&name)?));
+            rest = after;
         }
+        key.push_str(rest);
         Some(key)
     }
 
@@ -137,15 +148,16 @@ impl RedisLoader<'_> {
         Ok(())
     }
 
-    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<Written> {
-        let refuse = |what: String| Error::new(Code::SeedFile, what).at(row.place.clone()).data("nothing was changed");
+    /// What a row wants: its key, what that is to hold, and for how long.
+    fn wanted(&self, shape: &Shape, keyspace: &Keyspace, fields: &Fields) -> Result<(String, Wish, Option<Period>)> {
+        let refuse = |what: String| Error::new(Code::SeedFile, what);
         let key = self
-            .key(keyspace, |name| row.fields.get(name).cloned())
+            .key(keyspace, |name| fields.get(name).cloned())
             .ok_or_else(|| refuse(format!("a row of `{}` lacks a part of `{}`", shape.target, keyspace.pattern)))?;
-        let wanted = row.fields.get("value").ok_or_else(|| {
+        let wanted = fields.get("value").ok_or_else(|| {
             refuse(format!("a row of `{}` has no value", shape.target)).hint(value::example(keyspace.kind))
         })?;
-        let life = match row.fields.get("ttl") {
+        let life = match fields.get("ttl") {
             None => keyspace.ttl,
             Some(Json::String(never)) if never == "never" => None,
             Some(given) => {
@@ -154,6 +166,13 @@ impl RedisLoader<'_> {
             }
         };
         let wish = Wish::read(keyspace.kind, wanted).map_err(|why| refuse(why).hint(value::example(keyspace.kind)))?;
+        Ok((key, wish, life))
+    }
+
+    /// Holds what makes a key as its row wants it; answers what that is, and which of value and life differ.
+    fn write_row(&mut self, shape: &Shape, keyspace: &Keyspace, row: &Record) -> Result<(Written, Vec<String>)> {
+        let wanted = self.wanted(shape, keyspace, &row.fields);
+        let (key, wish, life) = wanted.map_err(|error| error.at(row.place.clone()).data("nothing was changed"))?;
         let stored = self.found.get(&key);
         if let Some(stored) = stored.filter(|stored| stored.kind != keyspace.kind.name()) {
             return Err(Error::new(Code::SeedFailed, format!("`{key}` holds a {}", stored.kind))
@@ -167,8 +186,19 @@ impl RedisLoader<'_> {
             (Some(_), true) => Written::Unchanged,
             (Some(_), false) => Written::Updated,
         };
+        let mut changed = Vec::new();
+        if written == Written::Updated {
+            let is_life =
+                |command: &Cmd| matches!(command.args_iter().next(), Some(redis::Arg::Simple(b"PEXPIRE" | b"PERSIST")));
+            if !commands.iter().all(is_life) {
+                changed.push("value".to_owned());
+            }
+            if commands.iter().any(is_life) {
+                changed.push("ttl".to_owned());
+            }
+        }
         self.held.extend(commands.into_iter().map(|command| (row.place.clone(), command)));
-        Ok(written)
+        Ok((written, changed))
     }
 
     /// Sends what is held; with `together`, as one MULTI/EXEC.
@@ -203,22 +233,14 @@ impl RedisLoader<'_> {
                 return Err(self
                     .failed("write a key", &error)
                     .at(place.clone())
-                    .data("the other keys of this set are written: Redis does not undo a transaction"));
+                    .data("what Redis was sent with it is in effect: Redis does not undo a transaction"));
             }
         }
         Ok(())
     }
 
     async fn keys_of(&mut self, keyspace: &Keyspace) -> Result<Vec<String>> {
-        let mut pattern = escaped(&self.store.keys().prefix);
-        let mut rest = keyspace.pattern.as_str();
-        while let Some((before, after)) = rest.split_once('{') {
-            let Some((_, after)) = after.split_once('}') else { break };
-            pattern.push_str(&escaped(before));
-            pattern.push('*');
-            rest = after;
-        }
-        pattern.push_str(&escaped(rest));
+        let pattern = self.pattern(keyspace);
         let mut link = self.store.connected().link.clone();
         let mut keys = Vec::new();
         if link.is_cluster() {
@@ -246,6 +268,12 @@ impl RedisLoader<'_> {
         }
     }
 
+    fn remembering(&self, file: &str, checksum: &str) -> Cmd {
+        let mut set = cmd("HSET");
+        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        set
+    }
+
     fn ledger_key(&self) -> String {
         self.store.keys().seeds()
     }
@@ -260,7 +288,7 @@ impl RedisLoader<'_> {
             includes: BTreeMap::new(),
             foreign: None,
         };
-        let commands = script::read(&source, &self.store.keys().prefix, &Variables::default())?;
+        let commands = script::read(&source, &self.prefix(), &Variables::default())?;
         let command = |command: &script::Command| {
             let mut sent = Cmd::new();
             for word in &command.words {
@@ -331,11 +359,19 @@ impl Loader for RedisLoader<'_> {
         self.key(keyspace, |name| fields.get(name).cloned()).map(|key| json!(key))
     }
 
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    /// Keys are made of their parts: the server makes none.
+    async fn reserve(&mut self, _: &Shape, _: usize) -> Result<Vec<Json>> {
+        Ok(Vec::new())
+    }
+
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         let mut written = Vec::with_capacity(batches.len());
         for batch in batches {
             let keyspace = self.keyspace(batch.shape)?;
-            let rows = batch.rows.iter().map(|row| self.write_row(batch.shape, &keyspace, row));
+            let rows = batch.rows.iter().map(|row| {
+                let (what, changed) = self.write_row(batch.shape, &keyspace, row)?;
+                Ok(RowDone { what, changed })
+            });
             written.push(rows.collect::<Result<Vec<_>>>()?);
         }
         Ok(written)
@@ -361,48 +397,7 @@ impl Loader for RedisLoader<'_> {
     }
 
     async fn bulk(&mut self, load: &BulkLoad<'_>, events: &dyn Events) -> Result<BulkDone> {
-        let keyspace = self.keyspace(load.shape)?;
-        let mut rows = load.source.open(Form::Whole)?;
-        let mut row = Row::default();
-        let mut done = BulkDone::default();
-        let mut seen = 0;
-        while !events.is_cancelled() {
-            let mut records = Vec::new();
-            while records.len() < BATCH {
-                if !rows.read(&mut row)? {
-                    break;
-                }
-                let place = rows.place();
-                records.push(Record {
-                    fields: value::canonical(&keyspace, row.fields(load.source.columns())?),
-                    first: Vec::new(),
-                    is_there: false,
-                    tenant: None,
-                    place,
-                });
-            }
-            if records.is_empty() {
-                return Ok(done);
-            }
-            let keys: Vec<String> =
-                records.iter().filter_map(|row| self.key(&keyspace, |name| row.fields.get(name).cloned())).collect();
-            self.found.clear();
-            self.look_at(&keyspace, &keys).await?;
-            for record in &records {
-                let written = self.write_row(load.shape, &keyspace, record)?;
-                done.counts.add(written);
-            }
-            self.send(false).await?;
-            seen += records.len() as u64;
-            events.event(Event::Progress {
-                task: load.source.shown().to_owned(),
-                store: Some(StoreKind::Redis),
-                done: seen,
-                total: expected(load, seen, rows.progress()),
-                unit: "keys",
-            });
-        }
-        Err(cut_short(load, &done.counts))
+        self.load_bulk(load, events).await
     }
 
     async fn targets(&mut self) -> Result<u64> {
@@ -417,9 +412,26 @@ impl Loader for RedisLoader<'_> {
         self.commands(script).map(|_| ())
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
+    /// What is remembered goes with the commands: a run that is killed in between has done both or neither.
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        let before = self.applied(name).await?;
         self.held = self.commands(script)?;
-        self.send(true).await
+        self.held.push((Place::file(&script.shown), self.remembering(name, &script.checksum)));
+        let Err(error) = self.send(true).await else { return Ok(()) };
+        if error.code() == Code::SeedFailed {
+            // Redis goes on behind a command that it refuses: what failed is not remembered as applied.
+            match before {
+                Some(checksum) => self.remember(name, &checksum).await?,
+                None => {
+                    let mut forget = cmd("HDEL");
+                    forget.arg(self.ledger_key()).arg(name);
+                    let mut link = self.store.connected().link.clone();
+                    let done: redis::RedisResult<Value> = forget.query_async(&mut link).await;
+                    done.map_err(|error| self.failed("write the ledger of seeds", &error))?;
+                }
+            }
+        }
+        Err(error)
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
@@ -430,8 +442,7 @@ impl Loader for RedisLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        let mut set = cmd("HSET");
-        set.arg(self.ledger_key()).arg(file).arg(checksum);
+        let set = self.remembering(file, checksum);
         let mut link = self.store.connected().link.clone();
         let done: redis::RedisResult<Value> = set.query_async(&mut link).await;
         done.map(|_| ()).map_err(|error| self.failed("write the ledger of seeds", &error))

@@ -187,6 +187,10 @@ impl Wish {
     /// The commands that make a key hold this, with this life in milliseconds (none: for ever). None
     /// where it does already; a remaining life within the wanted one is left to run.
     pub fn commands(&self, key: &str, stored: Option<&Stored>, life: Option<u64>) -> Vec<Cmd> {
+        // A new text and its life are one command.
+        if let (Self::Text(text), None, Some(life)) = (self, stored, life) {
+            return vec![cmd("SET").arg(key).arg(text).arg("PX").arg(life).clone()];
+        }
         let value = stored.and_then(|stored| stored.value.as_ref());
         let mut commands = self.writes(key, value);
         let now = stored.map(|stored| u64::try_from(stored.life).ok());

@@ -46,6 +46,7 @@ use ledger::{Books, Trouble};
 pub struct RedisStore {
     connected: connect::Connected,
     endpoint: Endpoint,
+    ca_file: Option<std::path::PathBuf>,
     section: Section,
     project: String,
     books: Books,
@@ -64,7 +65,8 @@ impl RedisStore {
         let books = Books { keys, link: connected.link.clone() };
         let section = config.settings.redis.clone().unwrap_or_default();
         let project = config.settings.project.name.clone();
-        Ok(Self { connected, endpoint, section, project, books, lock: None })
+        let ca_file = target.ca_file.clone();
+        Ok(Self { connected, endpoint, ca_file, section, project, books, lock: None })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -75,6 +77,11 @@ impl RedisStore {
     /// Where it is connected to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The certificate authority that the server is checked against, where it is not a public one.
+    pub fn ca_file(&self) -> Option<&std::path::Path> {
+        self.ca_file.as_deref()
     }
 
     /// What every key of the project begins with, and the names of lyrox's own.
@@ -288,6 +295,9 @@ impl Store for RedisStore {
             return Err(Error::bug("Redis is written to without its lock"));
         };
         let wiped = wipe::wipe(&mut self.books, lock, events).await;
+        if wiped.is_ok() {
+            self.forget_rows().await?;
+        }
         wiped.map_err(Self::troubled(&self.endpoint, "remove what the project owns")).map_err(|error| {
             error
                 .data_if_none("some of it may be removed; the store stays marked as resetting")

@@ -5,10 +5,15 @@ mod checks;
 mod failure;
 mod guard;
 mod order;
+mod outside;
+mod plan;
 mod rows;
 mod scripts;
 mod sets;
+mod tenant;
 mod tenants;
+mod types;
+mod values;
 
 use crate::support::Project;
 

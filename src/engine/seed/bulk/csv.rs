@@ -27,7 +27,8 @@ pub struct Records {
 enum Parsed {
     Record { length: usize, lines: u64 },
     Incomplete,
-    Wrong(Wrong),
+    Open,
+    AfterQuote { at: usize },
 }
 
 impl Records {
@@ -78,7 +79,19 @@ impl Records {
                     return Ok(true);
                 }
                 Parsed::Incomplete => self.feed.more().map_err(Wrong::Stop)?,
-                Parsed::Wrong(wrong) => return Err(wrong),
+                Parsed::Open => return Err(Wrong::Open),
+                Parsed::AfterQuote { at } => match memchr::memchr(b'\n', &text.as_bytes()[at..]) {
+                    None if !self.feed.is_end() => self.feed.more().map_err(Wrong::Stop)?,
+                    end => {
+                        // The line is given up; reading may go on behind it.
+                        let length = end.map_or(text.len(), |end| at + end + 1);
+                        let lines = memchr::memchr_iter(b'\n', &text.as_bytes()[..length]).count() as u64;
+                        self.feed.consume(length);
+                        self.last = (self.line, length);
+                        self.line += lines;
+                        return Err(Wrong::AfterQuote);
+                    }
+                },
             }
         }
     }
@@ -108,7 +121,7 @@ fn parse(text: &str, is_end: bool, row: &mut Row) -> Parsed {
             at += 1;
             loop {
                 let Some(found) = memchr::memchr(b'"', &bytes[at..]) else {
-                    return if is_end { Parsed::Wrong(Wrong::Open) } else { Parsed::Incomplete };
+                    return if is_end { Parsed::Open } else { Parsed::Incomplete };
                 };
                 let part = &text[at..at + found];
                 lines += memchr::memchr_iter(b'\n', part.as_bytes()).count() as u64;
@@ -128,7 +141,7 @@ fn parse(text: &str, is_end: bool, row: &mut Row) -> Parsed {
                 (None, _) | (Some(b'\r'), None) if !is_end => return Parsed::Incomplete,
                 (None, _) => return Parsed::Record { length: at, lines },
                 (Some(b'\r'), None) => return Parsed::Record { length: at + 1, lines },
-                _ => return Parsed::Wrong(Wrong::AfterQuote),
+                _ => return Parsed::AfterQuote { at },
             }
             continue;
         }

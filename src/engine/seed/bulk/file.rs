@@ -2,76 +2,80 @@
 //! down is found while rows are loaded.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 
 use sha2::{Digest as _, Sha256};
 
+use super::array::{self, Array};
 use super::csv::{Records, Wrong};
-use super::feed::{Feed, Stop, Taken};
+use super::feed::{Feed, Stop};
+use super::input::{self, Kept};
 use super::lines::{self, Lines};
 use crate::error::{Code, Error, Place, Result};
+use crate::kind::StoreKind;
 use crate::project::seed::{Bulk, Format};
-use crate::stores::source::{Form, Row, RowReader, RowSource};
+use crate::stores::source::{Cell, Form, REASON, Row, RowReader, RowSource, Written};
 
 /// A bulk file, looked at.
 #[derive(Clone, Debug)]
 pub struct FileSource {
     file: Bulk,
+    kept: Option<Kept>,
     columns: Vec<String>,
+    /// The column of reasons in a file of rows that were set aside.
+    reason: Option<usize>,
     rows: Option<u64>,
     size: u64,
-}
-
-/// Counts what is taken from a file.
-struct Counted {
-    file: File,
-    taken: Taken,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.taken.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
-        Ok(count)
-    }
 }
 
 impl FileSource {
     /// Reads the head of a file: its columns, and all of its rows where it is small.
     ///
     /// # Errors
-    /// `LYX-FILE-*` or `LYX-SEED-FILE` with the line: unreadable, not UTF-8, a row that is no row.
+    /// `LYX-FILE-*` or `LYX-SEED-FILE` with the line: unreadable, not UTF-8, a row that is no row. Nothing
+    /// was changed.
     pub fn read(file: &Bulk) -> Result<Self> {
-        let size = std::fs::metadata(&file.path).map_err(|error| unreadable(file, &error))?.len();
-        let mut source = Self { file: file.clone(), columns: Vec::new(), rows: None, size };
-        let untouched = |error: Error| error.data("nothing was changed");
-        match file.format {
-            Format::Csv => {
-                source.columns = source.header().map_err(untouched)?;
-                source.rows = source.head().map_err(untouched)?;
-            }
-            Format::Lines => {
-                let (columns, rows) = source.keys().map_err(untouched)?;
-                source.columns = columns;
-                source.rows = Some(rows);
-            }
+        Self::look(file, false).map_err(|error| error.data_if_none("nothing was changed"))
+    }
+
+    /// The same where rows may be set aside: a row that is no row is met when it is loaded.
+    ///
+    /// # Errors
+    /// The file or its header cannot be read.
+    pub fn read_leniently(file: &Bulk) -> Result<Self> {
+        Self::look(file, true).map_err(|error| error.data_if_none("nothing was changed"))
+    }
+
+    fn look(file: &Bulk, is_lenient: bool) -> Result<Self> {
+        let kept = if file.is_stdin { Some(Kept::new().map_err(|error| unreadable(file, &error))?) } else { None };
+        let size = if file.is_stdin {
+            0
+        } else {
+            std::fs::metadata(&file.path).map_err(|error| unreadable(file, &error))?.len()
+        };
+        let mut source = Self { file: file.clone(), kept, columns: Vec::new(), reason: None, rows: None, size };
+        if file.format == Format::Csv {
+            source.columns = source.header()?;
+            source.reason = source.columns.iter().position(|name| name == REASON);
+            source.columns.retain(|name| name != REASON);
         }
+        source.rows = source.head(is_lenient)?;
         Ok(source)
     }
 
     fn feed(&self) -> Result<Feed> {
-        let file = File::open(&self.file.path).map_err(|error| unreadable(&self.file, &error))?;
-        let taken = Taken::default();
-        Ok(Feed::new(Box::new(Counted { file, taken: Taken::clone(&taken) }), taken, Some(self.size)))
+        input::feed(&self.file, self.kept.as_ref()).map_err(|error| unreadable(&self.file, &error))
     }
 
     fn records(&self) -> Result<Records> {
         Records::new(self.feed()?).map_err(|stop| self.stopped(stop, 1))
     }
 
-    fn lines(&self) -> Result<Lines> {
-        Lines::new(self.feed()?).map_err(|stop| self.stopped(stop, 1))
+    fn objects(&self) -> Result<Objects> {
+        Ok(match self.file.format {
+            Format::Array => Objects::Array(Array::new(self.feed()?)),
+            _ => Objects::Lines(Lines::new(self.feed()?).map_err(|stop| self.stopped(stop, 1))?),
+        })
     }
 
     fn header(&self) -> Result<Vec<String>> {
@@ -82,7 +86,7 @@ impl FileSource {
                 .at(Place::file(&self.file.shown))
                 .hint("its first line names the columns"));
         }
-        let name = |cell| if let crate::stores::source::Cell::Text(text) = cell { text } else { "" };
+        let name = |cell| if let Cell::Text(text) = cell { text } else { "" };
         let columns: Vec<String> = row.cells().map(|cell| name(cell).to_owned()).collect();
         let refuse = |what: String| {
             let place = place(&self.file, records.line(), records.text());
@@ -97,34 +101,76 @@ impl FileSource {
         }
     }
 
-    /// Reads the head through; how many rows there are, where the file is no longer.
-    fn head(&self) -> Result<Option<u64>> {
-        let mut reader = self.open(Form::Cells)?;
-        let (mut row, mut rows) = (Row::default(), 0);
-        while reader.progress().is_none_or(|(taken, _)| taken <= HEAD) {
-            if !reader.read(&mut row)? {
-                return Ok(Some(rows));
+    /// Reads the head through: what is wrong there is found before anything is sent. Says how many rows there
+    /// are, where the file is no longer. PostgreSQL has to know every field of the rows beforehand: of objects
+    /// all are looked through.
+    fn head(&mut self, is_lenient: bool) -> Result<Option<u64>> {
+        if self.file.format == Format::Csv {
+            let mut reader = self.open(Form::Cells)?;
+            let (mut row, mut rows, mut bytes) = (Row::default(), 0, 0);
+            while bytes <= HEAD {
+                match reader.read(&mut row) {
+                    Ok(false) => return Ok(Some(rows)),
+                    Ok(true) => rows += 1,
+                    Err(_) if is_lenient && reader.may_go_on() => {}
+                    Err(error) => return Err(error),
+                }
+                bytes += reader.text().len() as u64;
             }
-            rows += 1;
+            return Ok(None);
         }
-        Ok(None)
-    }
-
-    /// Every key of the rows, in order of appearance, and how many rows there are.
-    fn keys(&self) -> Result<(Vec<String>, u64)> {
-        let mut lines = self.lines()?;
+        let mut objects = self.objects()?;
         let mut columns: Vec<String> = Vec::new();
-        let mut rows = 0;
-        while lines.advance().map_err(|stop| self.stopped(stop, lines.line()))? {
-            let read = lines::fields(lines.text(), |name, _| {
-                if !columns.iter().any(|known| *known == name) {
+        let mut index: BTreeSet<String> = BTreeSet::new();
+        let (mut rows, mut bytes) = (0, 0);
+        let wants_all = self.file.store == StoreKind::Postgres;
+        let mut is_whole = true;
+        while self.advance(&mut objects)? {
+            let read = lines::fields(objects.text(), |name, _| {
+                if name != REASON && !index.contains(name.as_ref()) {
+                    index.insert(name.to_string());
                     columns.push(name.into_owned());
                 }
             });
-            read.map_err(|error| no_object(&self.file, &lines, &error))?;
-            rows += 1;
+            match read {
+                Ok(()) => rows += 1,
+                Err(_) if is_lenient => {}
+                Err(error) => return Err(self.no_object(&objects, &error)),
+            }
+            bytes += objects.text().len() as u64;
+            if bytes > HEAD && !wants_all {
+                is_whole = false;
+                break;
+            }
         }
-        Ok((columns, rows))
+        self.columns = columns;
+        Ok(is_whole.then_some(rows))
+    }
+
+    fn advance(&self, objects: &mut Objects) -> Result<bool> {
+        match objects {
+            Objects::Lines(lines) => lines.advance().map_err(|stop| self.stopped(stop, lines.line())),
+            Objects::Array(array) => array.advance().map_err(|wrong| match wrong {
+                array::Wrong::Stop(stop) => self.stopped(stop, array.line()),
+                array::Wrong::Expected(words) => {
+                    Error::new(Code::FileSyntax, format!("`{}` is no JSON array of objects", self.file.shown))
+                        .why(format!("here should be {words}"))
+                        .at(place(&self.file, array.line(), array.text()))
+                }
+            }),
+        }
+    }
+
+    fn no_object(&self, objects: &Objects, error: &serde_json::Error) -> Error {
+        let (file, line) = (&self.file, objects.line() + error.line() as u64 - 1);
+        let text = objects.text().lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+        let mut place = place(file, line, text);
+        place.column = error.column();
+        let what = if file.format == Format::Array { "an item" } else { "a line" };
+        Error::new(Code::FileSyntax, format!("{what} of `{}` is no JSON object", file.shown))
+            .why(error.to_string().split(" at line").next().unwrap_or_default().to_owned())
+            .at(place)
+            .hint("one object a line: {\"name\": \"value\"}")
     }
 
     fn stopped(&self, stop: Stop, line: u64) -> Error {
@@ -163,15 +209,6 @@ fn unreadable(file: &Bulk, error: &std::io::Error) -> Error {
     Error::new(Code::FileKind, format!("cannot read `{}`", file.shown)).why(error.to_string())
 }
 
-fn no_object(file: &Bulk, lines: &Lines, error: &serde_json::Error) -> Error {
-    let mut place = place(file, lines.line(), lines.text());
-    place.column = error.column();
-    Error::new(Code::FileSyntax, format!("a line of `{}` is no JSON object", file.shown))
-        .why(error.to_string().split(" at line").next().unwrap_or_default().to_owned())
-        .at(place)
-        .hint("one object a line: {\"name\": \"value\"}")
-}
-
 fn place(file: &Bulk, line: u64, text: &str) -> Place {
     let text = text.lines().next().map(|text| text.chars().take(200).collect());
     Place { file: file.shown.clone(), line: usize::try_from(line).unwrap_or(0), column: 0, text, width: 1 }
@@ -194,13 +231,21 @@ impl RowSource for FileSource {
         self.size >= 4 * HEAD
     }
 
+    fn written(&self) -> Written {
+        match self.file.format {
+            Format::Csv => Written::Csv,
+            Format::Lines => Written::Lines,
+            Format::Array => Written::Array,
+        }
+    }
+
     fn has_json_texts(&self) -> bool {
         self.file.format != Format::Csv
     }
 
     fn checksum(&self) -> Result<String> {
         let failed = |error: std::io::Error| unreadable(&self.file, &error);
-        let mut file = File::open(&self.file.path).map_err(failed)?;
+        let mut file = input::raw(&self.file, self.kept.as_ref()).map_err(failed)?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -213,30 +258,66 @@ impl RowSource for FileSource {
     }
 
     fn open(&self, form: Form) -> Result<Box<dyn RowReader + '_>> {
-        Ok(match self.file.format {
-            Format::Csv => {
-                let mut records = self.records()?;
-                // The header.
-                records.read(&mut Row::default()).map_err(|wrong| self.wrong(wrong, &records))?;
-                Box::new(CsvReader { source: self, records })
-            }
-            Format::Lines => {
-                let index = self.columns.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect();
-                Box::new(LinesReader { source: self, lines: self.lines()?, form, index, found: Vec::new() })
-            }
-        })
+        if self.file.format == Format::Csv {
+            let mut records = self.records()?;
+            // The header.
+            records.read(&mut Row::default()).map_err(|wrong| self.wrong(wrong, &records))?;
+            return Ok(Box::new(CsvReader { source: self, records, may_go_on: true }));
+        }
+        let index = self.columns.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect();
+        let (objects, found) = (self.objects()?, Vec::new());
+        Ok(Box::new(ObjectReader { source: self, objects, form, index, found, may_go_on: true }))
+    }
+}
+
+/// Objects, however they are put together.
+enum Objects {
+    Lines(Lines),
+    Array(Array),
+}
+
+impl Objects {
+    fn text(&self) -> &str {
+        match self {
+            Self::Lines(lines) => lines.text(),
+            Self::Array(array) => array.text(),
+        }
+    }
+
+    const fn line(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.line(),
+            Self::Array(array) => array.line(),
+        }
+    }
+
+    fn progress(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Lines(lines) => lines.progress(),
+            Self::Array(array) => array.progress(),
+        }
     }
 }
 
 struct CsvReader<'a> {
     source: &'a FileSource,
     records: Records,
+    may_go_on: bool,
 }
 
 impl RowReader for CsvReader<'_> {
     fn read(&mut self, row: &mut Row) -> Result<bool> {
-        if !self.records.read(row).map_err(|wrong| self.source.wrong(wrong, &self.records))? {
-            return Ok(false);
+        match self.records.read(row) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(wrong) => {
+                self.may_go_on = matches!(wrong, Wrong::AfterQuote);
+                row.clear();
+                return Err(self.source.wrong(wrong, &self.records));
+            }
+        }
+        if let Some(at) = self.source.reason {
+            row.remove(at);
         }
         let (has, wanted) = (row.len(), self.source.columns.len());
         if has != wanted {
@@ -250,6 +331,14 @@ impl RowReader for CsvReader<'_> {
         Ok(true)
     }
 
+    fn may_go_on(&self) -> bool {
+        self.may_go_on
+    }
+
+    fn text(&self) -> &str {
+        self.records.text()
+    }
+
     fn place(&self) -> Place {
         place(&self.source.file, self.records.line(), self.records.text())
     }
@@ -259,41 +348,66 @@ impl RowReader for CsvReader<'_> {
     }
 }
 
-struct LinesReader<'a> {
+struct ObjectReader<'a> {
     source: &'a FileSource,
-    lines: Lines,
+    objects: Objects,
     form: Form,
     index: HashMap<String, usize>,
     found: Vec<Option<(usize, usize)>>,
+    may_go_on: bool,
 }
 
-impl RowReader for LinesReader<'_> {
+impl RowReader for ObjectReader<'_> {
     fn read(&mut self, row: &mut Row) -> Result<bool> {
         row.clear();
-        if !self.lines.advance().map_err(|stop| self.source.stopped(stop, self.lines.line()))? {
+        self.may_go_on = false;
+        if !self.source.advance(&mut self.objects)? {
             return Ok(false);
         }
-        let file = &self.source.file;
+        self.may_go_on = true;
+        let text = self.objects.text();
         if self.form == Form::Whole {
-            lines::fields(self.lines.text(), |_, _| {}).map_err(|error| no_object(file, &self.lines, &error))?;
-            row.set_whole(self.lines.text());
+            // Whoever takes the whole object reads it, and finds what is wrong with it.
+            if memchr::memmem::find(text.as_bytes(), REASON.as_bytes()).is_some()
+                && let Ok(mut object) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
+            {
+                object.shift_remove(REASON);
+                row.set_whole(&serde_json::Value::Object(object).to_string());
+            } else {
+                row.set_whole(text);
+            }
             return Ok(true);
         }
-        let unknown = lines::cells(self.lines.text(), &self.index, &mut self.found, row)
-            .map_err(|error| no_object(file, &self.lines, &error))?;
+        let unknown = lines::cells(text, &self.index, &mut self.found, row)
+            .map_err(|error| self.source.no_object(&self.objects, &error))?;
         match unknown {
             None => Ok(true),
-            Some(name) => Err(Error::new(Code::FileKind, format!("`{}` was changed while it was read", file.shown))
-                .why(format!("a row has the new field `{name}`"))
-                .at(self.place())),
+            Some(name) if name == REASON => Ok(true),
+            Some(name) => {
+                self.may_go_on = false;
+                let what = format!("`{}` was changed while it was read", self.source.file.shown);
+                Err(Error::new(Code::FileKind, what).why(format!("a row has the new field `{name}`")).at(self.place()))
+            }
         }
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.may_go_on
+    }
+
+    fn not_json(&self, error: &serde_json::Error) -> Error {
+        self.source.no_object(&self.objects, error)
+    }
+
+    fn text(&self) -> &str {
+        self.objects.text()
     }
 
     fn place(&self) -> Place {
-        place(&self.source.file, self.lines.line(), self.lines.text())
+        place(&self.source.file, self.objects.line(), self.objects.text())
     }
 
     fn progress(&self) -> Option<(u64, u64)> {
-        self.lines.progress()
+        self.objects.progress()
     }
 }

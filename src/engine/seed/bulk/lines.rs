@@ -8,7 +8,7 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::feed::{Feed, Stop};
-use crate::stores::source::Row;
+use crate::stores::source::{REASON, Row};
 
 /// A file's lines.
 pub struct Lines {
@@ -120,7 +120,8 @@ pub fn cells(
             let begin = value.get().as_ptr() as usize - base;
             found[at] = Some((begin, begin + value.get().len()));
         }
-        None => unknown = unknown.take().or_else(|| Some(name.into_owned())),
+        None if unknown.is_none() || name != REASON => unknown = Some(name.into_owned()),
+        None => {}
     })?;
     row.clear();
     for range in found.iter() {

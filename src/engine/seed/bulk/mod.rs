@@ -1,8 +1,10 @@
 //! Bulk files as a source of rows: the columns from the head of the file, rows streamed. Flat memory.
 
+mod array;
 mod csv;
 mod feed;
 mod file;
+mod input;
 mod lines;
 
 pub use file::FileSource;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{
     Batch, Error, Failure, Fields, Mode, Probe, Record, Reference, Result, Run, Sheet, Written, is_same, plain,
@@ -12,7 +12,7 @@ use super::{
 use crate::engine::seed::terms::Term;
 use crate::error::Code;
 use crate::kind::StoreKind;
-use crate::stores::load::Loader as _;
+use crate::stores::load::{Loader as _, RowDone, is_unknown, quoted, unknown};
 
 /// A line by its sheet's and its own place.
 type At = (usize, usize);
@@ -28,7 +28,7 @@ impl Run<'_> {
                 continue;
             }
             let Some(open) = self.open(members) else { break };
-            if !self.postpone(members) {
+            if !self.postpone(members) && !self.reserve(members).await? {
                 return Err(self.stuck(open));
             }
         }
@@ -37,17 +37,31 @@ impl Run<'_> {
 
     /// What a reference stands for, once known.
     fn look(&self, reference: &Reference) -> Option<Json> {
-        let sheet = self
-            .sheets
-            .iter()
-            .find(|sheet| sheet.table.store == reference.store && sheet.table.target == reference.target)?;
-        let line = sheet.lines.iter().find(|line| line.row.name == reference.row)?;
+        let (at, line) = self.row_of(reference)?;
+        let line = &self.sheets[at].lines[line];
         match &reference.field {
             None => line.id.clone(),
             // A field that neither the file nor the store has is empty.
             Some(field) if line.is_done => Some(line.fields.get(field).cloned().unwrap_or(Json::Null)),
             Some(field) => line.fields.get(field).cloned(),
         }
+    }
+
+    /// The row that a reference names: of the set itself, else of those outside it.
+    pub(super) fn row_of(&self, reference: &Reference) -> Option<At> {
+        let mut found = None;
+        for (at, sheet) in self.sheets.iter().enumerate() {
+            if sheet.table.store != reference.store || sheet.table.target != reference.target {
+                continue;
+            }
+            if let Some(line) = sheet.lines.iter().position(|line| line.row.name == reference.row) {
+                if !sheet.is_outside {
+                    return Some((at, line));
+                }
+                found = Some((at, line));
+            }
+        }
+        found
     }
 
     /// The key and tenant of a line; none while they are not known.
@@ -63,6 +77,7 @@ impl Run<'_> {
         if tenant.is_none() && sheet.shape.is_guarded && self.has_open_tenant(sheet, line) {
             return Ok(None);
         }
+        let tenant = tenant.or_else(|| self.terms.tenant.as_ref().map(|tenant| tenant.key().to_owned()));
         Ok(Some(Probe { key, tenant, place: sheet.lines[line].row.place() }))
     }
 
@@ -104,7 +119,9 @@ impl Run<'_> {
                 let Some(probe) = probe else { continue };
                 let key: Vec<String> =
                     probe.key.iter().map(|value| plain(value).unwrap_or_else(|| value.to_string())).collect();
-                if let Some(other) = seen.insert(key.join("\0"), line) {
+                if let Some(other) = seen.insert(key.join("\0"), line)
+                    && !self.sheets[at].is_outside
+                {
                     let sheet = &self.sheets[at];
                     let error = Error::new(
                         Code::SeedFile,
@@ -113,15 +130,22 @@ impl Run<'_> {
                             sheet.lines[other].row.name, sheet.lines[line].row.name
                         ),
                     )
-                    .why(format!("both are the row with this {}", crate::stores::load::quoted(&sheet.key)))
+                    .why(format!("both are the row with this {}", quoted(&sheet.key)))
                     .at(sheet.lines[line].row.place())
                     .hint("give one of them another value, or name a key that tells them apart");
                     return Err(self.failed(at, error));
                 }
-                if !self.sheets[at].lines[line].is_looked_for {
-                    lines.push(line);
-                    probes.push(probe);
+                if self.sheets[at].lines[line].is_looked_for {
+                    continue;
                 }
+                // Nothing has a key that a row of this dry run would bring.
+                if probe.key.iter().any(is_unknown) || probe.tenant.as_ref().is_some_and(|key| is_unknown(&json!(key)))
+                {
+                    self.know(at, line, None).map_err(|error| self.failed(at, error))?;
+                    continue;
+                }
+                lines.push(line);
+                probes.push(probe);
             }
             if probes.is_empty() {
                 continue;
@@ -150,6 +174,11 @@ impl Run<'_> {
                 fields.insert(name.clone(), value);
             }
         }
+        if found.is_none() {
+            self.refuse_lost(at, line)?;
+        }
+        let sheet = &self.sheets[at];
+        self.refuse_foreign(sheet, line)?;
         if let Some(found) = &found {
             self.refuse_other_tenant(sheet, line, found, &fields)?;
             for (name, value) in &found.fields {
@@ -161,17 +190,58 @@ impl Run<'_> {
         }
         let loader = self.loaders.iter().find(|loader| loader.kind() == sheet.table.store);
         let id = loader.and_then(|loader| loader.identity(&sheet.shape, &fields));
-        let is_spent = sheet.is_spent;
+        let (is_spent, is_outside) = (sheet.is_spent, sheet.is_outside);
         let line = &mut self.sheets[at].lines[line];
         line.is_looked_for = true;
         line.found = found;
         line.id = id;
         line.fields = fields;
-        line.is_done = is_spent;
+        line.is_done = is_spent || is_outside;
         if is_spent {
-            self.sheets[at].counts.unchanged += 1;
+            line.outcome = Some(RowDone::there(Vec::new()));
         }
         Ok(())
+    }
+
+    /// A row that is not there and will not be written cannot be referred to.
+    fn refuse_lost(&self, at: usize, line: usize) -> Result<()> {
+        let sheet = &self.sheets[at];
+        let row = sheet.lines[line].row;
+        let target = &sheet.table.target;
+        if sheet.is_outside {
+            let error = Error::new(Code::SeedReference, format!("`{}.{}` is not there", sheet.item_id(), row.name))
+                .at(row.place());
+            return Err(match &sheet.table.set {
+                Some(set) => error
+                    .why(format!("a row of set `{set}` is referred to, and {} does not have it", sheet.table.store))
+                    .hint(format!("lyrox db seed --set {set}")),
+                None => error
+                    .why(format!("`{target}` has no row with this {}", quoted(&sheet.key)))
+                    .hint("add the row to the set, or mend the key"),
+            });
+        }
+        if sheet.is_spent && self.is_referred(at, line) {
+            return Err(Error::new(Code::SeedReference, format!("`{}.{}` is not there", sheet.item_id(), row.name))
+                .why("its file has the mode `once`, was applied before, and the row is gone; others refer to it")
+                .at(row.place())
+                .hint("mode = \"insert\" brings it back"));
+        }
+        Ok(())
+    }
+
+    /// A run for one tenant writes no other tenant's rows.
+    fn refuse_foreign(&self, sheet: &Sheet<'_>, line: usize) -> Result<()> {
+        let Some(tenant) = self.terms.tenant.as_ref().filter(|_| !sheet.is_outside) else { return Ok(()) };
+        match self.tenant_of(sheet, line) {
+            Some(other) if !is_same(&json!(other), &json!(tenant.key())) => {
+                let row = sheet.lines[line].row;
+                Err(Error::new(Code::SeedFailed, format!("row `{}` belongs to another tenant", row.name))
+                    .why(format!("this run is for tenant `{}`, and the row names `{other}`", tenant.key()))
+                    .at(row.place())
+                    .hint("write \"@tenant\", or leave the field out: it is filled in"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn refuse_other_tenant(
@@ -297,7 +367,7 @@ impl Run<'_> {
             let sheet = &mut self.sheets[at];
             if sheet.mode == Mode::Insert && sheet.lines[line].found.is_some() {
                 sheet.lines[line].is_done = true;
-                sheet.counts.add(Written::Unchanged);
+                sheet.lines[line].outcome = Some(RowDone::there(Vec::new()));
                 continue;
             }
             by_store.entry(sheet.table.store).or_default().entry(at).or_default().push(line);
@@ -324,10 +394,10 @@ impl Run<'_> {
             drop(batches);
             let written = answer.map_err(|error| self.failed(first, error))?;
             for (((at, lines), written), settled) in sheets.iter().zip(written).zip(settled) {
-                for ((&line, written), fields) in lines.iter().zip(written).zip(settled) {
+                for ((&line, outcome), fields) in lines.iter().zip(written).zip(settled) {
                     let sheet = &mut self.sheets[*at];
-                    sheet.counts.add(written);
                     let line = &mut sheet.lines[line];
+                    line.outcome = Some(outcome);
                     for (name, value) in fields {
                         // A row that is there keeps its id.
                         if line.found.is_none() || !sheet.shape.identity.contains(&name) {
@@ -358,9 +428,64 @@ impl Run<'_> {
             fields,
             first: sheet.first(),
             is_there: line.found.is_some(),
-            tenant: seen_under.or_else(|| self.tenant_of(sheet, index)),
+            tenant: seen_under
+                .or_else(|| self.tenant_of(sheet, index))
+                .or_else(|| self.terms.tenant.as_ref().map(|tenant| tenant.key().to_owned())),
             place: line.row.place(),
         })
+    }
+
+    /// Whether a row of any store refers to this one.
+    fn is_referred(&self, at: usize, line: usize) -> bool {
+        let (table, name) = (self.sheets[at].table, &self.sheets[at].lines[line].row.name);
+        self.sheets.iter().flat_map(|other| &other.lines).any(|line| {
+            let mut references = Vec::new();
+            line.terms.iter().for_each(|(_, term)| term.references(&mut references));
+            references.iter().any(|reference| {
+                reference.store == table.store && reference.target == table.target && reference.row == *name
+            })
+        })
+    }
+
+    /// Takes the ids of new rows that need each other from their sequences, before the rows are written.
+    async fn reserve(&mut self, members: &[usize]) -> Result<bool, Failure> {
+        let mut has_any = false;
+        for &at in members {
+            let sheet = &self.sheets[at];
+            let [name] = sheet.shape.identity.as_slice() else { continue };
+            let name = name.clone();
+            if !sheet.shape.field(&name).is_some_and(|field| field.has_sequence) {
+                continue;
+            }
+            let lines: Vec<usize> = (0..sheet.lines.len())
+                .filter(|&line| {
+                    let this = &sheet.lines[line];
+                    let is_new = this.is_looked_for && !this.is_done && this.found.is_none() && this.id.is_none();
+                    is_new && this.term(&name).is_none() && self.is_referred(at, line)
+                })
+                .collect();
+            if lines.is_empty() {
+                continue;
+            }
+            let ids = if self.terms.is_read_only {
+                let id = sheet.item_id();
+                lines.iter().map(|&line| unknown(&format!("{id}.{}", sheet.lines[line].row.name))).collect()
+            } else {
+                let Some(loader) = self.loaders.iter_mut().find(|loader| loader.kind() == sheet.table.store) else {
+                    continue;
+                };
+                let answer = loader.reserve(&sheet.shape, lines.len()).await;
+                answer.map_err(|error| self.failed(at, error))?
+            };
+            for (line, id) in lines.into_iter().zip(ids) {
+                let line = &mut self.sheets[at].lines[line];
+                line.terms.push((name.clone(), Term::Literal(id.clone())));
+                line.fields.insert(name.clone(), id.clone());
+                line.id = Some(id);
+                has_any = true;
+            }
+        }
+        Ok(has_any)
     }
 
     /// Reads back what the server made for new rows, where other rows refer to it.
@@ -370,27 +495,24 @@ impl Run<'_> {
             let line = &sheet.lines[line];
             line.id.is_some() && sheet.wanted.iter().all(|name| line.fields.contains_key(name))
         };
-        let is_referred = |line: usize| {
-            let name = &sheet.lines[line].row.name;
-            self.sheets
-                .iter()
-                .flat_map(|other| &other.lines)
-                .flat_map(|line| {
-                    line.terms.iter().flat_map(|(_, term)| {
-                        let mut references = Vec::new();
-                        term.references(&mut references);
-                        references
-                    })
-                })
-                .any(|reference| {
-                    reference.store == sheet.table.store
-                        && reference.target == sheet.table.target
-                        && reference.row == *name
-                })
-        };
-        let open: Vec<usize> = lines.iter().copied().filter(|&line| !is_known(line) && is_referred(line)).collect();
+        let open: Vec<usize> =
+            lines.iter().copied().filter(|&line| !is_known(line) && self.is_referred(at, line)).collect();
         // Only PostgreSQL fills in what was not given.
         if open.is_empty() || sheet.table.store != StoreKind::Postgres {
+            return Ok(());
+        }
+        if self.terms.is_read_only {
+            // Nothing was written: what the server would give has a name and no value.
+            let sheet = &mut self.sheets[at];
+            let id = sheet.item_id();
+            for line in open {
+                let line = &mut sheet.lines[line];
+                let name = format!("{id}.{}", line.row.name);
+                line.id.get_or_insert_with(|| unknown(&name));
+                for field in &sheet.wanted {
+                    line.fields.entry(field.clone()).or_insert_with(|| unknown(&format!("{name}.{field}")));
+                }
+            }
             return Ok(());
         }
         let mut probes = Vec::new();
@@ -418,7 +540,7 @@ impl Run<'_> {
     /// The fields that had to wait for other rows.
     async fn write_postponed(&mut self, members: &[usize]) -> Result<(), Failure> {
         for &at in members {
-            let mut rows = Vec::new();
+            let (mut rows, mut indices) = (Vec::new(), Vec::new());
             for index in 0..self.sheets[at].lines.len() {
                 let postponed = std::mem::take(&mut self.sheets[at].lines[index].postponed);
                 if postponed.is_empty() {
@@ -427,8 +549,9 @@ impl Run<'_> {
                 let mut record = self.record(at, index).map_err(|error| self.failed(at, error))?;
                 let key = &self.sheets[at].key;
                 record.fields.retain(|name, _| key.contains(name) || postponed.contains(name));
-                record.is_there = true;
+                record.is_there = !self.terms.is_read_only || self.sheets[at].lines[index].found.is_some();
                 rows.push(record);
+                indices.push(index);
             }
             if rows.is_empty() {
                 continue;
@@ -438,9 +561,18 @@ impl Run<'_> {
                 continue;
             };
             let batch = Batch { shape: &sheet.shape, key: &sheet.key, rows };
-            // These rows are counted already, as created.
             let answer = loader.write(&[batch]).await;
-            answer.map_err(|error| self.failed(at, error))?;
+            let done = answer.map_err(|error| self.failed(at, error))?;
+            for (index, done) in indices.into_iter().zip(done.into_iter().flatten()) {
+                match &mut self.sheets[at].lines[index].outcome {
+                    // What is new is new as a whole.
+                    Some(outcome) if outcome.what != Written::Created => {
+                        outcome.changed.extend(done.changed);
+                        *outcome = RowDone::there(std::mem::take(&mut outcome.changed));
+                    }
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }

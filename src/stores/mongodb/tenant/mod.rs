@@ -5,6 +5,8 @@ mod place;
 mod registry;
 mod verify;
 
+pub(super) use registry::TENANTS;
+
 use super::MongodbStore;
 use crate::config::file::TenancyModel;
 use crate::engine::tenant::{Record, Tenant, Which};

@@ -49,7 +49,7 @@ impl MongodbStore {
             clashes.push(Clash { index, why, is_unmanaged: true });
         }
         if terms.tenancy.users {
-            for (name, _) in self.users_named(&names).await? {
+            for (name, _) in self.users_named(&names).await?.into_iter().filter(|(_, is_ours)| !is_ours) {
                 let Some(index) = index(&name) else { continue };
                 let why = format!("MongoDB's user `{name}` is there, and was not made for this tenant");
                 clashes.push(Clash { index, why, is_unmanaged: false });

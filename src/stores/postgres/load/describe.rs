@@ -38,6 +38,8 @@ pub struct Column {
     pub is_composite: bool,
     /// The sequence that makes its values, qualified and quoted.
     pub sequence: Option<String>,
+    /// Its type, as a statement names it.
+    pub type_name: String,
 }
 
 /// How two values of a type are told apart.
@@ -91,6 +93,10 @@ struct RawColumn {
     array: bool,
     composite: bool,
     sequence: Option<String>,
+    serial: bool,
+    bytes: bool,
+    #[serde(rename = "type")]
+    type_name: String,
     compare: Compare,
 }
 
@@ -127,20 +133,33 @@ SELECT pg_catalog.json_build_object(
             'nullable', NOT a.attnotnull,
             'computed', a.attgenerated <> '',
             'always', a.attidentity = 'a',
-            'kind', CASE WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
+            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+            'bytes', b.typname = 'bytea',
+            'serial', b.typcategory = 'N' AND (a.attidentity <> '' OR COALESCE((
+                SELECT pg_catalog.pg_get_expr(x.adbin, x.adrelid) ~ '^nextval\(' FROM pg_catalog.pg_attrdef x
+                WHERE x.adrelid = a.attrelid AND x.adnum = a.attnum), false)),
+            'kind', CASE WHEN e.typtype = 'e' THEN 'enum' WHEN e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' THEN e.typname ELSE '' END,
             'array', e.oid <> b.oid,
             'composite', e.typtype = 'c',
             'sequence', (
                 SELECT pg_catalog.format('%I.%I', sn.nspname, s.relname)
-                FROM pg_catalog.pg_depend d
-                JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+                FROM (
+                    SELECT 1 AS place, d.refobjid AS oid
+                    FROM pg_catalog.pg_attrdef x
+                    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = x.oid
+                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                    WHERE x.adrelid = a.attrelid AND x.adnum = a.attnum
+                    UNION ALL
+                    SELECT 2, d.objid
+                    FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                      AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i')) o
+                JOIN pg_catalog.pg_class s ON s.oid = o.oid AND s.relkind = 'S'
                 JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
-                WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
-                  AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i')
-                LIMIT 1),
+                ORDER BY o.place LIMIT 1),
             'compare', CASE
                 WHEN e.typname = 'json' THEN CASE WHEN b.typname = 'json' THEN 'jsonb' ELSE 'text' END
-                WHEN e.typname IN ('xml', 'citext') OR e.typcategory = 'G' THEN 'text'
+                WHEN e.typname IN ('xml', 'citext') OR e.typcategory = 'G' OR e.typtype = 'c' THEN 'text'
                 WHEN e.typcategory = 'U' AND e.typtype = 'b' AND NOT EXISTS (
                     SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
                     WHERE o.opcdefault AND o.opcintype = e.oid AND m.amname IN ('btree', 'hash')) THEN 'text'
@@ -148,8 +167,9 @@ SELECT pg_catalog.json_build_object(
                 ELSE 'own' END) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-        JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
-        JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN b.typcategory = 'A' AND b.typelem <> 0 THEN b.typelem ELSE b.oid END
+        JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN %base of t% ELSE t.oid END
+        JOIN pg_catalog.pg_type l ON l.oid = CASE WHEN b.typcategory = 'A' AND b.typelem <> 0 THEN b.typelem ELSE b.oid END
+        JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN l.typtype = 'd' THEN %base of l% ELSE l.oid END
         WHERE a.attrelid = f.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'identity', (SELECT k.names FROM keys k WHERE k.indrelid = f.oid AND k.indisprimary),
     'uniques', (SELECT pg_catalog.json_agg(k.names ORDER BY k.indexrelid) FROM keys k
@@ -162,6 +182,13 @@ SELECT pg_catalog.json_build_object(
         FROM pg_catalog.pg_constraint r WHERE r.conrelid = f.oid AND r.contype = 'f')
 )::text
 FROM found f ORDER BY f.at"#;
+
+/// The type under a domain, which may be a domain of a domain.
+const BASE: &str = "(WITH RECURSIVE under AS (
+    SELECT %type%.typbasetype AS oid
+    UNION ALL
+    SELECT d.typbasetype FROM under u JOIN pg_catalog.pg_type d ON d.oid = u.oid WHERE d.typtype = 'd')
+    SELECT u.oid FROM under u JOIN pg_catalog.pg_type d ON d.oid = u.oid WHERE d.typtype <> 'd')";
 
 /// Unique indexes over plain columns, without a condition.
 const KEYS: &str = r#"
@@ -180,6 +207,8 @@ impl PostgresLoader<'_> {
         let schema = literal(self.store.settings.schema.name());
         let sql = CATALOG
             .replacen("\nSELECT", &format!(", keys AS ({KEYS})\nSELECT"), 1)
+            .replace("%base of t%", &BASE.replace("%type%", "t"))
+            .replace("%base of l%", &BASE.replace("%type%", "l"))
             .replace("%targets%", &format!("ARRAY[{}]::pg_catalog.text[]", list.join(", ")))
             .replace("%schema%", &schema);
         let rows = self.send(&sql).await.map_err(|error| failed("the catalog cannot be read", &error))?;
@@ -220,6 +249,8 @@ impl PostgresLoader<'_> {
                 takes_tables: column.tables,
                 is_nullable: column.nullable,
                 is_computed: column.computed,
+                is_bytes: column.bytes,
+                has_sequence: column.serial && column.sequence.is_some(),
             });
             let ident = Ident::new(&column.name)?;
             columns.insert(
@@ -232,6 +263,7 @@ impl PostgresLoader<'_> {
                     is_array: column.array,
                     is_composite: column.composite,
                     sequence: column.sequence,
+                    type_name: column.type_name,
                 },
             );
         }

@@ -2,6 +2,7 @@
 //! server itself, so every type that has a text form can be seeded.
 
 mod bulk;
+mod compare;
 mod describe;
 mod generate;
 mod rows;
@@ -23,8 +24,11 @@ use crate::engine::ledger::actor;
 use crate::error::{Code, Error, Place, Result};
 use crate::project::seed::Script;
 use crate::stores::load::{
-    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, Shape, Terms, Written,
+    Batch, BulkDone, BulkLoad, Fields, FillOrder, Filled, Found, Load, Loader, Probe, RowDone, Shape, Terms,
 };
+
+/// Texts of times mean the same on every machine: what a further session is told.
+const SESSION: &str = "SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO, YMD'; SET IntervalStyle TO 'iso_8601'";
 
 /// One run's transaction.
 pub struct PostgresLoader<'a> {
@@ -53,10 +57,16 @@ impl Load for PostgresStore {
             has_ledger: None,
             sequences: BTreeMap::new(),
         };
-        // Texts of times mean the same on every machine.
-        let begin = "BEGIN; SET LOCAL TimeZone TO 'UTC'; SET LOCAL DateStyle TO 'ISO, YMD'; SET LOCAL IntervalStyle TO 'iso_8601'";
-        loader.send(begin).await.map_err(|error| failed("the seed transaction cannot begin", &error))?;
+        // Texts of times and bytes mean the same on every machine.
+        let begin = format!(
+            "BEGIN{}; SET LOCAL TimeZone TO 'UTC'; SET LOCAL DateStyle TO 'ISO, YMD'; \
+             SET LOCAL IntervalStyle TO 'iso_8601'; SET LOCAL bytea_output TO 'hex'",
+            if terms.is_read_only { " READ ONLY" } else { "" }
+        );
+        loader.send(&begin).await.map_err(|error| failed("the seed transaction cannot begin", &error))?;
         loader.is_open = true;
+        let tenant = loader.own_tenant();
+        loader.enter(&tenant).await?;
         Ok(loader)
     }
 }
@@ -71,6 +81,11 @@ impl PostgresLoader<'_> {
     async fn run(&mut self, sql: &str) -> Result<u64, sqlx::Error> {
         let done = self.store.connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
         Ok(done.rows_affected())
+    }
+
+    /// The tenant that the run is for; empty: none.
+    fn own_tenant(&self) -> String {
+        self.terms.tenant.as_ref().map(|tenant| tenant.key().to_owned()).unwrap_or_default()
     }
 
     /// Makes the policies see a tenant, until the transaction ends.
@@ -150,12 +165,41 @@ impl PostgresLoader<'_> {
         Ok(has)
     }
 
+    /// Makes the ledger of seeds where there is none.
+    async fn make_ledger(&mut self) -> Result<()> {
+        if !self.has_ledger().await? {
+            let make = "CREATE SCHEMA IF NOT EXISTS lyrox; \
+                CREATE TABLE IF NOT EXISTS lyrox.seeds (project text NOT NULL, file text NOT NULL, \
+                checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
+                actor text NOT NULL, PRIMARY KEY (project, file))";
+            self.send(make).await.map_err(|error| failed("the ledger of seeds cannot be made", &error))?;
+            self.has_ledger = Some(true);
+        }
+        Ok(())
+    }
+
+    async fn remember_row(&mut self, file: &str, checksum: &str) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO lyrox.seeds (project, file, checksum, actor) VALUES ({}, {}, {}, {actor}) \
+             ON CONFLICT (project, file) DO UPDATE SET checksum = excluded.checksum, \
+             applied_at = pg_catalog.now(), actor = excluded.actor",
+            literal(&self.store.project),
+            literal(file),
+            literal(checksum),
+            actor = literal(&actor()),
+        );
+        self.send(&sql).await.map_err(|error| failed("the ledger of seeds cannot be written", &error))?;
+        Ok(())
+    }
+
     /// Moves sequences past the values that rows were given, so that the next default does not collide.
     async fn advance_sequences(&mut self) -> Result<()> {
         for (sequence, value) in std::mem::take(&mut self.sequences) {
+            // Away from where it comes from and never back, whichever way it counts.
             let sql = format!(
-                "SELECT pg_catalog.setval({}::regclass, {value}) FROM {sequence} \
-                 WHERE {value} > last_value OR ({value} = last_value AND NOT is_called)",
+                "SELECT pg_catalog.setval(s.seqrelid, {value}) FROM {sequence} q, pg_catalog.pg_sequence s \
+                 WHERE s.seqrelid = {}::regclass AND ({value} = q.last_value AND NOT q.is_called \
+                   OR CASE WHEN s.seqincrement > 0 THEN {value} > q.last_value ELSE {value} < q.last_value END)",
                 literal(&sequence)
             );
             self.send(&sql).await.map_err(|error| failed("a sequence cannot be moved past the seeded ids", &error))?;
@@ -193,7 +237,22 @@ impl Loader for PostgresLoader<'_> {
         fields.get(name).filter(|value| !value.is_null()).cloned()
     }
 
-    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
+    async fn reserve(&mut self, shape: &Shape, count: usize) -> Result<Vec<Json>> {
+        let table = self.table(shape)?;
+        let [name] = shape.identity.as_slice() else { return Ok(Vec::new()) };
+        let sequence = table.columns.get(name).and_then(|column| column.sequence.clone());
+        let Some(sequence) = sequence.filter(|_| shape.field(name).is_some_and(|field| field.has_sequence)) else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "SELECT pg_catalog.nextval({}::regclass) FROM pg_catalog.generate_series(1, {count})",
+            literal(&sequence)
+        );
+        let rows = self.send(&sql).await.map_err(|error| failed("ids cannot be taken from a sequence", &error))?;
+        Ok(rows.iter().filter_map(|row| text(row, 0)?.parse::<i64>().ok()).map(Json::from).collect())
+    }
+
+    async fn write(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
         self.write_rows(batches).await
     }
 
@@ -217,8 +276,9 @@ impl Loader for PostgresLoader<'_> {
         script::check(script).map(|_| ())
     }
 
-    async fn script(&mut self, script: &Script) -> Result<()> {
-        self.run_script(script).await
+    async fn script(&mut self, script: &Script, name: &str) -> Result<()> {
+        self.run_script(script).await?;
+        self.remember(name, &script.checksum).await
     }
 
     async fn applied(&mut self, file: &str) -> Result<Option<String>> {
@@ -235,27 +295,9 @@ impl Loader for PostgresLoader<'_> {
     }
 
     async fn remember(&mut self, file: &str, checksum: &str) -> Result<()> {
-        if !self.has_ledger().await? {
-            let make = "CREATE SCHEMA IF NOT EXISTS lyrox; \
-                CREATE TABLE IF NOT EXISTS lyrox.seeds (project text NOT NULL, file text NOT NULL, \
-                checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
-                actor text NOT NULL, PRIMARY KEY (project, file))";
-            self.send(make).await.map_err(|error| failed("the ledger of seeds cannot be made", &error))?;
-            self.has_ledger = Some(true);
-        }
-        let sql = format!(
-            "INSERT INTO lyrox.seeds (project, file, checksum, actor) VALUES ({}, {}, {}, {actor}) \
-             ON CONFLICT (project, file) DO UPDATE SET checksum = excluded.checksum, \
-             applied_at = pg_catalog.now(), actor = excluded.actor",
-            literal(&self.store.project),
-            literal(file),
-            literal(checksum),
-            actor = literal(&actor()),
-        );
-        self.send(&sql).await.map_err(|error| failed("the ledger of seeds cannot be written", &error))?;
-        Ok(())
+        self.make_ledger().await?;
+        self.remember_row(file, checksum).await
     }
-
     async fn flush(&mut self) -> Result<()> {
         // Deferred constraints are checked while a rollback still undoes everything.
         let checked = self.send("SET CONSTRAINTS ALL IMMEDIATE").await;

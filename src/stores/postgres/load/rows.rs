@@ -7,42 +7,50 @@ use serde_json::{Map, Value as Json};
 use super::describe::Table;
 use super::{PostgresLoader, failed, text};
 use crate::error::{Error, Result};
-use crate::stores::load::{Batch, Fields, Found, Probe, Record, Shape, Written, several};
+use crate::stores::load::{Batch, Fields, Found, Probe, Record, RowDone, Shape, is_unknown, several};
 use crate::stores::postgres::ident::literal;
 
-/// Rows as a source of a statement: `e.ord` counts them from 1, `i` is the row cast to the table's type.
-fn source(table: &Table, rows: &[Json]) -> String {
-    format!(
+/// Rows as a source of a statement: `e.ord` counts them from 1, `i` holds these columns of each row, cast to
+/// the table's types. Other columns are no part of it: their domains may refuse to be empty.
+pub(super) fn source(table: &Table, names: &[String], rows: &[Json]) -> Result<String> {
+    let columns = names.iter().map(|name| {
+        let column = table.columns.get(name).ok_or_else(|| Error::bug(format!("`{name}` is no column")))?;
+        Ok(format!("{} {}", column.name, column.type_name))
+    });
+    Ok(format!(
         "pg_catalog.json_array_elements({}::pg_catalog.json) WITH ORDINALITY AS e(value, ord) \
-         CROSS JOIN LATERAL pg_catalog.json_populate_record(NULL::{}, e.value) AS i",
+         CROSS JOIN LATERAL pg_catalog.json_to_record(e.value) AS i({})",
         literal(&Json::Array(rows.to_vec()).to_string()),
-        table.name
-    )
+        columns.collect::<Result<Vec<_>>>()?.join(", ")
+    ))
 }
 
-fn matches(table: &Table, key: &[String]) -> Result<String> {
+pub(super) fn matches(table: &Table, key: &[String]) -> Result<String> {
     let parts = key.iter().map(|name| column(table, name).map(|column| format!("t.{column} = i.{column}")));
     Ok(parts.collect::<Result<Vec<_>>>()?.join(" AND "))
 }
 
-fn column(table: &Table, name: &str) -> Result<String> {
+pub(super) fn column(table: &Table, name: &str) -> Result<String> {
     let column = table.columns.get(name).ok_or_else(|| Error::bug(format!("`{name}` is no column")))?;
     Ok(column.name.to_string())
 }
 
-fn list(table: &Table, names: &[String], before: &str) -> Result<String> {
+pub(super) fn list(table: &Table, names: &[String], before: &str) -> Result<String> {
     let parts = names.iter().map(|name| column(table, name).map(|column| format!("{before}{column}")));
     Ok(parts.collect::<Result<Vec<_>>>()?.join(", "))
 }
 
+/// The condition that a column differs.
+pub(super) fn differs_in(table: &Table, name: &str, ours: &str, theirs: &str) -> Result<String> {
+    let compare = table.columns.get(name).ok_or_else(|| Error::bug(format!("`{name}` is no column")))?.compare;
+    let column = column(table, name)?;
+    let (ours, theirs) = (compare.side(&format!("{ours}.{column}")), compare.side(&format!("{theirs}.{column}")));
+    Ok(format!("{ours} IS DISTINCT FROM {theirs}"))
+}
+
 /// The condition that one of the columns differs.
 pub(super) fn differs(table: &Table, names: &[String], ours: &str, theirs: &str) -> Result<String> {
-    let parts = names.iter().map(|name| {
-        let compare = table.columns.get(name).ok_or_else(|| Error::bug(format!("`{name}` is no column")))?.compare;
-        let column = column(table, name)?;
-        let (ours, theirs) = (compare.side(&format!("{ours}.{column}")), compare.side(&format!("{theirs}.{column}")));
-        Ok(format!("{ours} IS DISTINCT FROM {theirs}"))
-    });
+    let parts = names.iter().map(|name| differs_in(table, name, ours, theirs));
     Ok(parts.collect::<Result<Vec<_>>>()?.join(" OR "))
 }
 
@@ -68,7 +76,7 @@ impl Part<'_> {
             list(&self.table, &self.columns, "")?,
             if is_always { " OVERRIDING SYSTEM VALUE" } else { "" },
             list(&self.table, &self.columns, "i.")?,
-            source(&self.table, &values),
+            source(&self.table, &self.columns, &values)?,
         ))
     }
 }
@@ -116,7 +124,7 @@ impl PostgresLoader<'_> {
             };
             let sql = format!(
                 "SELECT e.ord, {fields} FROM {} JOIN {} AS t ON {}",
-                source(&table, &keys),
+                source(&table, key, &keys)?,
                 table.name,
                 matches(&table, key)?
             );
@@ -157,14 +165,14 @@ impl PostgresLoader<'_> {
         let mut groups: Vec<(Option<String>, Vec<usize>)> =
             by_tenant.into_iter().map(|(tenant, indices)| (Some(tenant), indices)).collect();
         if !anywhere.is_empty() {
-            groups.push((Some(String::new()), anywhere.clone()));
+            groups.push((Some(self.own_tenant()), anywhere.clone()));
             groups.extend(self.terms.tenants.iter().map(|tenant| (Some(tenant.clone()), anywhere.clone())));
         }
         groups
     }
 
     /// Runs a statement so that its failure leaves the transaction usable.
-    async fn attempt(&mut self, sql: &str) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
+    pub(super) async fn attempt(&mut self, sql: &str) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
         let result = self.send(&format!("SAVEPOINT lyrox_rows; {sql}; RELEASE SAVEPOINT lyrox_rows")).await;
         if result.is_err() {
             let _ = self.send("ROLLBACK TO SAVEPOINT lyrox_rows; RELEASE SAVEPOINT lyrox_rows").await;
@@ -181,7 +189,7 @@ impl PostgresLoader<'_> {
         indices: &[usize],
     ) -> Option<crate::error::Place> {
         for &index in indices {
-            let sql = format!("SELECT i.* FROM {}", source(table, &[object(key, &probes[index].key)]));
+            let sql = format!("SELECT i.* FROM {}", source(table, key, &[object(key, &probes[index].key)]).ok()?);
             if self.attempt(&sql).await.is_err() {
                 return Some(probes[index].place.clone());
             }
@@ -189,8 +197,8 @@ impl PostgresLoader<'_> {
         None
     }
 
-    pub(super) async fn write_rows(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<Written>>> {
-        let mut written = Vec::with_capacity(batches.len());
+    pub(super) async fn write_rows(&mut self, batches: &[Batch<'_>]) -> Result<Vec<Vec<RowDone>>> {
+        let mut done = Vec::with_capacity(batches.len());
         let mut inserts: BTreeMap<Option<String>, Vec<Part<'_>>> = BTreeMap::new();
         for batch in batches {
             let table = self.table(batch.shape)?;
@@ -207,19 +215,42 @@ impl PostgresLoader<'_> {
             for (tenant, rows) in by_tenant {
                 inserts.entry(tenant).or_default().extend(parts(&table, batch.shape, rows.into_iter()));
             }
-            let there = |row: &Record| if row.is_there { Written::Unchanged } else { Written::Created };
-            written.push(batch.rows.iter().map(there).collect::<Vec<_>>());
+            let there = |row: &Record| if row.is_there { RowDone::there(Vec::new()) } else { RowDone::created() };
+            done.push(batch.rows.iter().map(there).collect::<Vec<_>>());
         }
         for (tenant, parts) in inserts {
+            if self.terms.is_read_only {
+                self.check_values(&parts).await?;
+                continue;
+            }
             if let Some(tenant) = &tenant {
                 self.enter(tenant).await?;
             }
             self.insert(&parts).await?;
         }
-        for (batch, written) in batches.iter().zip(&mut written) {
-            self.update(batch, written).await?;
+        for (batch, done) in batches.iter().zip(&mut done) {
+            self.update(batch, done).await?;
         }
-        Ok(written)
+        Ok(done)
+    }
+
+    /// Has the server read the values of new rows without writing them.
+    async fn check_values(&mut self, parts: &[Part<'_>]) -> Result<()> {
+        for part in parts {
+            for row in &part.rows {
+                let mut fields = row.fields.clone();
+                fields.retain(|_, value| !is_unknown(value));
+                let names: Vec<String> = fields.keys().cloned().collect();
+                if names.is_empty() {
+                    continue;
+                }
+                let sql = format!("SELECT i.* FROM {}", source(&part.table, &names, &[Json::Object(fields)])?);
+                if let Err(error) = self.attempt(&sql).await {
+                    return Err(self.refused(part.shape, Some(row.place.clone()), &error).await);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Inserts the rows of one or several tables in one statement: foreign keys are checked at its end,
@@ -249,88 +280,6 @@ impl PostgresLoader<'_> {
         Err(self.refused(shape, None, &error).await)
     }
 
-    /// Updates the rows that are there and differ.
-    async fn update(&mut self, batch: &Batch<'_>, written: &mut [Written]) -> Result<()> {
-        let table = self.table(batch.shape)?;
-        let mut groups: BTreeMap<(Option<String>, Vec<String>), Vec<usize>> = BTreeMap::new();
-        for (index, row) in batch.rows.iter().enumerate().filter(|(_, row)| row.is_there) {
-            let tenant = batch.shape.is_guarded.then(|| row.tenant.clone().unwrap_or_default());
-            let is_set = |name: &&String| !batch.key.contains(name) && !row.first.contains(name);
-            let columns: Vec<String> = row.fields.keys().filter(is_set).cloned().collect();
-            if !columns.is_empty() {
-                groups.entry((tenant, columns)).or_default().push(index);
-            }
-        }
-        for ((tenant, columns), indices) in groups {
-            if let Some(tenant) = &tenant {
-                self.enter(tenant).await?;
-            }
-            let values = |indices: &[usize]| {
-                indices.iter().map(|at| Json::Object(batch.rows[*at].fields.clone())).collect::<Vec<_>>()
-            };
-            let compare = format!(
-                "SELECT e.ord FROM {} JOIN {} AS t ON {} WHERE {}",
-                source(&table, &values(&indices)),
-                table.name,
-                matches(&table, batch.key)?,
-                differs(&table, &columns, "t", "i")?
-            );
-            let rows = match self.attempt(&compare).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    let place = self.blame_values(&table, batch, &indices).await;
-                    return Err(self.refused(batch.shape, place, &error).await);
-                }
-            };
-            let changed: Vec<usize> = rows
-                .iter()
-                .filter_map(|row| text(row, 0)?.parse::<usize>().ok())
-                .filter_map(|ord| indices.get(ord.wrapping_sub(1)).copied())
-                .collect();
-            if changed.is_empty() {
-                continue;
-            }
-            let set = |indices: &[usize]| -> Result<String> {
-                let set =
-                    columns.iter().map(|name| column(&table, name).map(|column| format!("{column} = i.{column}")));
-                Ok(format!(
-                    "UPDATE {} AS t SET {} FROM {} WHERE {}",
-                    table.name,
-                    set.collect::<Result<Vec<_>>>()?.join(", "),
-                    source(&table, &values(indices)),
-                    matches(&table, batch.key)?
-                ))
-            };
-            if let Err(error) = self.attempt(&set(&changed)?).await {
-                for &index in &changed {
-                    if let Err(own) = self.attempt(&set(&[index])?).await {
-                        return Err(self.refused(batch.shape, Some(batch.rows[index].place.clone()), &own).await);
-                    }
-                }
-                return Err(self.refused(batch.shape, None, &error).await);
-            }
-            for index in changed {
-                written[index] = Written::Updated;
-            }
-        }
-        Ok(())
-    }
-
-    async fn blame_values(
-        &mut self,
-        table: &Table,
-        batch: &Batch<'_>,
-        indices: &[usize],
-    ) -> Option<crate::error::Place> {
-        for &index in indices {
-            let sql = format!("SELECT i.* FROM {}", source(table, &[Json::Object(batch.rows[index].fields.clone())]));
-            if self.attempt(&sql).await.is_err() {
-                return Some(batch.rows[index].place.clone());
-            }
-        }
-        None
-    }
-
     fn note_sequences(&mut self, table: &Table, fields: &Fields) {
         for (name, value) in fields {
             let sequence = table.columns.get(name).and_then(|column| column.sequence.clone());
@@ -358,15 +307,24 @@ impl PostgresLoader<'_> {
             vec![self.tenant.clone()]
         };
         let keys: Vec<Json> = keep.iter().map(|probe| object(key, &probe.key)).collect();
-        let sql = format!(
-            "DELETE FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} WHERE {})",
+        let others = format!(
+            "FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} WHERE {})",
             table.name,
-            source(&table, &keys),
+            source(&table, key, &keys)?,
             matches(&table, key)?
         );
+        let (only_looks, sql) = match self.terms.is_read_only {
+            true => (true, format!("SELECT pg_catalog.count(*) {others}")),
+            false => (false, format!("DELETE {others}")),
+        };
         let mut removed = 0;
         for tenant in tenants {
             self.enter(&tenant).await?;
+            if only_looks {
+                let rows = self.send(&sql).await.map_err(|error| failed("rows cannot be counted", &error))?;
+                removed += rows.first().and_then(|row| text(row, 0)?.parse::<u64>().ok()).unwrap_or(0);
+                continue;
+            }
             removed += match self.run(&sql).await {
                 Ok(count) => count,
                 Err(error) => {

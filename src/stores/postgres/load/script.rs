@@ -41,7 +41,8 @@ pub fn check(script: &Script) -> Result<Vec<Statement>> {
 
 impl PostgresLoader<'_> {
     pub(super) async fn run_script(&mut self, script: &Script) -> Result<()> {
-        self.enter("").await?;
+        let tenant = self.own_tenant();
+        self.enter(&tenant).await?;
         for statement in check(script)? {
             let sql = statement.text(&script.text);
             let outcome = if statement.kind == Kind::CopyIn {

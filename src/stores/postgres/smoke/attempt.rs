@@ -165,6 +165,9 @@ impl PostgresSmoke<'_> {
     fn learn(&mut self, refused: &Refused) -> Result<(), Unmade> {
         let unknown = || Err(Unmade::Unknown(refused.words.clone()));
         let Some(table) = refused.table.clone() else {
+            if refused.code == "P0001" {
+                return Ok(());
+            }
             return if refused.is_fault() { Err(Unmade::Fault(refused.words.clone())) } else { unknown() };
         };
         match (refused.code.as_str(), &refused.constraint, &refused.column) {
@@ -197,8 +200,17 @@ impl PostgresSmoke<'_> {
                     unknown()
                 }
             }
-            // Another value is drawn each time.
-            ("23505" | "23P01", ..) => Ok(()),
+            // What was left to defaults, or empty, is given from now on.
+            ("23505", Some(constraint), _) => {
+                let known = self.catalog.tables.get(&table);
+                let index = known.and_then(|table| table.indexes.iter().find(|index| index.name == *constraint));
+                self.lessons
+                    .fill
+                    .extend(index.iter().flat_map(|index| &index.uses).map(|one| (table.clone(), one.clone())));
+                Ok(())
+            }
+            // Another value is drawn each time; a partition's bounds and a trigger's rules may let it pass.
+            ("23505" | "23P01" | "23514", ..) => Ok(()),
             _ if refused.is_fault() => Err(Unmade::Fault(refused.words.clone())),
             _ => unknown(),
         }

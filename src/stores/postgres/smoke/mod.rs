@@ -8,6 +8,8 @@ mod journal;
 mod keys;
 mod leftover;
 mod objects;
+mod query;
+mod role;
 mod row;
 mod rows;
 mod substitute;
@@ -221,6 +223,8 @@ impl Smoke for PostgresSmoke<'_> {
             // Another tool's own table is no part of the project's schema.
             self.catalog.tables.remove(history.name.name());
         }
+        // A table that the snapshot does not have is the matter of `schema` alone.
+        self.catalog.tables.retain(|name, _| objects::is_table(name, kept));
         self.missing.clear();
         self.differences.clear();
         for difference in kept.differences(live) {

@@ -125,6 +125,11 @@ pub fn subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapsho
     })
 }
 
+/// Whether the snapshot has a table of this name that is no partition.
+pub fn is_table(name: &str, kept: &Snapshot) -> bool {
+    kept.objects.contains_key(&format!("table {name}")) && root(name.to_owned(), kept) == name
+}
+
 /// A partition is tried with the table that it is a part of.
 fn root(mut table: String, kept: &Snapshot) -> String {
     for _ in 0..8 {

@@ -82,6 +82,8 @@ pub struct Chain<'a> {
     open: Vec<Insert>,
     /// How many rows were drawn, those that were given up included.
     drawn: usize,
+    /// A row that was its own parent, or had one parent for two keys, broke a CHECK.
+    is_choosy: bool,
 }
 
 /// How often one row is drawn.
@@ -127,6 +129,7 @@ impl<'a> Chain<'a> {
             is_circular: false,
             open: Vec::new(),
             drawn: 0,
+            is_choosy: false,
         }
     }
 
@@ -147,6 +150,7 @@ impl<'a> Chain<'a> {
             return Err(format!("`{name}` needs too long a line of parents"));
         }
         let recipes = self.recipes(table, ask)?;
+        let was_choosy = std::mem::take(&mut self.is_choosy);
         let checks = checks(table);
         let turn = self.lessons.turn(name);
         let mut fill = ask.fill.clone();
@@ -157,10 +161,14 @@ impl<'a> Chain<'a> {
             }
             let (written, was_circular) = (self.inserts.len(), self.is_circular);
             let at = if attempt + turn == 0 { 0 } else { self.source.index(recipes.len()) };
-            let values = self.once(table, ask, &fill, &recipes[at])?;
+            self.is_choosy = attempt > 1 && attempt % 2 == 0;
+            let values = self.once(table, ask, &fill, &recipes[at]);
+            self.is_choosy = false;
+            let values = values?;
             let look = |column: &str| known(table, column, &values);
             let Some(broken) = checks.iter().find(|check| !passes(check, &look)) else {
                 self.source.made(&values);
+                self.is_choosy = was_choosy;
                 self.inserts.push(Insert { table: name.to_owned(), values: values.clone(), of: None });
                 return Ok(values);
             };
@@ -288,8 +296,10 @@ impl<'a> Chain<'a> {
             if key.columns.iter().any(|column| ask.orphan.contains(column)) {
                 continue;
             }
+            // Columns that are filled in any case ask for no parent.
+            let is_free = |column: &&String| table.column(column).is_some_and(|column| !column.is_required);
             let is_asked = ask.keys.contains(&key.name)
-                || key.columns.iter().any(|column| {
+                || key.columns.iter().filter(is_free).any(|column| {
                     ask.fill.contains(column) || self.lessons.fill.contains(&(table.name.clone(), column.clone()))
                 });
             if !table.is_required_key(key) && !is_asked {
@@ -306,7 +316,9 @@ impl<'a> Chain<'a> {
             if is_settled && !ask.fresh.contains(&key.name) {
                 continue;
             }
-            let found = if ask.fresh.contains(&key.name) { None } else { self.find(parent, &given) };
+            // A CHECK may want the parents of two keys to differ.
+            let is_fresh = ask.fresh.contains(&key.name) || (self.is_choosy && self.source.index(2) == 0);
+            let found = if is_fresh { None } else { self.find(parent, &given) };
             let there = match found {
                 Some(there) => there,
                 None => self.row(
@@ -340,7 +352,9 @@ impl<'a> Chain<'a> {
         if let Some(done) = done {
             return Some(done.values.clone());
         }
-        let open = self.open.iter().rposition(|insert| insert.table == table && fits(&insert.values, given))?;
+        // Its own parent is a row only where nothing speaks against it.
+        let open = &self.open[..self.open.len() - usize::from(self.is_choosy && !self.open.is_empty())];
+        let open = open.iter().rposition(|insert| insert.table == table && fits(&insert.values, given))?;
         // A row that refers to itself needs no circle: its key is checked when it is there.
         self.is_circular |= open + 1 < self.open.len();
         Some(self.open[open].values.clone())
@@ -373,6 +387,17 @@ fn key_columns<'t>(catalog: &Catalog, table: &'t Table) -> Vec<&'t Column> {
         }
     }
     table.columns.iter().filter(|column| names.contains(&column.name) && !column.is_generated).collect()
+}
+
+/// Whether a row breaks a CHECK, as far as that can be told.
+pub fn is_broken(table: &Table, definition: &str, values: &Values) -> Option<bool> {
+    let body = definition.trim().strip_prefix("CHECK").unwrap_or(definition).trim();
+    let body = body.strip_suffix("NOT VALID").unwrap_or(body).trim();
+    match evaluate(&parse(body, None)?, &|name| known(table, name, values)) {
+        Evaluated::Bool(truth) => Some(!truth),
+        Evaluated::Null => Some(false),
+        _ => None,
+    }
 }
 
 /// The statements that write the rows.

@@ -16,6 +16,7 @@ use super::error::server_error;
 use super::ident::{Ident, literal};
 use super::{PostgresStore, run};
 use crate::config::file::TenancyModel;
+use crate::engine::tenant::policies::Table;
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::{Code, Error, Result};
 use crate::stores::tenant::{Clash, Made, Place, TenantStore, Terms};
@@ -92,6 +93,12 @@ impl TenantStore for PostgresStore {
         }
         Ok(found)
     }
+    async fn tenant_tables(&mut self) -> Result<Vec<Table>> {
+        self.read_tables().await
+    }
+    async fn application_role_trouble(&mut self, role: &str) -> Result<Option<String>> {
+        self.role_of_application(role).await
+    }
     async fn begin_template(&mut self, name: &str) -> Result<bool> {
         self.open_template(name).await
     }
@@ -139,13 +146,9 @@ impl PostgresStore {
         let verifier = literal(&scram::verifier(password.expose()));
         let way = if is_there { "ALTER" } else { "CREATE" };
         Ok(format!(
-            "{way} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION PASSWORD {verifier}; \
-             COMMENT ON ROLE {role} IS {};",
+            "{way} ROLE {role} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {verifier}; COMMENT ON ROLE {role} IS {};",
             literal(&mark(&self.project))
-        )
-        // A role that may not name an attribute need not: it is the default of a new one.
-        .replace(" NOSUPERUSER", "")
-        .replace(" NOREPLICATION", ""))
+        ))
     }
 
     /// The comment that tells lyrox's own of this project.
@@ -160,7 +163,12 @@ impl PostgresStore {
         }
         let names: Vec<String> = tenants.iter().map(Tenant::name).collect();
         let roles = self.roles_named(&names).await?;
+        let own = self.own_mark();
+        // A role of this project without a record was left by a reset: it is given to its tenant again.
         let clash = |role: &Named| {
+            if role.comment.as_deref() == Some(&own) {
+                return None;
+            }
             let index = names.iter().position(|name| *name == role.name)?;
             Some(Clash {
                 index,

@@ -147,6 +147,17 @@ impl PostgresStore {
         self.write(sql, "the registry of tenants cannot be written").await
     }
 
+    /// A statement that strikes out the tenants of shared tables, which a reset drops; empty where there is no registry.
+    pub(in super::super) async fn forget_rows(&mut self) -> Result<String> {
+        let there =
+            run(&mut self.connection, "SELECT pg_catalog.to_regclass('lyrox.tenants') IS NOT NULL".into()).await;
+        let there = there.map_err(|error| super::unreadable(&error))?;
+        if there.first().and_then(|row| text(row, 0)).as_deref() != Some("t") {
+            return Ok(String::new());
+        }
+        Ok(format!("DELETE FROM lyrox.tenants WHERE project = {} AND model = 'row';", literal(&self.project)))
+    }
+
     /// Forgets what the ledger has of tenants' own migrations.
     pub(super) async fn forget_ledger(&mut self, tenants: &[Tenant]) -> Result<()> {
         let keys: Vec<String> = tenants.iter().map(|tenant| literal(tenant.key())).collect();

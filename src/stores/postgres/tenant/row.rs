@@ -1,7 +1,7 @@
 //! The model `row`: a tenant's place is its row in the tenant table. Policies may hide rows from the owner as well:
 //! then each row is read and written as its own tenant, all in one message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::super::connect::text;
@@ -9,6 +9,7 @@ use super::super::error::{is_lost, server_error, sqlstate, words};
 use super::super::ident::{Ident, literal};
 use super::super::{PostgresStore, run};
 use super::{refused, unreadable};
+use crate::engine::tenant::plan::quoted;
 use crate::engine::tenant::{Tenant, shown};
 use crate::error::{Code, Error, Result};
 use crate::stores::tenant::{Clash, Made, Place, Terms};
@@ -159,22 +160,25 @@ impl PostgresStore {
     /// Makes the rows that are missing: all in one round trip; where one is refused, each by itself.
     pub(super) async fn make_rows(&mut self, places: &[Place], terms: &Terms) -> Result<Made> {
         let Some(table) = self.tenant_table(terms).await? else { return Ok(Made::all(places.len())) };
-        let places: Vec<&Place> = places.iter().collect();
-        match run(&mut self.connection, insert(&table, &places, terms)?).await {
+        let all: Vec<&Place> = places.iter().collect();
+        match run(&mut self.connection, insert(&table, &all, terms)?).await {
             Ok(_) => return Ok(Made::all(places.len())),
             Err(error) if is_lost(&error) => {
                 return Err(server_error(Code::TenantFailed, "the tenant table cannot be written", &error));
             }
-            Err(error) => {
+            Err(_) => {
                 let _ = run(&mut self.connection, "ROLLBACK".into()).await;
-                if let [place] = places.as_slice() {
-                    let failed = vec![(0, row_error(place, terms, &error))];
-                    return Ok(Made { failed, ..Made::default() });
-                }
             }
         }
+        // A row that is there needs none of its values: it is not inserted a second time.
+        let tenants: Vec<Tenant> = places.iter().map(|place| place.tenant.clone()).collect();
+        let there: BTreeSet<String> = self.keys_in(&table, &tenants, terms).await?.into_iter().collect();
         let mut made = Made::default();
         for (index, place) in places.iter().enumerate() {
+            if there.contains(place.tenant.key()) {
+                made.done.insert(index);
+                continue;
+            }
             match run(&mut self.connection, insert(&table, &[place], terms)?).await {
                 Ok(_) => {
                     made.done.insert(index);
@@ -276,7 +280,8 @@ fn row_error(place: &Place, terms: &Terms, error: &sqlx::Error) -> Error {
     let refused = refused(&place.tenant, error);
     match sqlstate(error) {
         Some("23502") => refused.hint(format!(
-            "lyrox tenant create KEY --set COLUMN=VALUE, for each column of `{}` that must not be empty",
+            "lyrox tenant create {} --set COLUMN=VALUE, for each column of `{}` that must not be empty",
+            quoted(place.tenant.key()),
             terms.tenancy.table.as_deref().unwrap_or_default()
         )),
         _ => refused,

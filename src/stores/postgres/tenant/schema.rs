@@ -109,9 +109,9 @@ impl PostgresStore {
 
     /// Slugs of schemas with a tenant's name that no record names.
     pub(super) async fn unmanaged_schemas(&mut self, limit: usize) -> Result<Vec<String>> {
-        let sql = format!(
-            "SELECT pg_catalog.substr(n.nspname, 3) FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^t_[a-z][a-z0-9_]{{0,39}}$' ORDER BY 1"
-        );
+        let sql = "SELECT pg_catalog.substr(n.nspname, 3) FROM pg_catalog.pg_namespace n \
+                   WHERE n.nspname ~ '^t_[a-z][a-z0-9_]{0,39}$' ORDER BY 1"
+            .to_owned();
         self.without_record(sql, limit).await
     }
 

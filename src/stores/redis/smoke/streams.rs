@@ -27,7 +27,7 @@ impl RedisSmoke<'_> {
     }
 
     async fn deliver(&self, key: &str, marker: &str, read: &(dyn Fn(&str) -> Cmd + Sync)) -> Result<Verdict> {
-        let steps: [(Cmd, &dyn Fn(&Value) -> bool, &str); 8] = [
+        let steps: [Step<'_>; 8] = [
             (command(&["XADD", key, "*", "field", marker]), &|reply| !is_empty(reply), "an entry was not taken"),
             (read("one"), &|reply| holds(reply, marker), "an entry did not reach its group"),
             (read("two"), &is_empty, "an entry reached two consumers of one group"),
@@ -76,6 +76,9 @@ impl RedisSmoke<'_> {
         Ok(Verdict::Pass(format!("read once, pending, claimed, acknowledged{there}")))
     }
 }
+
+/// What is sent, what its answer has to be, and what is wrong if it is not.
+type Step<'a> = (Cmd, &'a dyn Fn(&Value) -> bool, &'static str);
 
 fn is_empty(reply: &Value) -> bool {
     match reply {

@@ -8,6 +8,9 @@ use super::tries::{SAFETY, command, shown};
 use crate::error::Result;
 use crate::stores::smoke::Verdict;
 
+/// What is sent, by the own connection or by another; what its answer has to be, and what is wrong if it is not.
+type Step<'a> = (bool, redis::Cmd, &'a dyn Fn(&Value) -> bool, &'static str);
+
 impl RedisSmoke<'_> {
     /// Queues, discards, watches and executes on a connection of its own.
     pub(super) async fn try_transaction(&mut self) -> Result<Verdict> {
@@ -26,8 +29,7 @@ impl RedisSmoke<'_> {
         let is_all = |reply: &Value| matches!(reply, Value::Array(replies) if replies.len() == 2);
         let is_nothing = |reply: &Value| matches!(reply, Value::Nil);
         let mut own = self.connect(self.store.endpoint()).await?.link;
-        // What is sent, by the own connection or by another, what it has to answer, and what is wrong if not.
-        let steps: Vec<(bool, redis::Cmd, &dyn Fn(&Value) -> bool, &str)> = vec![
+        let steps: Vec<Step<'_>> = vec![
             (true, write("1"), is_queued, "a key cannot be written"),
             (true, command(&["MULTI"]), is_queued, "no transaction can be begun"),
             (true, write("0"), is_queued, "a command is not queued"),

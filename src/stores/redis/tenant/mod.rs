@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::RedisStore;
 use super::error::refusal;
 use super::link::Link;
+use crate::config::file::TenancyModel;
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::{Code, Error, Result};
 use crate::stores::tenant::{Clash, Made, Place, TenantStore, Terms};
@@ -65,6 +66,33 @@ impl RedisStore {
                 reply => Some(holds(&reply, &format!("~{}", acl::pattern(&keys, tenant)))),
             })
             .collect())
+    }
+
+    /// Strikes out the tenants of shared tables, which a reset removes, and their users.
+    pub(super) async fn forget_rows(&mut self) -> Result<()> {
+        let mut records = self.all_records().await?;
+        records.retain(|record| record.model == TenancyModel::Row);
+        let tenants: Vec<Tenant> = records.into_iter().map(|record| record.tenant).collect();
+        if tenants.is_empty() {
+            return Ok(());
+        }
+        let endpoint = self.endpoint.clone();
+        let failed = Self::failed(&endpoint, "take the users of tenants away");
+        let ours = self.users_named(&tenants).await.map_err(&failed)?;
+        let mut drop = redis::cmd("ACL");
+        drop.arg("DELUSER");
+        let gone: Vec<String> = tenants
+            .iter()
+            .zip(ours)
+            .filter(|(_, ours)| *ours == Some(true))
+            .map(|(tenant, _)| acl::user(tenant))
+            .collect();
+        if !gone.is_empty() {
+            self.books.link.everywhere(drop.arg(&gone)).await.map_err(&failed)?;
+            // A server that cannot save has nothing to forget.
+            let _ = self.books.link.everywhere(redis::cmd("ACL").arg("SAVE")).await;
+        }
+        self.forget_tenants(&tenants).await
     }
 
     /// The optional subcommands that the server knows.
@@ -150,7 +178,8 @@ impl TenantStore for RedisStore {
         }
         let users = self.users_named(tenants).await.map_err(Self::failed(&self.endpoint, "look for users"))?;
         let clash = |(index, found): (usize, Option<bool>)| {
-            found.map(|_| Clash {
+            // One with exactly these rules was left by a reset: it is given to its tenant again.
+            found.filter(|is_ours| !is_ours).map(|_| Clash {
                 index,
                 why: format!("Redis' user `{}` is there, and was not made for this tenant", acl::user(&tenants[index])),
                 is_unmanaged: false,

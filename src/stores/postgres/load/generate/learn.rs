@@ -57,6 +57,12 @@ impl Fill {
                 Some(known) if !known.is_required && lessons.empty.insert(column.clone()) => Learnt::Something,
                 _ => Learnt::Nothing,
             },
+            // A function that cannot do without a value.
+            ("22004", _, None) => {
+                let before = lessons.fill.len();
+                lessons.fill.extend(table.checks().flat_map(|check| check.columns.iter().cloned()));
+                if lessons.fill.len() > before { Learnt::Something } else { Learnt::Nothing }
+            }
             _ => Learnt::Nothing,
         }
     }

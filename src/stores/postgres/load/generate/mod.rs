@@ -311,9 +311,9 @@ impl PostgresLoader<'_> {
                 .iter()
                 .map(|name| Ident::new(name).map(|name| name.to_string()))
                 .collect::<Result<_>>()?;
-            let sql = format!("COPY {} ({}) FROM STDIN", qualified(&fill.schema, name)?, columns.join(", "));
+            let target = format!("{} ({})", qualified(&fill.schema, name)?, columns.join(", "));
             self.send("SAVEPOINT lyrox_table").await.map_err(|error| failed("a table cannot be begun", &error))?;
-            match self.copy_source(&sql, &source, events).await? {
+            match self.copy_source(&target, &source, events).await? {
                 Ok(added) => {
                     self.send("RELEASE SAVEPOINT lyrox_table")
                         .await

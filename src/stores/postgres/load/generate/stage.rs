@@ -75,7 +75,7 @@ impl PostgresLoader<'_> {
         self.send(&make).await.map_err(|error| failed("the table to stage rows in cannot be made", &error))?;
         let source = Generated::new(&plan, kept, &table.name).numbered();
         let list = names.iter().map(Ident::to_string).collect::<Vec<_>>().join(", ");
-        let copied = self.copy_source(&format!("COPY {STAGE} ({LINE}, {list}) FROM STDIN"), &source, events).await?;
+        let copied = self.copy_source(&format!("{STAGE} ({LINE}, {list})"), &source, events).await?;
         copied.map_err(|error| failed("the staged rows cannot be written", &error))?;
         let harvest = source.harvest();
 
