@@ -23,7 +23,8 @@ pub fn render(report: &Report) -> String {
          <title>{command}</title><style>{STYLE}</style></head>\n<body><h1>{command}</h1>\n"
     );
     let when = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    let environment = report.environment.as_deref().map_or_else(String::new, |name| format!("environment {}, ", escape(name)));
+    let environment =
+        report.environment.as_deref().map_or_else(String::new, |name| format!("environment {}, ", escape(name)));
     let _ = writeln!(
         page,
         "<p class=\"sub\">{environment}{when}, lyrox {}, exit code {}</p>",
@@ -74,7 +75,8 @@ fn section(page: &mut String, title: &str, items: &[&Item]) {
             Outcome::Skip => ("skip", "skip"),
         };
         let _ = write!(page, "<tr class=\"{class}\"><td class=\"o\">{word}</td><td>{}", escape(&item.title));
-        let places = [item.store.map(|store| store.title().to_owned()), item.tenant.as_ref().map(|key| format!("tenant {key}"))];
+        let places =
+            [item.store.map(|store| store.title().to_owned()), item.tenant.as_ref().map(|key| format!("tenant {key}"))];
         let places: Vec<String> = places.into_iter().flatten().collect();
         if !places.is_empty() {
             let _ = write!(page, "<br><span class=\"sub\">{}</span>", escape(&places.join(", ")));

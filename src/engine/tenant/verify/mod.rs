@@ -175,7 +175,14 @@ fn together(
             _ => format!("lyrox tenant create {}", quoted(record.tenant.key())),
         };
         let why = format!("it is {}: nothing of it was tried", record.state.word());
-        proof.of(record.tenant.key(), Weight::Untried, "state", format!("tenant {}", record.tenant.shown()), why, close);
+        proof.of(
+            record.tenant.key(),
+            Weight::Untried,
+            "state",
+            format!("tenant {}", record.tenant.shown()),
+            why,
+            close,
+        );
     }
     proof.area("registry", "Every store knows the same tenants");
     let complete = |records: &[Record]| -> BTreeSet<Tenant> {
@@ -299,7 +306,8 @@ mod tests {
         elsewhere.push(record("z", "x", "2"));
         let records = BTreeMap::from([(StoreKind::Postgres, all.clone()), (StoreKind::Redis, elsewhere)]);
         let listed = Listed { newest: Some("2".into()), unmanaged: vec!["u".into()], ..Listed::default() };
-        let proof = together(&all, &records, StoreKind::Postgres, &listed, &[(StoreKind::Redis, vec![(1, "user".into())])]);
+        let proof =
+            together(&all, &records, StoreKind::Postgres, &listed, &[(StoreKind::Redis, vec![(1, "user".into())])]);
         let found: Vec<(&str, &str)> = proof
             .areas
             .iter()

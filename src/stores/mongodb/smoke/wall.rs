@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt as _;
 
-use super::super::document::{field_types, required};
 use super::super::MongodbStore;
+use super::super::document::{field_types, required};
 use super::MongodbSmoke;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
 use crate::engine::tenant::{Tenant, shown};
@@ -77,7 +77,11 @@ impl MongodbSmoke<'_> {
                 quoted(name)
             )
         };
-        let rule = format!("{{ ..., required: [{}], properties: {{ {}: {{ bsonType: \"string\" }} }} }}", quoted(field), quoted(field));
+        let rule = format!(
+            "{{ ..., required: [{}], properties: {{ {}: {{ bsonType: \"string\" }} }} }}",
+            quoted(field),
+            quoted(field)
+        );
         if !required(&schema).contains(&field.to_owned()) {
             let why = format!("its validator does not require `{field}`: a document can belong to nobody");
             proof.leak("validator", object, why, close(&rule));
@@ -110,7 +114,12 @@ impl MongodbSmoke<'_> {
             return Ok(());
         };
         if let Err(refused) = self.insert(name, std::slice::from_ref(&valid)).await? {
-            proof.untried("no_document", object, format!("a document made for its validator was refused: {}", refused.shown()), "");
+            proof.untried(
+                "no_document",
+                object,
+                format!("a document made for its validator was refused: {}", refused.shown()),
+                "",
+            );
             return Ok(());
         }
         let mut without = valid.clone();
@@ -121,7 +130,12 @@ impl MongodbSmoke<'_> {
             match self.insert(name, &[document]).await? {
                 Err(refused) if refused.code == 121 => proof.held(1),
                 Err(refused) => {
-                    proof.untried("document", object.clone(), format!("a document {what} `{field}`: {}", refused.shown()), "");
+                    proof.untried(
+                        "document",
+                        object.clone(),
+                        format!("a document {what} `{field}`: {}", refused.shown()),
+                        "",
+                    );
                 }
                 Ok(()) => {
                     let why = format!("it took a document {what} `{field}`");
@@ -141,7 +155,9 @@ impl MongodbSmoke<'_> {
                 continue;
             }
             let mut key = doc! { field: 1 };
-            key.extend(index.key.iter().filter(|(name, _)| *name != field).map(|(name, value)| (name.clone(), value.clone())));
+            key.extend(
+                index.key.iter().filter(|(name, _)| *name != field).map(|(name, value)| (name.clone(), value.clone())),
+            );
             let unique = if index.is_unique { ", { unique: true }" } else { "" };
             let close = format!(
                 "db.getCollection({0}).createIndex({key}{unique}); db.getCollection({0}).dropIndex({1})",
@@ -150,7 +166,9 @@ impl MongodbSmoke<'_> {
             );
             let object = format!("index {name}.{}", index.name);
             if index.is_unique && !index.key.contains_key(field) {
-                let why = format!("it is unique without `{field}`: an insert that ends with 11000 tells that another tenant has the value");
+                let why = format!(
+                    "it is unique without `{field}`: an insert that ends with 11000 tells that another tenant has the value"
+                );
                 proof.leak("unique", object, why, close);
             } else {
                 let why = format!("it does not begin with `{field}`: a query without the tenant is served by it");
@@ -165,7 +183,11 @@ impl MongodbSmoke<'_> {
         let found = collection.find_one(doc! { field: Bson::Null }).await.map_err(lost)?;
         if found.is_some() {
             let why = format!("find({{ {field}: null }}) shows documents that belong to nobody");
-            let close = format!("db.getCollection({}).deleteMany({{ {}: null }}), or give them their tenant", quoted(name), quoted(field));
+            let close = format!(
+                "db.getCollection({}).deleteMany({{ {}: null }}), or give them their tenant",
+                quoted(name),
+                quoted(field)
+            );
             proof.leak("no_tenant", format!("documents of {name}"), why, close);
         } else {
             proof.held(1);
@@ -194,9 +216,17 @@ impl MongodbSmoke<'_> {
             if orphans > ORPHANS {
                 break;
             }
-            let close = format!("db.getCollection({}).deleteMany({{ {}: {} }})", quoted(name), quoted(field), quoted(&key));
+            let close =
+                format!("db.getCollection({}).deleteMany({{ {}: {} }})", quoted(name), quoted(field), quoted(&key));
             let object = format!("documents of {} in {name}", shown(&key));
-            proof.of(&key, Weight::Astray, "orphan_documents", object, "no record names the tenant whose documents these are", close);
+            proof.of(
+                &key,
+                Weight::Astray,
+                "orphan_documents",
+                object,
+                "no record names the tenant whose documents these are",
+                close,
+            );
         }
         if orphans == 0 {
             proof.held(1);
@@ -218,7 +248,11 @@ impl MongodbSmoke<'_> {
         }
         let lost = |error: mongodb::error::Error| super::work_error(self.store.endpoint(), "look at a view", &error);
         let object = format!("view {name}");
-        let close = format!("db.runCommand({{ collMod: {}, viewOn: {}, pipeline: [..., with `{field}` kept] }})", quoted(name), quoted(on));
+        let close = format!(
+            "db.runCommand({{ collMod: {}, viewOn: {}, pipeline: [..., with `{field}` kept] }})",
+            quoted(name),
+            quoted(on)
+        );
         let first = self.database().collection::<Document>(name).find_one(doc! {}).await.map_err(lost)?;
         match first {
             Some(document) if document.contains_key(field) => proof.held(1),
@@ -231,11 +265,19 @@ impl MongodbSmoke<'_> {
                 let reshapes = |stage: &Bson| {
                     let stage = stage.as_document();
                     stage.and_then(|stage| stage.keys().next()).is_some_and(|name| {
-                        matches!(name.as_str(), "$project" | "$unset" | "$group" | "$replaceRoot" | "$replaceWith" | "$unionWith")
+                        matches!(
+                            name.as_str(),
+                            "$project" | "$unset" | "$group" | "$replaceRoot" | "$replaceWith" | "$unionWith"
+                        )
                     })
                 };
                 if stages.iter().any(reshapes) {
-                    proof.untried("view", object, "it is empty: whether its documents carry the tenant was not seen", close);
+                    proof.untried(
+                        "view",
+                        object,
+                        "it is empty: whether its documents carry the tenant was not seen",
+                        close,
+                    );
                 } else {
                     proof.held(1);
                 }

@@ -9,7 +9,12 @@ fn a_kill_in_the_middle_is_cleaned_by_the_next_run() {
     let own = shop("leakkill");
     let prefix = "t_lyrox_verify_";
     for step in 0..8u64 {
-        let mut child = own.command(&["tenant", "verify", "--output", "json"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("lyrox");
+        let mut child = own
+            .command(&["tenant", "verify", "--output", "json"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("lyrox");
         std::thread::sleep(Duration::from_millis(60 + 70 * step));
         let _ = child.kill();
         let _ = child.wait();

@@ -72,9 +72,9 @@ pub fn each_is_named(own: &Own, leaks: &[Leak]) {
         leak.open.iter().for_each(|act| act.run(own));
         let run = verify();
         let found = findings(&run);
-        let item = run.json()["items"].as_array().and_then(|items| {
-            items.iter().find(|item| item["id"] == leak.id && item["outcome"] == "fail").cloned()
-        });
+        let item = run.json()["items"]
+            .as_array()
+            .and_then(|items| items.iter().find(|item| item["id"] == leak.id && item["outcome"] == "fail").cloned());
         match item {
             None => missed.push(format!("{}: exit {}, {found:?}", leak.id, run.code)),
             Some(item) => {

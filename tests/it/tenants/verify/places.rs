@@ -48,10 +48,8 @@ fn every_leak_between_schemas_is_named() {
     let (a, b, one, two) = names(&own);
     let owner = own.sql_value("SELECT current_user");
     let grant = |kind: &str, privilege: &str, to: &str| {
-        let (open, close) = (
-            format!("GRANT {privilege} ON SCHEMA {b} TO {to}"),
-            format!("REVOKE {privilege} ON SCHEMA {b} FROM {to}"),
-        );
+        let (open, close) =
+            (format!("GRANT {privilege} ON SCHEMA {b} TO {to}"), format!("REVOKE {privilege} ON SCHEMA {b} FROM {to}"));
         sql(format!("{two}.postgres.{kind}.{b}"), &open, &close)
     };
     let path = |set: &str| {
@@ -66,8 +64,16 @@ fn every_leak_between_schemas_is_named() {
         grant("schema_usage", "USAGE", &a),
         grant("schema_create", "CREATE", &a),
         sql(format!("postgres.member.{a}.in.{b}"), &format!("GRANT {b} TO {a}"), &format!("REVOKE {b} FROM {a}")),
-        sql(format!("postgres.member.{a}.in.{owner}"), &format!("GRANT {owner} TO {a}"), &format!("REVOKE {owner} FROM {a}")),
-        sql(format!("postgres.createrole.{a}"), &format!("ALTER ROLE {a} CREATEROLE"), &format!("ALTER ROLE {a} NOCREATEROLE")),
+        sql(
+            format!("postgres.member.{a}.in.{owner}"),
+            &format!("GRANT {owner} TO {a}"),
+            &format!("REVOKE {owner} FROM {a}"),
+        ),
+        sql(
+            format!("postgres.createrole.{a}"),
+            &format!("ALTER ROLE {a} CREATEROLE"),
+            &format!("ALTER ROLE {a} NOCREATEROLE"),
+        ),
         path(&format!("SET search_path = {b}")),
         path(&format!("SET search_path = public, {a}")),
         path("RESET search_path"),
@@ -83,12 +89,16 @@ fn every_leak_between_schemas_is_named() {
         ),
         sql(
             format!("postgres.across.key.other.on.{a}.setting"),
-            &format!("ALTER TABLE {a}.setting ADD COLUMN other int, ADD CONSTRAINT other FOREIGN KEY (other) REFERENCES {b}.sale (id)"),
+            &format!(
+                "ALTER TABLE {a}.setting ADD COLUMN other int, ADD CONSTRAINT other FOREIGN KEY (other) REFERENCES {b}.sale (id)"
+            ),
             &format!("ALTER TABLE {a}.setting DROP COLUMN other"),
         ),
         sql(
             format!("postgres.definer.{a}.peek"),
-            &format!("CREATE FUNCTION {a}.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = {a} AS 'SELECT count(*) FROM {b}.sale'"),
+            &format!(
+                "CREATE FUNCTION {a}.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = {a} AS 'SELECT count(*) FROM {b}.sale'"
+            ),
             &format!("DROP FUNCTION {a}.peek()"),
         ),
         sql(
@@ -103,8 +113,14 @@ fn every_leak_between_schemas_is_named() {
         ),
         sql(
             format!("{two}.postgres.owned.{b}"),
-            &format!("GRANT {a} TO CURRENT_USER; GRANT CREATE ON DATABASE {} TO {a}; ALTER SCHEMA {b} OWNER TO {a}", own.name),
-            &format!("ALTER SCHEMA {b} OWNER TO CURRENT_USER; REVOKE CREATE ON DATABASE {} FROM {a}; REVOKE {a} FROM CURRENT_USER; GRANT USAGE ON SCHEMA {b} TO {b}", own.name),
+            &format!(
+                "GRANT {a} TO CURRENT_USER; GRANT CREATE ON DATABASE {} TO {a}; ALTER SCHEMA {b} OWNER TO {a}",
+                own.name
+            ),
+            &format!(
+                "ALTER SCHEMA {b} OWNER TO CURRENT_USER; REVOKE CREATE ON DATABASE {} FROM {a}; REVOKE {a} FROM CURRENT_USER; GRANT USAGE ON SCHEMA {b} TO {b}",
+                own.name
+            ),
         ),
     ];
     leaks.extend(mongodb(&own));

@@ -28,7 +28,8 @@ fn the_report_comes_as_html_and_junit_and_names_what_is_accepted() {
 fn what_cannot_be_tried_is_no_success() {
     let own = shop("leakuntried");
     let toml = std::fs::read_to_string(own.path("lyrox.toml")).expect("lyrox.toml");
-    let without: String = toml.lines().filter(|line| !line.starts_with("app_role")).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        toml.lines().filter(|line| !line.starts_with("app_role")).map(|line| format!("{line}\n")).collect();
     own.write("lyrox.toml", &without);
     let run = own.lyrox(&["tenant", "verify", "--output", "json"]);
     run.exit(1);

@@ -3,8 +3,8 @@
 use bson::{Bson, doc};
 
 use super::{Act, Leak, each_is_named, redis, sql};
-use crate::tenants::Own;
 use crate::support::Project;
+use crate::tenants::Own;
 
 const SHOP: &str = "
 CREATE TABLE company (id text PRIMARY KEY, name text);
@@ -61,10 +61,15 @@ fn postgres(own: &Own) -> Vec<Leak> {
     let app = format!("{}_app", own.name);
     let owner = own.sql_value("SELECT current_user");
     let extra = |kind: &str, clause: &str| {
-        sql(format!("postgres.{kind}.wide.on.sale"), &format!("CREATE POLICY wide ON sale {clause}"), "DROP POLICY wide ON sale")
+        sql(
+            format!("postgres.{kind}.wide.on.sale"),
+            &format!("CREATE POLICY wide ON sale {clause}"),
+            "DROP POLICY wide ON sale",
+        )
     };
     let grant = |id: &str, privilege: &str, on: &str| {
-        let (open, close) = (format!("GRANT {privilege} ON {on} TO {app}"), format!("REVOKE {privilege} ON {on} FROM {app}"));
+        let (open, close) =
+            (format!("GRANT {privilege} ON {on} TO {app}"), format!("REVOKE {privilege} ON {on} FROM {app}"));
         sql(format!("postgres.{id}"), &open, &close)
     };
     let view = |kind: &str, name: &str, what: &str, text: &str| {
@@ -75,22 +80,49 @@ fn postgres(own: &Own) -> Vec<Leak> {
         sql(format!("postgres.{kind}.{app}"), &format!("ALTER ROLE {app} {open}"), &format!("ALTER ROLE {app} {close}"))
     };
     let member = |of: &str| {
-        sql(format!("postgres.member.{app}.in.{of}"), &format!("GRANT {of} TO {app}"), &format!("REVOKE {of} FROM {app}"))
+        sql(
+            format!("postgres.member.{app}.in.{of}"),
+            &format!("GRANT {of} TO {app}"),
+            &format!("REVOKE {of} FROM {app}"),
+        )
     };
     let mut leaks = vec![
-        sql("postgres.rls_off.sale", "ALTER TABLE sale DISABLE ROW LEVEL SECURITY", "ALTER TABLE sale ENABLE ROW LEVEL SECURITY"),
-        sql("postgres.rls_unforced.sale", "ALTER TABLE sale NO FORCE ROW LEVEL SECURITY", "ALTER TABLE sale FORCE ROW LEVEL SECURITY"),
+        sql(
+            "postgres.rls_off.sale",
+            "ALTER TABLE sale DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE sale ENABLE ROW LEVEL SECURITY",
+        ),
+        sql(
+            "postgres.rls_unforced.sale",
+            "ALTER TABLE sale NO FORCE ROW LEVEL SECURITY",
+            "ALTER TABLE sale FORCE ROW LEVEL SECURITY",
+        ),
         extra("policy_open", "FOR SELECT USING (true)"),
         extra("policy_open", "FOR INSERT WITH CHECK (true)"),
         extra("policy_open", "FOR UPDATE USING (true)"),
         extra("policy_open", "FOR DELETE USING (true)"),
         extra("policy_lets", "FOR SELECT USING (total IS NOT DISTINCT FROM total)"),
         extra("policy_lets", "FOR INSERT WITH CHECK (company_id IS NOT NULL)"),
-        extra("policy_lets", "FOR UPDATE USING (company_id IS NOT NULL) WITH CHECK (company_id = current_setting('app.tenant', true))"),
+        extra(
+            "policy_lets",
+            "FOR UPDATE USING (company_id IS NOT NULL) WITH CHECK (company_id = current_setting('app.tenant', true))",
+        ),
         extra("policy_lets", "FOR DELETE USING (company_id <> '')"),
-        sql("postgres.unset.sale", &policy(&format!("{CLOSED} OR current_setting('app.tenant', true) IS NULL")), &policy(CLOSED)),
-        sql("postgres.unset.sale", &policy(&format!("{CLOSED} OR current_setting('app.tenant', true) = ''")), &policy(CLOSED)),
-        sql("postgres.setting_strict.own.on.sale", &policy("company_id = current_setting('app.tenant')"), &policy(CLOSED)),
+        sql(
+            "postgres.unset.sale",
+            &policy(&format!("{CLOSED} OR current_setting('app.tenant', true) IS NULL")),
+            &policy(CLOSED),
+        ),
+        sql(
+            "postgres.unset.sale",
+            &policy(&format!("{CLOSED} OR current_setting('app.tenant', true) = ''")),
+            &policy(CLOSED),
+        ),
+        sql(
+            "postgres.setting_strict.own.on.sale",
+            &policy("company_id = current_setting('app.tenant')"),
+            &policy(CLOSED),
+        ),
         sql(
             "postgres.setting_error.sale",
             &policy(&format!("1 / length(current_setting('app.tenant', true)) >= 0 AND {CLOSED}")),
@@ -138,7 +170,9 @@ fn postgres(own: &Own) -> Vec<Leak> {
         ),
         sql(
             "postgres.rls_off.item",
-            &format!("CREATE TABLE item (id uuid PRIMARY KEY, box_id int NOT NULL REFERENCES box (id)); GRANT SELECT ON item TO {app}"),
+            &format!(
+                "CREATE TABLE item (id uuid PRIMARY KEY, box_id int NOT NULL REFERENCES box (id)); GRANT SELECT ON item TO {app}"
+            ),
             "DROP TABLE item",
         ),
         role("createrole", "CREATEROLE", "NOCREATEROLE"),
@@ -156,8 +190,12 @@ fn postgres(own: &Own) -> Vec<Leak> {
         ),
         sql(
             "postgres.app_owns.public.plan",
-            &format!("GRANT {app} TO CURRENT_USER; GRANT CREATE ON SCHEMA public TO {app}; ALTER TABLE plan OWNER TO {app}"),
-            &format!("ALTER TABLE plan OWNER TO CURRENT_USER; REVOKE CREATE ON SCHEMA public FROM {app}; GRANT SELECT, INSERT, UPDATE, DELETE ON plan TO {app}; REVOKE {app} FROM CURRENT_USER"),
+            &format!(
+                "GRANT {app} TO CURRENT_USER; GRANT CREATE ON SCHEMA public TO {app}; ALTER TABLE plan OWNER TO {app}"
+            ),
+            &format!(
+                "ALTER TABLE plan OWNER TO CURRENT_USER; REVOKE CREATE ON SCHEMA public FROM {app}; GRANT SELECT, INSERT, UPDATE, DELETE ON plan TO {app}; REVOKE {app} FROM CURRENT_USER"
+            ),
         ),
     ];
     leaks.push(sql(
@@ -189,7 +227,11 @@ fn mongodb(own: &Own) -> Vec<Leak> {
         of("validator.carts", doc! { "collMod": "carts", "validator": schema(&["code"], "string".into()) }, closed()),
         of("validator_off.carts", doc! { "collMod": "carts", "validationAction": "warn" }, closed()),
         of("validator_off.carts", doc! { "collMod": "carts", "validationLevel": "off" }, closed()),
-        of("validator_null.carts", doc! { "collMod": "carts", "validator": schema(&["company_id"], bson::bson!(["string", "null"])) }, closed()),
+        of(
+            "validator_null.carts",
+            doc! { "collMod": "carts", "validator": schema(&["company_id"], bson::bson!(["string", "null"])) },
+            closed(),
+        ),
         of("index.carts.at", index("at", doc! { "at": 1 }, false), gone("at")),
         of("unique.carts.code", index("code", doc! { "code": 1 }, true), gone("code")),
         of(
@@ -197,12 +239,22 @@ fn mongodb(own: &Own) -> Vec<Leak> {
             doc! { "insert": "carts", "documents": [{ "code": "x" }], "bypassDocumentValidation": true },
             none(),
         ),
-        of("orphan_documents.of.ghost.in.carts", doc! { "insert": "carts", "documents": [{ "company_id": "ghost" }] }, none()),
+        of(
+            "orphan_documents.of.ghost.in.carts",
+            doc! { "insert": "carts", "documents": [{ "company_id": "ghost" }] },
+            none(),
+        ),
         Leak {
             id: "mongodb.view.codes".into(),
             open: vec![
-                Act::Mongo(own.name.clone(), doc! { "insert": "carts", "documents": [{ "company_id": own.slug("one"), "code": "x" }] }),
-                Act::Mongo(own.name.clone(), doc! { "create": "codes", "viewOn": "carts", "pipeline": [{ "$project": { "code": 1 } }] }),
+                Act::Mongo(
+                    own.name.clone(),
+                    doc! { "insert": "carts", "documents": [{ "company_id": own.slug("one"), "code": "x" }] },
+                ),
+                Act::Mongo(
+                    own.name.clone(),
+                    doc! { "create": "codes", "viewOn": "carts", "pipeline": [{ "$project": { "code": 1 } }] },
+                ),
             ],
             close: vec![Act::Mongo(own.name.clone(), doc! { "drop": "codes" }), Act::Mongo(own.name.clone(), none())],
         },
@@ -217,8 +269,14 @@ pub fn redis_leaks(own: &Own) -> Vec<Leak> {
     let keys = format!("~{pattern}");
     let channels = format!("&{pattern}");
     let set = |kind: &str, open: &[&str], close: &[&str]| {
-        let all = |rules: &[&str]| [&["ACL", "SETUSER", &user][..], rules].concat().into_iter().map(str::to_owned).collect::<Vec<_>>();
-        Leak { id: format!("{one}.redis.{kind}.{user}"), open: vec![Act::Redis(all(open))], close: vec![Act::Redis(all(close))] }
+        let all = |rules: &[&str]| {
+            [&["ACL", "SETUSER", &user][..], rules].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        Leak {
+            id: format!("{one}.redis.{kind}.{user}"),
+            open: vec![Act::Redis(all(open))],
+            close: vec![Act::Redis(all(close))],
+        }
     };
     let ghost = format!("{}{{ghost}}:x", own.prefix);
     let ghost_user = format!("t_{}", own.slug("ghost"));

@@ -3,9 +3,6 @@
 mod throwaway;
 mod users;
 
-use bson::Document;
-use futures_util::TryStreamExt as _;
-
 use super::MongodbStore;
 use crate::config::file::TenancyModel;
 use crate::engine::tenant::Tenant;
@@ -40,13 +37,11 @@ impl VerifyStore for MongodbStore {
         let names: Vec<String> = tenants.iter().map(Tenant::name).collect();
         let users = self.users_named(&names).await.map_err(self.failed("look for users"))?;
         let has = |name: &String| users.iter().any(|(user, _)| user == name);
-        Ok(names.iter().enumerate().filter(|(_, name)| !has(name)).map(|(index, name)| (index, format!("user {name}"))).collect())
-    }
-}
-
-impl MongodbStore {
-    /// The first document of a collection of any database, or the server's no.
-    async fn first(&self, database: &mongodb::Database, collection: &str) -> mongodb::error::Result<Option<Document>> {
-        database.collection::<Document>(collection).find(bson::doc! {}).limit(1).await?.try_next().await
+        Ok(names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !has(name))
+            .map(|(index, name)| (index, format!("user {name}")))
+            .collect())
     }
 }

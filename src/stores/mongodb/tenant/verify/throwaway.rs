@@ -5,8 +5,8 @@ use bson::{Bson, Document, doc};
 
 use super::super::super::connect;
 use super::super::super::error::refusal;
-use super::super::place::ROLE;
 use super::super::MongodbStore;
+use super::super::place::ROLE;
 use super::users::quoted;
 use crate::config::Endpoint;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
@@ -120,7 +120,8 @@ impl MongodbStore {
                 }
             }
         }
-        let listed = connected.client.database("admin").run_command(doc! { "listDatabases": 1, "nameOnly": true }).await;
+        let listed =
+            connected.client.database("admin").run_command(doc! { "listDatabases": 1, "nameOnly": true }).await;
         if let Ok(reply) = listed {
             let seen = reply.get_array("databases").into_iter().flatten().filter_map(Bson::as_document);
             let mut seen = seen.filter_map(|database| database.get_str("name").ok());

@@ -2,8 +2,8 @@
 
 use bson::{Bson, Document, doc};
 
-use super::super::place::ROLE;
 use super::super::MongodbStore;
+use super::super::place::ROLE;
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
 use crate::error::Result;
@@ -67,13 +67,14 @@ fn judge(tenant: &Tenant, user: &Document, proof: &mut Proof) {
     let mut beyond: Vec<String> = Vec::new();
     for privilege in user.get_array("inheritedPrivileges").into_iter().flatten().filter_map(Bson::as_document) {
         let Ok(resource) = privilege.get_document("resource") else { continue };
-        let place = match (resource.get_str("db"), resource.contains_key("cluster"), resource.contains_key("anyResource")) {
-            (Ok(db), ..) if db == own => continue,
-            (Ok(""), ..) => "every database".to_owned(),
-            (Ok(db), ..) => format!("database {db}"),
-            (_, true, _) => "the cluster".to_owned(),
-            _ => "every resource".to_owned(),
-        };
+        let place =
+            match (resource.get_str("db"), resource.contains_key("cluster"), resource.contains_key("anyResource")) {
+                (Ok(db), ..) if db == own => continue,
+                (Ok(""), ..) => "every database".to_owned(),
+                (Ok(db), ..) => format!("database {db}"),
+                (_, true, _) => "the cluster".to_owned(),
+                _ => "every resource".to_owned(),
+            };
         let count = privilege.get_array("actions").map_or(0, Vec::len);
         if count > 0 && !beyond.contains(&place) {
             beyond.push(place);
@@ -91,12 +92,8 @@ fn judge(tenant: &Tenant, user: &Document, proof: &mut Proof) {
         .filter(|(role, db)| role != ROLE || *db != own)
         .map(|(role, db)| format!("{{ role: {}, db: {} }}", quoted(role), quoted(db)))
         .collect();
-    let close = format!(
-        "db.getSiblingDB({}).revokeRolesFromUser({}, [{}])",
-        quoted(&own),
-        quoted(&own),
-        wrong.join(", ")
-    );
+    let close =
+        format!("db.getSiblingDB({}).revokeRolesFromUser({}, [{}])", quoted(&own), quoted(&own), wrong.join(", "));
     if !beyond.is_empty() {
         let why = format!("its roles reach {}: {}", beyond.join(", "), wrong.join(", "));
         proof.of(tenant.key(), Weight::Leak, "user_role", object, why, close);
@@ -117,7 +114,7 @@ mod tests {
         let tenant = Tenant::new("a", None).expect("a tenant");
         let user = |role: &str, db: &str, resource: Document| {
             doc! { "user": "t_a", "db": "t_a", "roles": [{ "role": role, "db": db }],
-                "inheritedPrivileges": [{ "resource": resource, "actions": ["find"] }] }
+            "inheritedPrivileges": [{ "resource": resource, "actions": ["find"] }] }
         };
         for (user, kind) in [
             (user("readWrite", "t_a", doc! { "db": "t_a", "collection": "" }), None),

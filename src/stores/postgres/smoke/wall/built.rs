@@ -98,8 +98,10 @@ impl PostgresSmoke<'_> {
         // With both, twice: what differs by itself says nothing. Then with ours only, then with none.
         let both = self.ask_as(role, &us.key, "", &attempts).await?;
         let again = self.ask_as(role, &us.key, "", &attempts).await?;
-        let ours = self.ask_as(role, &us.key, "ROLLBACK TO SAVEPOINT lyrox_them; SAVEPOINT lyrox_rows;", &attempts).await?;
-        let none = self.ask_as(role, &us.key, "ROLLBACK TO SAVEPOINT lyrox_us; SAVEPOINT lyrox_rows;", &attempts).await?;
+        let ours =
+            self.ask_as(role, &us.key, "ROLLBACK TO SAVEPOINT lyrox_them; SAVEPOINT lyrox_rows;", &attempts).await?;
+        let none =
+            self.ask_as(role, &us.key, "ROLLBACK TO SAVEPOINT lyrox_us; SAVEPOINT lyrox_rows;", &attempts).await?;
         for (at, one) in built.iter().enumerate() {
             let of: Vec<usize> = (0..asks.len()).filter(|index| asks[*index].0 == at).collect();
             self.judge_built(one, role, &of, &asks, [&both, &again, &ours, &none], proof)?;
@@ -181,7 +183,8 @@ impl PostgresSmoke<'_> {
             format!("ALTER {} {} SECURITY INVOKER", one.kind.to_uppercase(), one.path)
         };
         let value = |said: &Vec<Attempted>, at: usize| said.get(at).and_then(|said| said.as_ref().ok().copied());
-        let differs = |a: &Vec<Attempted>, b: &Vec<Attempted>, at: usize| value(a, at).is_some() && value(a, at) != value(b, at);
+        let differs =
+            |a: &Vec<Attempted>, b: &Vec<Attempted>, at: usize| value(a, at).is_some() && value(a, at) != value(b, at);
         for at in of {
             if differs(both, ours, *at) && value(both, *at) == value(again, *at) {
                 let kind = if one.kind == "view" { "view" } else { "definer" };

@@ -47,7 +47,11 @@ impl PostgresSmoke<'_> {
                     "copy",
                     object,
                     format!("`{copy}` as {role} gives another tenant's row"),
-                    format!("ALTER TABLE {}.{} FORCE ROW LEVEL SECURITY", self.store.settings.schema, Ident::new(name)?),
+                    format!(
+                        "ALTER TABLE {}.{} FORCE ROW LEVEL SECURITY",
+                        self.store.settings.schema,
+                        Ident::new(name)?
+                    ),
                 ),
                 // What the role may not read it does not copy.
                 Ok(()) | Err(sqlx::Error::Database(_)) => proof.held(1),

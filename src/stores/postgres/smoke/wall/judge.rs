@@ -54,7 +54,8 @@ impl Try {
         let full = format!("{schema}.{name}");
         let column = tenancy.column.as_deref().unwrap_or("tenant_id");
         // What follows from a wall that is not there is told by that wall.
-        let is_open = proof.leaks(&object) && !matches!(self.aim, Aim::Lets { .. } | Aim::Tells { .. } | Aim::Refers { .. });
+        let is_open =
+            proof.leaks(&object) && !matches!(self.aim, Aim::Lets { .. } | Aim::Tells { .. } | Aim::Refers { .. });
         if is_open {
             return Ok(());
         }
@@ -145,7 +146,12 @@ impl Try {
                     Err(refused) if is_key => refused.words,
                     _ => format!("the key holds {names} and not `{column}`"),
                 };
-                proof.leak(kind, object, format!("INSERT as {role} with another tenant's {names} tells that it is taken: {how}"), close);
+                proof.leak(
+                    kind,
+                    object,
+                    format!("INSERT as {role} with another tenant's {names} tells that it is taken: {how}"),
+                    close,
+                );
             }
             Aim::Refers { key, columns, parent, parent_columns, is_guessed } => {
                 let key_name = Ident::new(key)?;
@@ -163,7 +169,12 @@ impl Try {
                         );
                         let why = format!("INSERT as {role} refers to another tenant's row of {parent}");
                         if *is_guessed {
-                            proof.leak(kind, object, format!("{why}: 23503 or success tells which numbers are there"), close);
+                            proof.leak(
+                                kind,
+                                object,
+                                format!("{why}: 23503 or success tells which numbers are there"),
+                                close,
+                            );
                         } else {
                             proof.weak(kind, object, format!("{why}, where its random key is known"), close);
                         }

@@ -30,7 +30,12 @@ pub async fn verify(
     smoke.catalog = tables::read(&mut smoke.store.connection, &schema).await?;
     proof.area("isolation", "Two made-up tenants were tried at each other's rows");
     if !is_bound {
-        proof.untried("unbound", "made-up tenants", "no policy binds the application's role: there is nothing to try", "");
+        proof.untried(
+            "unbound",
+            "made-up tenants",
+            "no policy binds the application's role: there is nothing to try",
+            "",
+        );
         return Ok(());
     }
     if ask.run.may_write {

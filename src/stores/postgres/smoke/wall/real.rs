@@ -96,7 +96,14 @@ impl PostgresSmoke<'_> {
                 let why = format!("SELECT as {role} for this tenant shows rows of others");
                 proof.of(&key, Weight::Leak, "reads", object, why, close);
             } else {
-                proof.of(&key, Weight::Untried, "reads", object, format!("reading it as this tenant ended with {code}"), "");
+                proof.of(
+                    &key,
+                    Weight::Untried,
+                    "reads",
+                    object,
+                    format!("reading it as this tenant ended with {code}"),
+                    "",
+                );
             }
         }
         Ok(())
@@ -104,7 +111,12 @@ impl PostgresSmoke<'_> {
 
     /// Rows whose tenant is in no record. Where the policies bind this role as well, a foreign key to the tenant table
     /// says as much.
-    async fn find_orphans(&mut self, ask: &Ask<'_>, tables: &BTreeMap<String, String>, proof: &mut Proof) -> Result<()> {
+    async fn find_orphans(
+        &mut self,
+        ask: &Ask<'_>,
+        tables: &BTreeMap<String, String>,
+        proof: &mut Proof,
+    ) -> Result<()> {
         proof.area("orphans", "Every row belongs to a tenant that is there");
         let keys: Vec<&str> = ask.all.iter().map(Tenant::key).collect();
         let keys = literal(&serde_json::to_string(&keys).unwrap_or_default());
@@ -116,7 +128,8 @@ impl PostgresSmoke<'_> {
                 continue;
             }
             if table.is_guarded {
-                let refers = table.foreign_keys().any(|key| key.parent.as_ref() == tenants && key.columns == [column.clone()]);
+                let refers =
+                    table.foreign_keys().any(|key| key.parent.as_ref() == tenants && key.columns == [column.clone()]);
                 if refers {
                     proof.held(1);
                 } else {

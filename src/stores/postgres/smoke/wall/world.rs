@@ -57,7 +57,9 @@ impl PostgresSmoke<'_> {
                 .tables
                 .values()
                 .filter(|table| !walled.contains(&table.name) && !tenancy.global.contains(&table.name))
-                .filter(|table| table.foreign_keys().any(|key| key.parent.as_ref().is_some_and(|parent| walled.contains(parent))))
+                .filter(|table| {
+                    table.foreign_keys().any(|key| key.parent.as_ref().is_some_and(|parent| walled.contains(parent)))
+                })
                 .map(|table| table.name.clone())
                 .collect();
             if more.is_empty() {
@@ -141,7 +143,8 @@ impl PostgresSmoke<'_> {
         let mut world = World { key: key.to_owned(), ..World::default() };
         for name in tables {
             let Some(table) = self.catalog.tables.get(name).cloned() else { continue };
-            if let Some(there) = world.inserts.iter().rev().find(|insert| insert.table == *name && insert.of.is_none()) {
+            if let Some(there) = world.inserts.iter().rev().find(|insert| insert.table == *name && insert.of.is_none())
+            {
                 world.rows.insert(name.clone(), there.values.clone());
                 continue;
             }
@@ -222,7 +225,10 @@ impl PostgresSmoke<'_> {
                 Err(refused) => proof.leak(
                     "setting_error",
                     object,
-                    format!("SELECT as {role} with `{setting}` {state} fails instead of showing nothing: {}", refused.words),
+                    format!(
+                        "SELECT as {role} with `{setting}` {state} fails instead of showing nothing: {}",
+                        refused.words
+                    ),
                     self.policy_of(name, tenancy)?,
                 ),
             }
@@ -235,11 +241,15 @@ impl PostgresSmoke<'_> {
         let full = format!("{}.{}", self.store.settings.schema, Ident::new(name)?);
         let table = self.catalog.tables.get(name);
         let Some(column) = table.and_then(|table| tenant_column(table, tenancy)) else {
-            return Ok(format!("ALTER POLICY ... ON {full} USING (EXISTS (SELECT FROM the parent that carries the tenant))"));
+            return Ok(format!(
+                "ALTER POLICY ... ON {full} USING (EXISTS (SELECT FROM the parent that carries the tenant))"
+            ));
         };
-        let type_name = table.and_then(|table| table.column(&column)).map_or("text", |column| column.type_name.as_str());
+        let type_name =
+            table.and_then(|table| table.column(&column)).map_or("text", |column| column.type_name.as_str());
         let value = format!("nullif(current_setting({}, true), '')", literal(&tenancy.setting));
-        let value = if matches!(type_name, "text" | "character varying") { value } else { format!("{value}::{type_name}") };
+        let value =
+            if matches!(type_name, "text" | "character varying") { value } else { format!("{value}::{type_name}") };
         let test = format!("{} = {value}", Ident::new(&column)?);
         Ok(format!("ALTER POLICY ... ON {full} USING ({test}) WITH CHECK ({test})"))
     }
@@ -293,7 +303,11 @@ impl PostgresSmoke<'_> {
         }
         if !is_tenants_own {
             let mut chain = self.chain(Some(&them.key)).after(&them.inserts);
-            let keys = if own.is_none() { table.foreign_keys().map(|key| key.name.clone()).collect() } else { Default::default() };
+            let keys = if own.is_none() {
+                table.foreign_keys().map(|key| key.name.clone()).collect()
+            } else {
+                Default::default()
+            };
             if chain.row(&table.name, &Wanted { keys, ..Wanted::default() }).is_ok() {
                 let planted = chain.inserts[them.inserts.len()..].to_vec();
                 add(Aim::Plants, sql(&self.catalog, &planted, false)?.join(";"), false);
@@ -304,7 +318,14 @@ impl PostgresSmoke<'_> {
     }
 
     /// A unique key that does not hold the tenant tells who has a value.
-    fn tries_at_keys(&mut self, table: &Table, tenancy: &Tenancy, us: &World, their: &Values, tries: &mut Vec<Try>) -> Result<()> {
+    fn tries_at_keys(
+        &mut self,
+        table: &Table,
+        tenancy: &Tenancy,
+        us: &World,
+        their: &Values,
+        tries: &mut Vec<Try>,
+    ) -> Result<()> {
         let own = tenant_column(table, tenancy);
         if tenancy.table.as_deref() == Some(table.name.as_str()) {
             return Ok(());
@@ -319,7 +340,8 @@ impl PostgresSmoke<'_> {
                     column.base == "uuid" || !column.identity.is_empty() || column.sequence.is_some()
                 }) || table.foreign_keys().any(|key| key.columns.contains(name))
             });
-            let is_primary = table.primary_key().iter().all(|name| index.uses.contains(name)) && !table.primary_key().is_empty()
+            let is_primary = table.primary_key().iter().all(|name| index.uses.contains(name))
+                && !table.primary_key().is_empty()
                 && index.uses.len() == table.primary_key().len();
             if is_drawn || (is_primary && table.primary_key().len() == 1 && self.is_random(table)) {
                 continue;
@@ -329,8 +351,7 @@ impl PostgresSmoke<'_> {
             let is_whole = values.len() == index.uses.len() && values.values().all(Option::is_some);
             let mut chain = self.chain(Some(&us.key)).after(&us.inserts);
             let fill = index.uses.iter().cloned().collect();
-            let planned = is_whole
-                && chain.row(&table.name, &Wanted { values, fill, ..Wanted::default() }).is_ok();
+            let planned = is_whole && chain.row(&table.name, &Wanted { values, fill, ..Wanted::default() }).is_ok();
             let inserts = std::mem::take(&mut chain.inserts);
             let aim = Aim::Tells { index: index.name.clone(), columns: index.uses.clone() };
             let sql = if planned {
@@ -361,14 +382,17 @@ impl PostgresSmoke<'_> {
     ) -> Result<()> {
         let own = tenant_column(table, tenancy);
         for key in table.foreign_keys() {
-            let Some(parent) = key.parent.as_ref().filter(|parent| tenancy.table.as_ref() != Some(*parent)) else { continue };
+            let Some(parent) = key.parent.as_ref().filter(|parent| tenancy.table.as_ref() != Some(*parent)) else {
+                continue;
+            };
             if own.as_ref().is_some_and(|own| key.columns.contains(own)) {
                 continue;
             }
             let (Some(known), Some(there)) = (self.catalog.tables.get(parent), them.rows.get(parent)) else { continue };
-            let is_guessed = key.parent_columns.iter().any(|name| {
-                known.column(name).is_some_and(|column| column.base != "uuid" && column.category != "S")
-            });
+            let is_guessed = key
+                .parent_columns
+                .iter()
+                .any(|name| known.column(name).is_some_and(|column| column.base != "uuid" && column.category != "S"));
             let mut values = Values::new();
             for (column, there_column) in key.columns.iter().zip(&key.parent_columns) {
                 let Some(value) = there.get(there_column) else { continue };

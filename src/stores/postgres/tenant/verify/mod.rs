@@ -49,7 +49,8 @@ impl VerifyStore for PostgresStore {
                     return Ok(missing);
                 }
                 let keys = self.keys_with_row(tenants, terms).await?;
-                for (index, _) in tenants.iter().enumerate().filter(|(_, tenant)| !keys.iter().any(|key| key == tenant.key()))
+                for (index, _) in
+                    tenants.iter().enumerate().filter(|(_, tenant)| !keys.iter().any(|key| key == tenant.key()))
                 {
                     missing.push((index, "row".to_owned()));
                 }
@@ -77,7 +78,8 @@ impl PostgresStore {
     async fn facts_of<T: serde::de::DeserializeOwned>(&mut self, sql: String) -> Result<T> {
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
         let json = rows.last().and_then(|row| text(row, 0)).unwrap_or_else(|| "null".into());
-        serde_json::from_str(&json).map_err(|error| crate::error::Error::bug(format!("an answer of the catalog: {error}")))
+        serde_json::from_str(&json)
+            .map_err(|error| crate::error::Error::bug(format!("an answer of the catalog: {error}")))
     }
 
     fn schema_literal(&self) -> String {

@@ -135,7 +135,8 @@ impl PostgresStore {
             return Ok(());
         }
         let names: Vec<String> = ask.all.iter().map(Tenant::name).collect();
-        let key_of = |name: &str| ask.all.iter().find(|tenant| tenant.name() == name).map(|tenant| tenant.key().to_owned());
+        let key_of =
+            |name: &str| ask.all.iter().find(|tenant| tenant.name() == name).map(|tenant| tenant.key().to_owned());
         let is_asked = |name: &str| ask.is_all || ask.tenants.iter().any(|tenant| tenant.name() == name);
         let roles = self.judge_roles(ask, &list(&names), proof).await?;
         let facts: Schemas = self.facts_of(schemas_query(&list(&names), &self.schema_literal())).await?;
@@ -175,7 +176,9 @@ impl PostgresStore {
                 "default_privilege",
                 format!("default privileges of {owner} in {schema_name}"),
                 format!("the next table that {owner} makes there is {to}'s to use"),
-                format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema_name} REVOKE ALL ON TABLES FROM {to}"),
+                format!(
+                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema_name} REVOKE ALL ON TABLES FROM {to}"
+                ),
             );
         }
         proof.held(sound);
@@ -183,8 +186,11 @@ impl PostgresStore {
         let database = Ident::new(&self.facts.database)?;
         for (name, path) in facts.paths.iter().filter(|(name, _)| is_asked(name)) {
             let role = Ident::new(name)?;
-            let parts: Vec<String> =
-                path.iter().flat_map(|path| path.split(',')).map(|part| part.trim().trim_matches('"').to_owned()).collect();
+            let parts: Vec<String> = path
+                .iter()
+                .flat_map(|path| path.split(','))
+                .map(|part| part.trim().trim_matches('"').to_owned())
+                .collect();
             let other = parts.iter().find(|part| names.contains(part) && *part != name);
             let why = match (other, parts.first()) {
                 (Some(other), _) => format!("`{other}`, another tenant's schema, is in its search_path"),
@@ -193,7 +199,9 @@ impl PostgresStore {
                     continue;
                 }
                 (None, Some(first)) => format!("`{first}` comes before its own schema in its search_path"),
-                (None, None) => "it has no search_path of its own: tables are looked for where all tenants look".to_owned(),
+                (None, None) => {
+                    "it has no search_path of its own: tables are looked for where all tenants look".to_owned()
+                }
             };
             proof.of(
                 &key_of(name).unwrap_or_default(),
@@ -282,7 +290,8 @@ impl PostgresStore {
                 relations.iter().map(|(_, path)| (nobody.clone(), format!("SELECT FROM {path} LIMIT 1"), path.clone())),
             );
         }
-        let make = if ask.run.may_write { format!("CREATE ROLE {} NOLOGIN;", Ident::new(&nobody)?) } else { String::new() };
+        let make =
+            if ask.run.may_write { format!("CREATE ROLE {} NOLOGIN;", Ident::new(&nobody)?) } else { String::new() };
         let answers = self.tries_as(&make, &tries, ask.run.may_write).await?;
         for ((role, sql, what), answer) in tries.iter().zip(answers) {
             let name = Ident::new(role)?;
@@ -292,7 +301,10 @@ impl PostgresStore {
                 ("", path) => proof.leak(
                     "reads",
                     format!("table {path}"),
-                    format!("`{sql}` as {} answered", if *role == nobody { "a role that is nobody's".into() } else { name.to_string() }),
+                    format!(
+                        "`{sql}` as {} answered",
+                        if *role == nobody { "a role that is nobody's".into() } else { name.to_string() }
+                    ),
                     format!("REVOKE ALL ON {path} FROM PUBLIC, {name}"),
                 ),
                 (code, _) => proof.untried(
@@ -308,14 +320,20 @@ impl PostgresStore {
 
     /// Runs each statement as its role, in one transaction that is rolled back; answers the SQLSTATE of each, empty where
     /// it went through.
-    async fn tries_as(&mut self, make: &str, tries: &[(String, String, String)], may_write: bool) -> Result<Vec<String>> {
+    async fn tries_as(
+        &mut self,
+        make: &str,
+        tries: &[(String, String, String)],
+        may_write: bool,
+    ) -> Result<Vec<String>> {
         let json = serde_json::to_string(&tries.iter().map(|(role, sql, _)| [role, sql]).collect::<Vec<_>>());
         let json = literal(&json.unwrap_or_default());
+        let grant = if self.facts.version >= 160_000 { " WITH SET TRUE" } else { "" };
         let body = format!(
             "DECLARE t pg_catalog.jsonb; answers pg_catalog.jsonb := '[]'; c pg_catalog.text; BEGIN \
              FOR t IN SELECT * FROM pg_catalog.jsonb_array_elements({json}::pg_catalog.jsonb) LOOP \
-             BEGIN IF NOT pg_catalog.pg_has_role(t->>0, 'MEMBER') THEN EXECUTE pg_catalog.format('GRANT %I TO CURRENT_USER', t->>0); END IF; \
-             EXECUTE pg_catalog.format('SET LOCAL ROLE %I', t->>0); \
+             BEGIN BEGIN EXECUTE pg_catalog.format('SET LOCAL ROLE %I', t->>0); EXCEPTION WHEN insufficient_privilege THEN \
+             EXECUTE pg_catalog.format('GRANT %I TO CURRENT_USER{grant}', t->>0); EXECUTE pg_catalog.format('SET LOCAL ROLE %I', t->>0); END; \
              BEGIN EXECUTE t->>1; RAISE EXCEPTION USING ERRCODE = 'LX000'; \
              EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS c = RETURNED_SQLSTATE; END; \
              RAISE EXCEPTION USING ERRCODE = 'LX001'; \
@@ -353,7 +371,8 @@ impl PostgresStore {
             return Ok(());
         }
         let names: Vec<String> = ask.all.iter().map(Tenant::name).collect();
-        let key_of = |name: &str| ask.all.iter().find(|tenant| tenant.name() == name).map(|tenant| tenant.key().to_owned());
+        let key_of =
+            |name: &str| ask.all.iter().find(|tenant| tenant.name() == name).map(|tenant| tenant.key().to_owned());
         let is_asked = |name: &str| ask.tenants.iter().any(|tenant| tenant.name() == name);
         self.judge_roles(ask, &self.schema_literal(), proof).await?;
         let listed = list(&names);
@@ -423,7 +442,12 @@ impl PostgresStore {
     async fn try_databases(&mut self, ask: &Ask<'_>, proof: &mut Proof) -> Result<()> {
         proof.area("logins", "A role that is nobody's was refused by the tenants' databases");
         if !ask.run.may_write {
-            proof.untried("login", "logins", "a role would be made, and the environment is protected", "lyrox tenant verify --write");
+            proof.untried(
+                "login",
+                "logins",
+                "a role would be made, and the environment is protected",
+                "lyrox tenant verify --write",
+            );
             return Ok(());
         }
         let (name, password) = match self.make_throwaway(&ask.run.id).await? {
@@ -468,9 +492,9 @@ impl PostgresStore {
 /// Whether a text names a schema as a word of its own.
 fn mentions(source: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    source.match_indices(name).any(|(at, _)| {
-        !source[..at].ends_with(is_word) && !source[at + name.len()..].starts_with(is_word)
-    })
+    source
+        .match_indices(name)
+        .any(|(at, _)| !source[..at].ends_with(is_word) && !source[at + name.len()..].starts_with(is_word))
 }
 
 #[cfg(test)]

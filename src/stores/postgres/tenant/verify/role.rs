@@ -155,3 +155,50 @@ impl Role {
         Ok(is_bound)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_wall_binds_is_named() {
+        let kinds = |change: serde_json::Value| {
+            let mut role = serde_json::json!({ "name": "app", "super": false, "bypass": false, "createrole": false, "replication": false,
+                "owns": [], "owner": "owner", "members": [], "settings": [] });
+            for (name, value) in change.as_object().expect("an object") {
+                role[name] = value.clone();
+            }
+            let role: Role = serde_json::from_value(role).expect("a role");
+            let mut proof = Proof::default();
+            proof.area("role", "a role");
+            let is_bound = role.judge("app.tenant", "the application", &mut proof).expect("names");
+            (proof.areas[0].findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), is_bound)
+        };
+        let member = |name: &str, what: &str| {
+            let mut member =
+                serde_json::json!({ "name": name, "super": false, "bypass": false, "owns": false, "is_tenant": false });
+            member[what] = true.into();
+            serde_json::json!({ "members": [member] })
+        };
+        assert_eq!(kinds(serde_json::json!({})), (vec![], true));
+        assert_eq!(kinds(serde_json::json!({ "super": true })), (vec!["superuser"], false));
+        assert_eq!(kinds(serde_json::json!({ "bypass": true })), (vec!["bypassrls"], false));
+        assert_eq!(kinds(serde_json::json!({ "replication": true })), (vec!["replication"], true));
+        assert_eq!(kinds(serde_json::json!({ "createrole": true })), (vec!["createrole"], true));
+        assert_eq!(kinds(serde_json::json!({ "owns": ["public.t"] })), (vec!["app_owns"], true));
+        assert_eq!(
+            kinds(serde_json::json!({ "settings": [["app.tenant=x", "ALTER ROLE app"]] })),
+            (vec!["default_tenant"], true)
+        );
+        for (name, what) in [
+            ("a", "super"),
+            ("a", "bypass"),
+            ("a", "owns"),
+            ("t_a", "is_tenant"),
+            ("pg_write_server_files", "name_only"),
+        ] {
+            assert_eq!(kinds(member(name, what)), (vec!["member"], true), "{name} {what}");
+        }
+        assert_eq!(kinds(member("readers", "name_only")), (vec![], true));
+    }
+}

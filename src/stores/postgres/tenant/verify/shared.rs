@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::super::super::ident::{Ident, literal};
 use super::super::super::PostgresStore;
+use super::super::super::ident::{Ident, literal};
 use super::role::{self, Role};
 use crate::engine::tenant::verify::proof::Proof;
 use crate::error::Result;
@@ -111,7 +111,12 @@ impl PostgresStore {
         let (setting, schema) = (&ask.terms.tenancy.setting, self.schema_literal());
         let roles: Vec<Role> = self.facts_of(role::query(&literal(&app), &schema, &literal(setting))).await?;
         let Some(role) = roles.first() else {
-            proof.untried("no_role", format!("role {}", Ident::new(&app)?), "the server has no such role", "lyrox db migrate");
+            proof.untried(
+                "no_role",
+                format!("role {}", Ident::new(&app)?),
+                "the server has no such role",
+                "lyrox db migrate",
+            );
             return Ok(None);
         };
         let is_bound = role.judge(setting, "the application", proof)?;
@@ -138,7 +143,14 @@ impl PostgresStore {
                 if has || tenancy.table.as_deref() == Some(table.name.as_str()) {
                     return true;
                 }
-                seen.extend(table.parents.iter().map(String::as_str).filter(|parent| !seen.contains(parent)).collect::<Vec<_>>());
+                seen.extend(
+                    table
+                        .parents
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|parent| !seen.contains(parent))
+                        .collect::<Vec<_>>(),
+                );
                 at += 1;
             }
             false
@@ -213,7 +225,10 @@ impl PostgresStore {
             proof.leak(
                 "matview",
                 format!("materialized view {name}"),
-                format!("SELECT as {role}: it holds every tenant's rows of {}, and no policy is asked", tables.join(", ")),
+                format!(
+                    "SELECT as {role}: it holds every tenant's rows of {}, and no policy is asked",
+                    tables.join(", ")
+                ),
                 format!("REVOKE ALL ON {schema}.{name} FROM {role}, PUBLIC"),
             );
         }
@@ -224,7 +239,9 @@ impl PostgresStore {
                 proof.leak(
                     "sequence",
                     format!("sequence {name}"),
-                    format!("{role} may call setval: the next rows of every tenant fail or take numbers that are known"),
+                    format!(
+                        "{role} may call setval: the next rows of every tenant fail or take numbers that are known"
+                    ),
                     format!("REVOKE UPDATE ON SEQUENCE {schema}.{name} FROM {role}, PUBLIC"),
                 );
             } else if sequence.privileges.iter().any(|privilege| privilege == "SELECT") {
@@ -243,7 +260,9 @@ impl PostgresStore {
             proof.leak(
                 "create",
                 format!("schema {schema}"),
-                format!("{role} may create in it: a function or table of its own stands before the real one for everybody"),
+                format!(
+                    "{role} may create in it: a function or table of its own stands before the real one for everybody"
+                ),
                 format!("REVOKE CREATE ON SCHEMA {schema} FROM {role}, PUBLIC"),
             );
         } else {

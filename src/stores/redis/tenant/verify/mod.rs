@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use super::acl;
 use super::super::RedisStore;
 use super::super::error::refusal;
 use super::super::ledger::{Books, Trouble};
 use super::super::link::Link;
+use super::acl;
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
 use crate::error::Result;
@@ -69,8 +69,16 @@ impl RedisStore {
                 continue;
             }
             let pattern = format!("{prefix}{{{slug}}}:*");
-            let close = format!("redis-cli --scan --pattern '{pattern}' | xargs redis-cli UNLINK, or: lyrox tenant adopt");
-            proof.of(&slug, Weight::Astray, "orphan_keys", format!("keys {pattern}"), format!("{count} keys, and no record names their tenant"), close);
+            let close =
+                format!("redis-cli --scan --pattern '{pattern}' | xargs redis-cli UNLINK, or: lyrox tenant adopt");
+            proof.of(
+                &slug,
+                Weight::Astray,
+                "orphan_keys",
+                format!("keys {pattern}"),
+                format!("{count} keys, and no record names their tenant"),
+                close,
+            );
         }
         // Users whose rules are those of a tenant of this project.
         let mut list = redis::cmd("ACL");
@@ -94,7 +102,14 @@ impl RedisStore {
             let tenant = ask.all.iter().find(|tenant| acl::user(tenant) == name);
             let Some(tenant) = tenant else {
                 let why = "it reaches a tenant's keys, and no record names its tenant";
-                proof.of(&name, Weight::Astray, "orphan_user", format!("user {name}"), why, format!("ACL DELUSER {name}"));
+                proof.of(
+                    &name,
+                    Weight::Astray,
+                    "orphan_user",
+                    format!("user {name}"),
+                    why,
+                    format!("ACL DELUSER {name}"),
+                );
                 continue;
             };
             if lines.iter().any(|(_, line)| *line != lines[0].1) {
@@ -113,7 +128,8 @@ fn slug_of(key: &[u8]) -> Option<String> {
     let rest = key.strip_prefix(b"{")?;
     let end = rest.windows(2).position(|two| two == b"}:")?;
     let slug = std::str::from_utf8(&rest[..end]).ok()?;
-    let is_slug = slug != "lyrox" && slug.starts_with(|c: char| c.is_ascii_lowercase())
+    let is_slug = slug != "lyrox"
+        && slug.starts_with(|c: char| c.is_ascii_lowercase())
         && slug.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     is_slug.then(|| slug.to_owned())
 }

@@ -148,9 +148,12 @@ impl RedisStore {
             // The neighbour's keys; where there is none, those of a tenant that is not there.
             let other = |index: usize| {
                 let at = start * AT_ONCE + index + 1;
-                let next = ask.all.iter().filter(|other| other.key() != tenants[index].key()).nth(at % ask.all.len().max(1));
-                next.or_else(|| ask.all.iter().find(|other| other.key() != tenants[index].key()))
-                    .map_or_else(|| format!("{}{{lyrox_verify}}:x", self.books.keys.prefix), |other| format!("{}x", acl::prefix(&self.books.keys, other)))
+                let next =
+                    ask.all.iter().filter(|other| other.key() != tenants[index].key()).nth(at % ask.all.len().max(1));
+                next.or_else(|| ask.all.iter().find(|other| other.key() != tenants[index].key())).map_or_else(
+                    || format!("{}{{lyrox_verify}}:x", self.books.keys.prefix),
+                    |other| format!("{}x", acl::prefix(&self.books.keys, other)),
+                )
             };
             let theirs: Vec<String> = (0..tenants.len()).map(other).collect();
             self.judge_these(tenants, &theirs, proof).await?;
@@ -165,7 +168,9 @@ impl RedisStore {
         let reply = match self.books.link.everywhere(&ask).await {
             Ok(reply) => reply,
             Err(error) => {
-                let Some(refused) = refusal(&error) else { return Err(Self::failed(&self.endpoint, "look at users")(error)) };
+                let Some(refused) = refusal(&error) else {
+                    return Err(Self::failed(&self.endpoint, "look at users")(error));
+                };
                 proof.untried("default_user", "user default", refused.shown(), "ACL SETUSER USER +acl|getuser");
                 return Ok(());
             }
@@ -251,7 +256,14 @@ impl RedisStore {
             commands.dedup();
             let shown: Vec<String> = through.iter().map(|((_, _, words), _)| words.join(" ").to_lowercase()).collect();
             let why = format!("it {}: ACL DRYRUN allows {}", group.what(), shown.join(", "));
-            proof.of(tenant.key(), Weight::Leak, group.kind(), object.clone(), why, group.close(&user, &pattern, &commands));
+            proof.of(
+                tenant.key(),
+                Weight::Leak,
+                group.kind(),
+                object.clone(),
+                why,
+                group.close(&user, &pattern, &commands),
+            );
         }
         proof.held(held);
         let own = &replies[FORBIDDEN.len()..];
@@ -265,7 +277,17 @@ impl RedisStore {
             && super::super::holds(reply, "nopass")
         {
             let why = "it takes any password";
-            proof.of(tenant.key(), Weight::Leak, "nopass", object, why, format!("ACL SETUSER {user} resetpass, then: lyrox tenant credentials {}", crate::engine::tenant::plan::quoted(tenant.key())));
+            proof.of(
+                tenant.key(),
+                Weight::Leak,
+                "nopass",
+                object,
+                why,
+                format!(
+                    "ACL SETUSER {user} resetpass, then: lyrox tenant credentials {}",
+                    crate::engine::tenant::plan::quoted(tenant.key())
+                ),
+            );
         }
     }
 }

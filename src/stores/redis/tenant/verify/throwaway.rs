@@ -25,6 +25,12 @@ const SAFETY: &str = "60000";
 /// Reads a key that it does not declare.
 const UNDECLARED: &str = "return redis.call('GET', ARGV[1])";
 
+/// The two tenants of a verification: whose user tries, and whose keys are tried.
+fn made_up(id: &str) -> Result<[Tenant; 2]> {
+    let named = |name: &str| Tenant::new("verify", Some(&format!("lyrox_{name}_{id}")));
+    Ok([named("verify")?, named("other")?])
+}
+
 impl RedisStore {
     fn verify_key(&self) -> String {
         self.books.keys.verify()
@@ -33,9 +39,14 @@ impl RedisStore {
     /// Removes the users that the journal names; says which.
     pub(super) async fn drop_throwaways(&mut self) -> RedisResult<Vec<String>> {
         let key = self.verify_key();
-        let journal: BTreeMap<String, String> = redis::cmd("HGETALL").arg(&key).query_async(&mut self.books.link).await?;
+        let journal: BTreeMap<String, String> =
+            redis::cmd("HGETALL").arg(&key).query_async(&mut self.books.link).await?;
         let mut removed = Vec::new();
-        for user in journal.into_keys() {
+        for (user, id) in journal {
+            for tenant in made_up(&id).into_iter().flatten() {
+                let key = format!("{}x", acl::prefix(&self.books.keys, &tenant));
+                redis::cmd("DEL").arg(key).exec_async(&mut self.books.link).await?;
+            }
             let mut drop = redis::cmd("ACL");
             drop.arg("DELUSER").arg(&user);
             self.books.link.everywhere(&drop).await?;
@@ -57,14 +68,19 @@ impl RedisStore {
         }
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "try a user");
-        let one = Tenant::new("verify", Some(&format!("lyrox_verify_{}", ask.run.id)))?;
-        let two = Tenant::new("verify", Some(&format!("lyrox_other_{}", ask.run.id)))?;
+        let [one, two] = made_up(&ask.run.id)?;
         let user = acl::user(&one);
         let password = Secret::new(uuid::Uuid::new_v4().simple().to_string());
         let optional = self.known_subcommands().await.map_err(&failed)?;
         let digest = hexadecimal(&Sha256::digest(password.expose().as_bytes()));
         let journal = self.verify_key();
-        redis::cmd("HSET").arg(&journal).arg(&user).arg("1").exec_async(&mut self.books.link).await.map_err(&failed)?;
+        redis::cmd("HSET")
+            .arg(&journal)
+            .arg(&user)
+            .arg(&ask.run.id)
+            .exec_async(&mut self.books.link)
+            .await
+            .map_err(&failed)?;
         let mut make = redis::cmd("ACL");
         make.arg("SETUSER").arg(&user).arg(acl::rules(&self.books.keys, &one, Some(&digest), &optional));
         let made = self.books.link.everywhere(&make).await;
@@ -98,7 +114,8 @@ impl RedisStore {
         let (ours, theirs) =
             (format!("{}x", acl::prefix(&self.books.keys, one)), format!("{}x", acl::prefix(&self.books.keys, two)));
         for key in [&ours, &theirs] {
-            let written = redis::cmd("SET").arg(key).arg("1").arg("PX").arg(SAFETY).exec_async(&mut self.books.link).await;
+            let written =
+                redis::cmd("SET").arg(key).arg("1").arg("PX").arg(SAFETY).exec_async(&mut self.books.link).await;
             written.map_err(&failed)?;
         }
         let url = self.endpoint.url.with_login(user, password);
@@ -120,7 +137,9 @@ impl RedisStore {
         let undeclared = (Group::Scripts, "eval", script);
         for (group, rule, words) in FORBIDDEN.iter().chain([&undeclared]) {
             // These do something even where they are refused to nobody.
-            if *group == Group::Server || matches!(*rule, "subscribe" | "ssubscribe" | "psubscribe" | "monitor" | "select") {
+            if *group == Group::Server
+                || matches!(*rule, "subscribe" | "ssubscribe" | "psubscribe" | "monitor" | "select")
+            {
                 continue;
             }
             if matches!(*words, ["SCRIPT" | "FUNCTION", "FLUSH" | "KILL"]) {
@@ -136,7 +155,11 @@ impl RedisStore {
                 Ok(_) => proof.leak(
                     group.kind(),
                     format!("command {}", words[0]),
-                    format!("a user with the rules that lyrox gives {}: {} was answered", group.what(), words.join(" ").to_lowercase()),
+                    format!(
+                        "a user with the rules that lyrox gives {}: {} was answered",
+                        group.what(),
+                        words.join(" ").to_lowercase()
+                    ),
                     format!("ACL SETUSER USER -{rule}, for every tenant's user"),
                 ),
             }
@@ -161,7 +184,8 @@ impl RedisStore {
             Ok(()) => {
                 redis::cmd("PUBLISH").arg(theirs).arg("lyrox").exec_async(&mut self.books.link).await.ok();
                 let heard = tokio::time::timeout(Duration::from_secs(1), listener.on_message().next()).await;
-                let what = if heard.is_ok() { "and what was published there arrived" } else { "and nothing was heard yet" };
+                let what =
+                    if heard.is_ok() { "and what was published there arrived" } else { "and nothing was heard yet" };
                 proof.leak(
                     "channels",
                     "command SUBSCRIBE",
