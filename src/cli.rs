@@ -50,7 +50,7 @@ pub struct Global {
     /// How to print the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
     pub output: Output,
-    /// Write the report to a file as well: JSON, JUnit XML for .xml, text for .txt, SARIF for .sarif
+    /// Write the report to a file as well: JSON, JUnit XML for .xml, text for .txt, HTML for .html, SARIF for .sarif
     #[arg(long, global = true, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
     /// Print errors only
@@ -97,6 +97,8 @@ pub enum Output {
     Github,
     /// SARIF 2.1.0: `db lint` only
     Sarif,
+    /// One HTML file that needs nothing else: for an auditor
+    Html,
 }
 
 /// When colour is used.

@@ -368,6 +368,8 @@ pub struct Tenancy {
     pub migrations: String,
     /// Each tenant gets users of its own that reach nothing but its own place.
     pub users: bool,
+    /// Findings of `lyrox tenant verify` that are meant to be so, by their ids: shown as warnings.
+    pub accepted: Vec<String>,
 }
 
 impl Default for Tenancy {
@@ -381,6 +383,7 @@ impl Default for Tenancy {
             global: Vec::new(),
             migrations: "migrations/tenant".into(),
             users: true,
+            accepted: Vec::new(),
         }
     }
 }

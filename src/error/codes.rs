@@ -211,6 +211,12 @@ codes! {
         "Every tenant is a unit of its own. The report names those that failed and why; running the command again works on those only.";
     TenantFailed, "LYX-TENANT-FAILED", Failed, "a tenant could not be made",
         "The message says which store refused what. What was made for it was taken back, or the message names what is left; `lyrox tenant create KEY` goes on from there.";
+    TenantLeak, "LYX-TENANT-LEAK", Failed, "a tenant can reach what is another's",
+        "`lyrox tenant verify` tried it and got through, or the server's rules allow it. The message names the object, how it was reached and the statement that closes it. What is meant to be so is named in `accepted` under [tenancy] by the finding's id.";
+    TenantUntried, "LYX-TENANT-UNTRIED", Failed, "what keeps tenants apart could not be tried",
+        "Nothing is proved about this object, and what is not proved is no success. The message says why it could not be tried and what makes it possible.";
+    TenantAstray, "LYX-TENANT-ASTRAY", Failed, "the stores do not agree about a tenant",
+        "A tenant is missing in a store, is at another version than the rest, or something is there that belongs to no tenant. The message names the command that mends it.";
     Policies, "LYX-POLICIES", Failed, "row-level security does not keep tenants apart",
         "A table that belongs to tenants has no policy, is not forced, or cannot be reached from the tenant table. `lyrox tenant policies --write` writes the migration that closes it.";
     Lint, "LYX-LINT", Failed, "a migration breaks a rule of lint",

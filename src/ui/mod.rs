@@ -2,6 +2,7 @@
 //! the finished report to one renderer. Everything printed passes the redactor.
 
 mod github;
+mod html;
 mod human;
 mod json;
 mod junit;
@@ -161,11 +162,13 @@ impl Ui {
             Output::Junit => self.out(&junit::render(report)),
             Output::Github => self.out(&github::render(report)),
             Output::Sarif => self.out(&sarif::render(report)),
+            Output::Html => self.out(&html::render(report)),
         }
         if let Some(path) = file {
             let text = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("xml") => junit::render(report),
                 Some("sarif") => sarif::render(report),
+                Some("html") => html::render(report),
                 Some("txt") => human::whole(report),
                 _ => json::render(report),
             };

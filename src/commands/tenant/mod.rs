@@ -8,6 +8,7 @@ mod keep;
 pub mod list;
 pub mod policies;
 pub mod show;
+pub mod verify;
 
 use crate::app::App;
 use crate::config::Targets;
@@ -30,6 +31,8 @@ pub enum Command {
     List(list::Args),
     /// Show one tenant and what each store has of it
     Show(show::Args),
+    /// Prove by trying that no tenant reaches another's data
+    Verify(verify::Args),
     /// Give a tenant's users new passwords
     Credentials(credentials::Args),
     /// Look whether row-level security keeps tenants apart; write the migration that does
@@ -46,6 +49,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Adopt(args) => adopt::run(app, args).await,
         Command::List(args) => list::run(app, args).await,
         Command::Show(args) => show::run(app, args).await,
+        Command::Verify(args) => verify::run(app, args).await,
         Command::Credentials(args) => credentials::run(app, args).await,
         Command::Policies(args) => policies::run(app, args).await,
     }

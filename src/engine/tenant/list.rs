@@ -108,6 +108,7 @@ pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Ten
     records.into_iter().next().map(|record| record.tenant).ok_or_else(|| unknown(name))
 }
 
-fn newest(files: &[crate::project::migration::Migration]) -> Option<String> {
+/// The newest version that files have; none where they have none.
+pub(super) fn newest(files: &[crate::project::migration::Migration]) -> Option<String> {
     files.iter().map(|file| &file.version).filter(|version| !version.is_repeatable()).max().map(ToString::to_string)
 }

@@ -11,6 +11,7 @@ pub mod policies;
 pub mod registry;
 pub mod renew;
 pub mod template;
+pub mod verify;
 
 pub use name::{Slug, Tenant, shown};
 pub use registry::{Record, State, Which};

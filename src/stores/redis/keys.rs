@@ -56,6 +56,10 @@ impl Keys {
     pub fn tenants(&self) -> String {
         self.named("tenants")
     }
+    /// Hash: users that a verification of tenants made and has not removed yet.
+    pub fn verify(&self) -> String {
+        self.named("verify")
+    }
     /// String: the mark.
     pub fn environment(&self) -> String {
         self.named("environment")

@@ -7,6 +7,7 @@ mod index;
 mod leftover;
 mod transaction;
 mod tries;
+pub(super) mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
 

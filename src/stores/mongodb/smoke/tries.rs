@@ -10,7 +10,7 @@ use crate::stores::smoke::outcome::Outcome;
 
 impl MongodbSmoke<'_> {
     /// Inserts documents, one after the other, in a transaction that is aborted; the first refusal ends it.
-    async fn insert(&mut self, collection: &str, documents: &[Document]) -> Result<Result<(), Refusal>> {
+    pub(super) async fn insert(&mut self, collection: &str, documents: &[Document]) -> Result<Result<(), Refusal>> {
         let mut session = self.transaction().await?;
         let mut answer = Ok(());
         for document in documents {

@@ -3,6 +3,7 @@
 
 mod place;
 mod registry;
+mod verify;
 
 pub(super) use registry::TENANTS;
 

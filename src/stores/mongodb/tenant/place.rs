@@ -26,7 +26,7 @@ impl MongodbStore {
     }
 
     /// The users of these names in the databases of the same names: name, and whether it is ours.
-    async fn users_named(&self, names: &[String]) -> mongodb::error::Result<Vec<(String, bool)>> {
+    pub(super) async fn users_named(&self, names: &[String]) -> mongodb::error::Result<Vec<(String, bool)>> {
         let wanted: Vec<Document> =
             names.iter().map(|name| doc! { "user": name.as_str(), "db": name.as_str() }).collect();
         let reply = self.connected.client.database("admin").run_command(doc! { "usersInfo": wanted }).await?;

@@ -113,11 +113,21 @@ impl PostgresSmoke<'_> {
         }
     }
 
-    /// Plans rows and writes them after the savepoint `lyrox_rows`, planning anew after each refusal that
-    /// teaches something. Answers what the plan answered, and the rows.
+    /// As [`PostgresSmoke::make_after`], with no rows before.
     pub(super) async fn make<T>(
         &mut self,
         tenant: Option<&str>,
+        plan: impl Fn(&mut Chain<'_>) -> Result<T, Reason>,
+    ) -> Result<Result<(T, Vec<Insert>, bool), Unmade>> {
+        self.make_after(tenant, &[], plan).await
+    }
+
+    /// Plans rows beside those that are `written` already, and writes them after the savepoint `lyrox_rows`, planning anew after each refusal that
+    /// teaches something. Answers what the plan answered, and all the rows.
+    pub(super) async fn make_after<T>(
+        &mut self,
+        tenant: Option<&str>,
+        written: &[Insert],
         plan: impl Fn(&mut Chain<'_>) -> Result<T, Reason>,
     ) -> Result<Result<(T, Vec<Insert>, bool), Unmade>> {
         let mut last = None;
@@ -129,13 +139,14 @@ impl PostgresSmoke<'_> {
                 &self.lessons,
                 &mut self.source,
                 tenant.map(str::to_owned),
-            );
+            )
+            .after(written);
             let answer = match plan(&mut chain) {
                 Ok(answer) => answer,
                 Err(reason) => return Ok(Err(Unmade::Unknown(reason))),
             };
             let (inserts, is_circular) = (std::mem::take(&mut chain.inserts), chain.is_circular);
-            let statements = sql(&self.catalog, &inserts, is_circular)?.join(";");
+            let statements = sql(&self.catalog, &inserts[written.len()..], is_circular)?.join(";");
             match self.send(&format!("{begin}{statements}")).await? {
                 Ok(_) => return Ok(Ok((answer, inserts, is_circular))),
                 Err(refused) => {

@@ -16,6 +16,7 @@ mod substitute;
 mod tenant;
 mod transaction;
 mod value;
+pub(super) mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -49,7 +49,7 @@ impl PostgresSmoke<'_> {
 
     /// `SET LOCAL ROLE` to the application's role. Where the direct role made it but was not given it, it
     /// gives it to itself: within the transaction, which is rolled back.
-    async fn become_application(&mut self, role: &str) -> Result<Result<(), String>> {
+    pub(super) async fn become_application(&mut self, role: &str) -> Result<Result<(), String>> {
         let name = Ident::new(role)?;
         let become_it = format!("SET LOCAL ROLE {name}");
         let Err(first) = self.send(&format!("SAVEPOINT lyrox_role; {become_it}")).await? else { return Ok(Ok(())) };

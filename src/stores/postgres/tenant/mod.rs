@@ -9,6 +9,7 @@ mod registry;
 mod row;
 mod schema;
 mod scram;
+mod verify;
 
 use super::connect::text;
 use super::error::server_error;
