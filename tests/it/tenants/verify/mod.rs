@@ -5,8 +5,6 @@ mod places;
 mod report;
 mod row;
 
-use lyrox::kind::StoreKind;
-
 use super::Own;
 use crate::support::Output;
 
@@ -98,6 +96,3 @@ pub fn each_is_named(own: &Own, leaks: &[Leak]) {
     assert!(missed.is_empty(), "{} of {}:\n{}", missed.len(), leaks.len(), missed.join("\n"));
     verify().ok();
 }
-
-/// All stores that there are, to look for what is left.
-pub const STORES: [StoreKind; 3] = StoreKind::ALL;
