@@ -297,6 +297,10 @@ impl MongodbLoader<'_> {
                     self.pass_over(load, rows.as_ref(), Some(&row), lacks(load, name, place), &done.counts)?;
                     continue;
                 }
+                if let Some(error) = key.iter().find_map(|name| bson(&fields[name.as_str()], &place).err()) {
+                    self.pass_over(load, rows.as_ref(), Some(&row), error, &done.counts)?;
+                    continue;
+                }
                 bytes += row.size() + 64;
                 batch.push(Read { place, fields, row: row.clone() });
             }
