@@ -297,8 +297,7 @@ impl MongodbLoader<'_> {
                     self.pass_over(load, rows.as_ref(), Some(&row), lacks(load, name, place), &done.counts)?;
                     continue;
                 }
-                // By its key it is looked for.
-                if let Err(error) = key.iter().try_for_each(|name| super::bson(&fields[name], &place).map(drop)) {
+                if let Some(error) = key.iter().find_map(|name| bson(&fields[name.as_str()], &place).err()) {
                     self.pass_over(load, rows.as_ref(), Some(&row), error, &done.counts)?;
                     continue;
                 }

@@ -5,8 +5,7 @@ use super::{ITEM, detail, killed, postgres, rows, wait_alone};
 const SEED: [&str; 8] = ["db", "seed", "--from", "item.csv", "--into", "postgres.item", "--jobs", "2"];
 const PARTS: &str = "SELECT CASE WHEN to_regclass('lyrox.seeds') IS NULL THEN 0 ELSE (xpath('/row/c/text()', \
     query_to_xml('SELECT count(*) AS c FROM lyrox.seeds WHERE file LIKE ''% part %''', false, true, '')))[1]::text::int END";
-const SHAPE: &str =
-    "SELECT string_agg(pg_get_indexdef(indexrelid), E'\n' ORDER BY 1) FROM pg_index WHERE indrelid = 'item'::regclass";
+const SHAPE: &str = "SELECT string_agg(pg_get_indexdef(indexrelid), E'\n' ORDER BY pg_get_indexdef(indexrelid)) FROM pg_index WHERE indrelid = 'item'::regclass";
 const SUM: &str = "SELECT concat_ws('|', count(*), count(DISTINCT id), sum(id)) FROM item";
 
 #[test]

@@ -112,7 +112,7 @@ impl FileSource {
                 match reader.read(&mut row) {
                     Ok(false) => return Ok(Some(rows)),
                     Ok(true) => rows += 1,
-                    Err(_) if is_lenient && reader.may_go_on() => {}
+                    Err(_) if is_lenient && reader.may_go_on() => rows += 1,
                     Err(error) => return Err(error),
                 }
                 bytes += reader.text().len() as u64;
@@ -134,7 +134,7 @@ impl FileSource {
             });
             match read {
                 Ok(()) => rows += 1,
-                Err(_) if is_lenient => {}
+                Err(_) if is_lenient => rows += 1,
                 Err(error) => return Err(self.no_object(&objects, &error)),
             }
             bytes += objects.text().len() as u64;

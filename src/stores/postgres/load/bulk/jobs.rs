@@ -2,12 +2,14 @@
 //! ledger of seeds that says so: a run that was cut short goes on with the parts that are missing. It is not
 //! atomic, and says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher as _;
+use std::sync::{Arc, Mutex};
 
 use siphasher::sip::SipHasher24;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::encode::Encoder;
 use super::late::{self, Late};
@@ -94,10 +96,12 @@ impl PostgresLoader<'_> {
                 )));
             }
         };
-        if late.is_some()
-            && let Err(error) = self.restore_indexes().await
-        {
-            return Err(self.undo_parts(bulk, &counts, error).await);
+        if let Some(late) = &late {
+            // What one connection could not make is tried once more, and told, by the other.
+            self.make_together(late, load.how.jobs).await?;
+            if let Err(error) = self.restore_indexes().await {
+                return Err(self.undo_parts(bulk, &counts, error).await);
+            }
         }
         self.note_bulk_sequences(bulk, &bulk.table.name).await?;
         self.advance_sequences().await?;
@@ -105,6 +109,37 @@ impl PostgresLoader<'_> {
         let how = if late.is_some() { ", indexes made after the rows" } else { "" };
         let note = Some(format!("{} connections, not atomic{how}", load.how.jobs));
         Ok(BulkDone { counts, note })
+    }
+
+    /// Makes indexes over several connections. One that fails is left to whoever comes after.
+    async fn make_together(&self, late: &Late, jobs: usize) -> Result<()> {
+        let makes: Vec<String> = late.makes.iter().filter(|make| late::is_index(make)).cloned().collect();
+        if makes.len() < 2 {
+            return Ok(());
+        }
+        let open = Arc::new(Mutex::new(VecDeque::from(makes)));
+        let mut work = JoinSet::new();
+        for _ in 0..jobs {
+            let (mut connection, _) = connect::open_plain(&self.store.config, &self.store.target).await?;
+            let setup = format!("{} {SESSION}", self.store.settings.sql(&self.store.facts));
+            let open = Arc::clone(&open);
+            work.spawn(async move {
+                if connection.execute(sqlx::raw_sql(AssertSqlSafe(setup))).await.is_err() {
+                    return;
+                }
+                loop {
+                    let next = open.lock().ok().and_then(|mut open| open.pop_front());
+                    let Some(make) = next else { break };
+                    let sql = format!("BEGIN; {}; {make}; COMMIT", late::ROOM);
+                    if connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.is_err() {
+                        let _ = connection.execute("ROLLBACK").await;
+                    }
+                }
+                let _ = connection.close().await;
+            });
+        }
+        while work.join_next().await.is_some() {}
+        Ok(())
     }
 
     async fn run_parts(

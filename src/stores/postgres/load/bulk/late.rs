@@ -14,7 +14,8 @@ use crate::stores::postgres::ident::literal;
 pub struct Late {
     /// Statements, in order.
     pub drops: Vec<String>,
-    /// Statements, in order.
+    /// Statements, in order: every index, then what makes them constraints, and comments. An index that is
+    /// there already is passed over.
     pub makes: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ struct Found {
 struct Index {
     drop: String,
     make: String,
+    constraint: Option<String>,
     comments: Vec<String>,
 }
 
@@ -49,9 +51,13 @@ SELECT pg_catalog.json_build_object(
         SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'drop', CASE WHEN k.oid IS NULL THEN pg_catalog.format('DROP INDEX %I.%I', n.nspname, x.relname)
                 ELSE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', %name%, k.conname) END,
-            'make', CASE WHEN k.oid IS NULL THEN pg_catalog.pg_get_indexdef(x.oid)
-                ELSE pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', %name%, k.conname,
-                    pg_catalog.pg_get_constraintdef(k.oid)) END,
+            'make', CASE WHEN k.contype = 'x' THEN pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', %name%,
+                    k.conname, pg_catalog.pg_get_constraintdef(k.oid))
+                ELSE pg_catalog.regexp_replace(pg_catalog.pg_get_indexdef(x.oid), '^(CREATE( UNIQUE)? INDEX)',
+                    '\1 IF NOT EXISTS') END,
+            'constraint', CASE WHEN k.contype IN ('p', 'u') THEN pg_catalog.format(
+                'ALTER TABLE %s ADD CONSTRAINT %I %s USING INDEX %I', %name%, k.conname,
+                CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, x.relname) END,
             'comments', pg_catalog.array_remove(ARRAY[
                 CASE WHEN pg_catalog.obj_description(x.oid, 'pg_class') IS NOT NULL THEN
                     pg_catalog.format('COMMENT ON INDEX %I.%I IS %L', n.nspname, x.relname,
@@ -95,12 +101,15 @@ pub async fn find(
     let found = rows.first().and_then(|row| text(row, 0)).and_then(|json| serde_json::from_str::<Found>(&json).ok());
     let Some(Found { is_plain: true, indexes: Some(indexes) }) = found else { return Ok(None) };
     let mut late = Late::default();
+    let mut after = Vec::new();
     for index in indexes {
         // What is dropped last was made first.
         late.drops.insert(0, index.drop);
         late.makes.push(index.make);
-        late.makes.extend(index.comments);
+        after.extend(index.constraint);
+        after.extend(index.comments);
     }
+    late.makes.append(&mut after);
     Ok(Some(late))
 }
 
@@ -122,6 +131,11 @@ pub async fn lock(connection: &mut PgConnection, table: &Table) -> Result<bool, 
     let sql = format!("{end}RELEASE SAVEPOINT lyrox_late");
     sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
     Ok(is_locked)
+}
+
+/// Whether a statement can run beside others of its kind.
+pub fn is_index(make: &str) -> bool {
+    make.starts_with("CREATE ")
 }
 
 /// What gives the server room to sort what it indexes, for this transaction.

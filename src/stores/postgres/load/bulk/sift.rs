@@ -3,13 +3,14 @@
 //! value that it did not find; what is refused without either is found by halving.
 
 use super::encode::Encoder;
-use super::merge::{Refusal, STAGE, guarded_note};
+use super::merge::{LINE, Refusal, STAGE, guarded_note};
 use super::{Bulk, copy_line, has_composites, progress};
 use crate::engine::event::Events;
 use crate::error::{Code, Error, Result};
 use crate::stores::load::{BulkDone, Counts, expected};
 use crate::stores::postgres::error::{reported, sqlstate, words};
-use crate::stores::postgres::load::{PostgresLoader, failed};
+use crate::stores::postgres::ident::literal;
+use crate::stores::postgres::load::{PostgresLoader, failed, text as value};
 use crate::stores::rejects::{Rejects, reason};
 use crate::stores::source::{Cell, Form, Row};
 
@@ -18,6 +19,9 @@ const ROWS: usize = 4096;
 const BYTES: usize = 4 << 20;
 /// How many rows that point at rows of their own table may wait for those.
 const WAITING: usize = 100_000;
+
+/// The number of the first staged row: numbers that a refused piece has used up do not come back.
+const FIRST: &str = "(SELECT min(lyrox_line) FROM pg_temp.lyrox_stage)";
 
 /// A row with its line in the file.
 struct Held {
@@ -29,7 +33,9 @@ struct Held {
 enum Blame {
     /// This row of it, counted from zero.
     Row(usize, String),
-    /// These rows of it, which are all that point at something that is not there.
+    /// These rows of it, which are all that break one constraint in one way.
+    Rows(Vec<usize>, String),
+    /// These, which point at something that is not there.
     Orphans(Vec<usize>, String),
     /// Some row of it.
     Any(String),
@@ -150,7 +156,7 @@ impl PostgresLoader<'_> {
                 Blame::Orphans(..) if bulk.is_own_parent && !is_last && sift.waiting.len() < WAITING => {
                     sift.waiting.append(&mut piece);
                 }
-                Blame::Orphans(rows, why) if !rows.is_empty() => {
+                Blame::Orphans(rows, why) | Blame::Rows(rows, why) if !rows.is_empty() => {
                     for at in rows.into_iter().rev() {
                         sift.set_aside(&piece.remove(at), &why)?;
                     }
@@ -162,8 +168,10 @@ impl PostgresLoader<'_> {
                     open.push(rest);
                     open.push(piece);
                 }
-                Blame::Orphans(_, why) | Blame::Any(why) if piece.len() == 1 => sift.set_aside(&piece[0], &why)?,
-                Blame::Orphans(..) | Blame::Any(_) => {
+                Blame::Orphans(_, why) | Blame::Rows(_, why) | Blame::Any(why) if piece.len() == 1 => {
+                    sift.set_aside(&piece[0], &why)?;
+                }
+                Blame::Orphans(..) | Blame::Rows(..) | Blame::Any(_) => {
                     open.push(piece.split_off(piece.len() / 2));
                     open.push(piece);
                 }
@@ -209,9 +217,16 @@ impl PostgresLoader<'_> {
                 self.release().await?;
                 return Ok(Ok((0, created)));
             }
-            Ok(_) => match if is_raw { self.cast_raw(bulk).await } else { Ok(()) } {
+            Ok(_) => match self.ready_to_merge(bulk, is_raw).await {
                 Err(error) => Refusal::Server(error),
                 Ok(()) => match self.merge_once(bulk).await? {
+                    Err(Refusal::Server(error)) if sqlstate(&error) == Some("23514") => {
+                        if let Some(rows) = self.breaks_check(bulk, &error).await? {
+                            self.rewind().await?;
+                            return Ok(Err(Blame::Rows(rows, words(&error))));
+                        }
+                        Refusal::Server(error)
+                    }
                     Err(refusal) => refusal,
                     Ok(counts) => {
                         let raw = if is_raw { ", pg_temp.lyrox_raw" } else { "" };
@@ -226,18 +241,20 @@ impl PostgresLoader<'_> {
         };
         match refused {
             Refusal::Row(line, error) => {
+                let rows = self.send(&format!("SELECT {line} - {FIRST}")).await;
+                let rows = rows.map_err(|error| failed("the staged rows cannot be counted", &error))?;
+                let at = rows.first().and_then(|row| value(row, 0)?.parse().ok()).unwrap_or(0);
                 self.rewind().await?;
-                let at = usize::try_from(line).unwrap_or(1).saturating_sub(1);
                 Ok(Err(Blame::Row(at, reason(&error))))
             }
             Refusal::Server(error) if reported(&error).is_some() && !is_final(&error) => {
                 self.rewind().await?;
-                let mut why = words(&error);
-                if let Some(detail) = reported(&error).and_then(|report| report.detail()) {
-                    why = format!("{why}: {detail}");
-                }
+                let why = told(&error);
                 let line = copy_line(&error).and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
                 Ok(Err(match line {
+                    _ if !nulls(bulk, piece, &error).is_empty() => {
+                        Blame::Rows(nulls(bulk, piece, &error), words(&error))
+                    }
                     Some(at) => Blame::Row(at, why),
                     None if sqlstate(&error) == Some("23503") => Blame::Orphans(orphans(bulk, piece, &error), why),
                     None => Blame::Any(why),
@@ -246,6 +263,52 @@ impl PostgresLoader<'_> {
             Refusal::Server(error) => Err(self.refused(bulk.load.shape, None, &error).await),
         }
     }
+
+    /// Casts rows of JSON where there are such, and sets the mark to which a refused merge goes back.
+    async fn ready_to_merge(&mut self, bulk: &Bulk<'_>, is_raw: bool) -> Result<(), sqlx::Error> {
+        if is_raw {
+            self.cast_raw(bulk).await?;
+        }
+        self.send("SAVEPOINT lyrox_merge").await.map(|_| ())
+    }
+
+    /// All staged rows that break the CHECK which the server named, counted from zero.
+    async fn breaks_check(&mut self, bulk: &Bulk<'_>, error: &sqlx::Error) -> Result<Option<Vec<usize>>> {
+        let Some(name) = reported(error).and_then(|report| report.constraint()) else { return Ok(None) };
+        let back = self.send("ROLLBACK TO SAVEPOINT lyrox_merge").await;
+        back.map_err(|error| failed("the load cannot go on", &error))?;
+        let find = format!(
+            "SELECT pg_catalog.pg_get_expr(conbin, conrelid) FROM pg_catalog.pg_constraint \
+             WHERE conrelid = {} AND contype = 'c' AND conname = {}",
+            bulk.table.oid,
+            literal(name)
+        );
+        let rows = self.send(&find).await.map_err(|error| failed("a constraint cannot be read", &error))?;
+        let Some(check) = rows.first().and_then(|row| value(row, 0)) else { return Ok(None) };
+        // It may need columns that the rows do not have: then the rows are found by halving.
+        let sql = format!("SELECT s.{LINE} - {FIRST} FROM {STAGE} s WHERE ({check}) IS FALSE ORDER BY 1");
+        let Ok(rows) = self.send(&sql).await else { return Ok(None) };
+        let at = |row: &sqlx::postgres::PgRow| value(row, 0)?.parse::<usize>().ok();
+        let found: Vec<usize> = rows.iter().filter_map(at).collect();
+        Ok((!found.is_empty()).then_some(found))
+    }
+}
+
+/// What the server said of a row.
+fn told(error: &sqlx::Error) -> String {
+    match reported(error).and_then(|report| report.detail()) {
+        Some(detail) => format!("{}: {detail}", words(error)),
+        None => words(error),
+    }
+}
+
+/// The rows that are empty where the server wants a value.
+fn nulls(bulk: &Bulk<'_>, piece: &[Held], error: &sqlx::Error) -> Vec<usize> {
+    let column = reported(error).filter(|report| report.code() == "23502").and_then(|report| report.column());
+    let at = column.and_then(|name| bulk.load.source.columns().iter().position(|column| column == name));
+    let Some(column) = at else { return Vec::new() };
+    let is_null = |at: &usize| piece[*at].row.whole().is_none() && piece[*at].row.cell(column) == Cell::Null;
+    (0..piece.len()).filter(is_null).collect()
 }
 
 /// The rows with the key that a foreign key did not find: `Key (a, b)=(1, 2) is not present in table "t".`
