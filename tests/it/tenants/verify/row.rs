@@ -125,7 +125,11 @@ fn postgres(own: &Own) -> Vec<Leak> {
         ),
         sql(
             "postgres.setting_error.sale",
-            &policy(&format!("1 / length(current_setting('app.tenant', true)) >= 0 AND {CLOSED}")),
+            // In one comparison, or the server would look at the other first and never come to it.
+            &policy(
+                "company_id = CASE WHEN 1 / length(current_setting('app.tenant', true)) >= 0 \
+                 THEN current_setting('app.tenant', true) END",
+            ),
             &policy(CLOSED),
         ),
         view("view", "all_sales", "VIEW", "SELECT * FROM sale"),
@@ -176,11 +180,7 @@ fn postgres(own: &Own) -> Vec<Leak> {
             "DROP TABLE item",
         ),
         role("createrole", "CREATEROLE", "NOCREATEROLE"),
-        sql(
-            format!("postgres.default_tenant.app.tenant.of.{app}"),
-            &format!("ALTER ROLE {app} SET app.tenant = 'one'"),
-            &format!("ALTER ROLE {app} RESET app.tenant"),
-        ),
+        // A default for the tenant is a superuser's to give since PostgreSQL 15; the tests' owner is none.
         member(&owner),
         member("pg_execute_server_program"),
         sql(
