@@ -28,7 +28,10 @@ fn each_tenant_has_a_database_from_a_template_and_nobody_else_may_connect() {
     assert_eq!(own.sql_value(&public), "f");
     // The copy knows its migrations: nothing is pending in it.
     let inside = own.postgres.replace(&format!("/{}", own.name), &format!("/t_{one}"));
-    assert_eq!(sql(&inside, "SELECT count(*) FROM lyrox.migrations WHERE store = 'postgres'").expect("rows")[0][0].as_deref(), Some("1"));
+    assert_eq!(
+        sql(&inside, "SELECT count(*) FROM lyrox.migrations WHERE store = 'postgres'").expect("rows")[0][0].as_deref(),
+        Some("1")
+    );
     own.lyrox(&["tenant", "list"]).ok().says("active").never_says("behind").never_says("unmanaged");
     // A new migration makes a new template; a new tenant has it from the first.
     own.write("migrations/tenant/2_more.up.sql", "CREATE TABLE more ();");

@@ -94,7 +94,8 @@ impl Own {
     pub fn acl(&self, words: &[&str]) -> Result<redis::Value, redis::RedisError> {
         block_on(async {
             let client = redis::Client::open(self.redis.as_str())?;
-            let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(60)));
+            let patient =
+                redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(60)));
             let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
             redis::cmd("ACL").arg(words).query_async(&mut connection).await
         })

@@ -117,9 +117,11 @@ fn catalog(own: &Own) -> BTreeSet<String> {
         SELECT 'relation ' || relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relnamespace::regnamespace::text !~ '^pg_' UNION ALL \
         SELECT 'function ' || pronamespace::regnamespace || '.' || proname FROM pg_proc WHERE pronamespace::regnamespace::text !~ '^pg_'";
     // None of lyrox's making is without `t_`; whatever slipped through has a piece, or a character that no other name has.
-    let hostile = |name: &str| format!("({name} ~ '[^a-z0-9_-]' OR {name} ~ '^(t_[^i]|x|auth0|null|admin|default|public)')");
+    let hostile =
+        |name: &str| format!("({name} ~ '[^a-z0-9_-]' OR {name} ~ '^(t_[^i]|x|auth0|null|admin|default|public)')");
     let query = query.replace("{own}", &own.name);
-    let query = query.replace("{hostile:rolname}", &hostile("rolname")).replace("{hostile:datname}", &hostile("datname"));
+    let query =
+        query.replace("{hostile:rolname}", &hostile("rolname")).replace("{hostile:datname}", &hostile("datname"));
     own.sql(&query).into_iter().filter_map(|row| row[0].clone()).collect()
 }
 
@@ -155,7 +157,8 @@ fn ten_thousand_hostile_names_make_nothing_but_their_own_places() {
     // A name is refused for what it is, not because a server choked on it.
     let report = run.json();
     let choked = report["items"].as_array().expect("items").iter().find(|item| {
-        item["outcome"] == "fail" && !["LYX-TENANT-NAME", "LYX-TENANT-CLASH"].contains(&item["code"].as_str().unwrap_or(""))
+        item["outcome"] == "fail"
+            && !["LYX-TENANT-NAME", "LYX-TENANT-CLASH"].contains(&item["code"].as_str().unwrap_or(""))
     });
     assert_eq!(choked, None);
     // What the rule says: the form of the key, the form of the slug, and that the first with a slug has it.
