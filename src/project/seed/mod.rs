@@ -365,6 +365,11 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known
         .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &lower), known))
         .filter(|(distance, known)| *distance <= known.len().max(name.len()).div_ceil(3))
-        .min()
+        // Of two as near, the one that begins alike: `row` means `rows`, not `now`.
+        .min_by_key(|(distance, known)| (*distance, std::cmp::Reverse(shared_start(known, name)), *known))
         .map(|(_, known)| known)
+}
+
+fn shared_start(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
 }

@@ -101,7 +101,7 @@ fn what_a_block_names_is_checked_before_anything_is_written() {
         ("[generate]\nrows = 5\n[generate.columns.amount]\nrange = [\"low\", \"high\"]", "no range of numbers"),
         ("[generate]\nper = \"Nobody\"\ncount = 3", "does not refer to `Nobody`"),
         ("mode = \"replace\"\n[generate]\nrows = 5", "mode `replace`"),
-        ("[generate]\nrow = 5", "unknown key `row`"),
+        ("[generate]\nrow = 5", "did you mean `rows`?"),
     ] {
         project
             .write("seeds/dev/postgres/Company.toml", "[rows.a]\nname = \"A\"\n")
