@@ -166,6 +166,10 @@ pub struct Keyspace {
     /// How long a key lives; none: for ever.
     #[serde(default)]
     pub ttl: Option<Period>,
+    /// Whose a key is, where it is not below a tenant's prefix: `{placeholder}` of the pattern, a field of the hash that
+    /// holds the tenant's key, or `none`.
+    #[serde(default)]
+    pub tenant: Option<String>,
 }
 
 /// The type of a Redis value.
