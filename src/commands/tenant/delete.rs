@@ -44,9 +44,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let tenant = &preview.tenant;
     if args.dry_run {
         let mut report = app.finish();
-        report.data = Some(json!({ "key": tenant.key(), "slug": tenant.slug(), "rows": preview.rows, "deleted": false }));
-        report.summary =
-            Some(format!("{} rows, documents and keys; a dry run: nothing was changed", preview.rows));
+        report.data =
+            Some(json!({ "key": tenant.key(), "slug": tenant.slug(), "rows": preview.rows, "deleted": false }));
+        report.summary = Some(format!("{} rows, documents and keys; a dry run: nothing was changed", preview.rows));
         return Ok(report);
     }
     let mut consent = Consent { confirm: args.confirm.clone() };

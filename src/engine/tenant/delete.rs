@@ -200,7 +200,8 @@ async fn prove(work: Work<'_>, terms: &Terms, stores: &mut [AnyStore], tenant: &
         let mut item = Item::pass(format!("{}.proof", tenant.slug()), "nothing is left");
         item.tenant = Some(tenant.key().to_owned());
         let stores = crate::report::plural(stores.len(), "store");
-        let what = if asked > 0 { format!("{stores}, {asked} tables asked again") } else { format!("{stores} asked again") };
+        let what =
+            if asked > 0 { format!("{stores}, {asked} tables asked again") } else { format!("{stores} asked again") };
         work.events.item(item.detail(what));
         return Ok(());
     }
@@ -212,8 +213,7 @@ async fn prove(work: Work<'_>, terms: &Terms, stores: &mut [AnyStore], tenant: &
 
 fn refuse(tenant: &Tenant, surveys: &[(StoreKind, Survey)]) -> Result<()> {
     hands::refuse_unclassified(tenant, surveys)?;
-    let holders: Vec<&str> =
-        surveys.iter().flat_map(|(_, survey)| &survey.holders).map(String::as_str).collect();
+    let holders: Vec<&str> = surveys.iter().flat_map(|(_, survey)| &survey.holders).map(String::as_str).collect();
     if holders.is_empty() {
         return Ok(());
     }

@@ -65,7 +65,8 @@ pub(super) async fn found(stores: &mut [AnyStore], work: Work<'_>, name: &str) -
     let Some(registry) = stores.first_mut() else { return Err(unknown(name)) };
     let record = registry.read_tenants(&Which::Named(name.to_owned())).await?.into_iter().next();
     let record = record.ok_or_else(|| {
-        unknown(name).hint(format!("lyrox tenant list; where the application made it: lyrox tenant adopt {}", quoted(name)))
+        unknown(name)
+            .hint(format!("lyrox tenant list; where the application made it: lyrox tenant adopt {}", quoted(name)))
     })?;
     hands::refuse_ambiguous(work, &record.tenant, &registry.read_tenants(&Which::All).await?)?;
     Ok(record)

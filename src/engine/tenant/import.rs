@@ -5,7 +5,7 @@
 //! what it holds is that of the bundle: one that is filled already is left, one that is filled in part is emptied and filled
 //! anew, so that a kill at any moment costs nothing but time. What cannot go on is taken back from every store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bundle::lines::{Ids, Mapping, each};
 use super::bundle::read::Bundle;
@@ -75,6 +75,8 @@ struct Run<'a> {
     terms: Terms,
     tenant: Tenant,
     mapping: Mapping,
+    /// Key spaces that stay behind: the names of their keys would be the other tenant's.
+    left_out: BTreeSet<String>,
     step: String,
     files: Vec<Migration>,
 }
@@ -97,7 +99,8 @@ pub async fn import(work: Work<'_>, request: &Request<'_>) -> Result<Imported> {
     let mapping = mapping(work, request, &terms, &tenant)?;
     let step = format!("import {}", &request.bundle.id[..16]);
     let files = inside::files(work)?;
-    let mut run = Run { work, request, terms, tenant, mapping, step, files };
+    let left_out = left_out(work, request, &terms)?;
+    let mut run = Run { work, request, terms, tenant, mapping, left_out, step, files };
     let missing: Vec<&str> = manifest
         .parts
         .iter()
@@ -178,7 +181,23 @@ fn mapping(work: Work<'_>, request: &Request<'_>, terms: &Terms, tenant: &Tenant
     Ok(mapping)
 }
 
+/// With new ids, keys whose name is no id and whose value alone tells the tenant cannot be there twice.
+fn left_out(work: Work<'_>, request: &Request<'_>, terms: &Terms) -> Result<BTreeSet<String>> {
+    let Some(section) = work.config.settings.redis.as_ref().filter(|_| request.maps_ids) else {
+        return Ok(BTreeSet::new());
+    };
+    let spaces = spaces(section, &terms.tenancy)?.into_iter();
+    let by_field = spaces.filter(|space| matches!(space.carrier, Carrier::Field(_)));
+    Ok(by_field.map(|space| format!("keyspace {}", space.name)).collect())
+}
+
 impl Run<'_> {
+    /// The parts of a store that come here.
+    fn parts(&self, kind: StoreKind) -> Vec<&Entry> {
+        let is_left = |part: &&Entry| kind == StoreKind::Redis && self.left_out.contains(&part.name);
+        self.request.bundle.parts(kind).into_iter().filter(|part| part.rows > 0 && !is_left(part)).collect()
+    }
+
     fn tell_versions(&self, ledgers: &[(StoreKind, crate::engine::ledger::Ledger)]) {
         let theirs = self.request.bundle.manifest.version.clone();
         let ours = if self.terms.model() == TenancyModel::Row {
@@ -203,12 +222,10 @@ impl Run<'_> {
         hands::refuse_ambiguous(self.work, &self.tenant, &all)?;
         let shown = self.tenant.shown();
         let tenant = &self.tenant;
-        let state = |why: String, hint: String| {
-            Err(Error::new(Code::TenantState, why).data("nothing was changed").hint(hint))
-        };
-        let near = all.into_iter().find(|record| {
-            record.tenant.key() == tenant.key() || record.tenant.slug() == tenant.slug()
-        });
+        let state =
+            |why: String, hint: String| Err(Error::new(Code::TenantState, why).data("nothing was changed").hint(hint));
+        let near =
+            all.into_iter().find(|record| record.tenant.key() == tenant.key() || record.tenant.slug() == tenant.slug());
         match near {
             Some(record) if record.tenant != *tenant => Err(Error::new(
                 Code::TenantClash,
@@ -247,10 +264,12 @@ impl Run<'_> {
                         let record = found.unwrap_or_else(|| Record::new(tenant.clone(), self.terms.model()));
                         Ok(Settled { record, is_resumed: false })
                     }
-                    Some(clash) => Err(Error::new(Code::TenantClash, format!("something is in the way of tenant `{shown}`"))
-                        .why(clash.why.clone())
-                        .data("nothing was changed")
-                        .hint("lyrox tenant import FILE --key KEY, or --slug NAME")),
+                    Some(clash) => {
+                        Err(Error::new(Code::TenantClash, format!("something is in the way of tenant `{shown}`"))
+                            .why(clash.why.clone())
+                            .data("nothing was changed")
+                            .hint("lyrox tenant import FILE --key KEY, or --slug NAME"))
+                    }
                 }
             }
         }
@@ -270,11 +289,12 @@ impl Run<'_> {
             hands.close().await;
         }
         let mut rows = 0;
-        for part in &self.request.bundle.manifest.parts {
+        for part in StoreKind::ALL.into_iter().flat_map(|kind| self.parts(kind)) {
             rows += part.rows;
             let item = hands::item(&self.tenant, part.store, &part.name, part.rows);
             self.work.events.item(item.change(Change::Planned));
         }
+        self.tell_left_out();
         Ok(Imported { tenant: self.tenant.clone(), rows })
     }
 
@@ -354,6 +374,7 @@ impl Run<'_> {
                 self.work.events.item(item.detail(warning).code(Code::Privilege));
             }
         }
+        self.tell_left_out();
         pass("handed");
         Ok(rows)
     }
@@ -368,12 +389,8 @@ impl Run<'_> {
             if self.terms.model() == TenancyModel::Row && kind == StoreKind::Postgres {
                 continue;
             }
-            let place = Place {
-                tenant: self.tenant.clone(),
-                fields: Vec::new(),
-                password: password.clone(),
-                takes_in: false,
-            };
+            let place =
+                Place { tenant: self.tenant.clone(), fields: Vec::new(), password: password.clone(), takes_in: false };
             let made = store.make_places(std::slice::from_ref(&place), &self.terms).await?;
             if let Some((_, error)) = made.failed.into_iter().next() {
                 return Err(error);
@@ -388,8 +405,7 @@ impl Run<'_> {
 
     /// What of a store's parts is to be there.
     fn wanted(&self, kind: StoreKind) -> Vec<Wanted> {
-        let parts = self.request.bundle.parts(kind).into_iter().filter(|part| part.rows > 0);
-        parts.map(|part| (part.name.clone(), part.columns.clone())).collect()
+        self.parts(kind).into_iter().map(|part| (part.name.clone(), part.columns.clone())).collect()
     }
 
     fn refuse_occupied(&self, kind: StoreKind, survey: &Survey) -> Result<()> {
@@ -426,7 +442,7 @@ impl Run<'_> {
                 }
             }
             pass(&format!("checked.{kind}"));
-            for part in self.request.bundle.parts(kind).into_iter().filter(|part| part.rows > 0) {
+            for part in self.parts(kind) {
                 rows += part.rows;
                 let change = if is_filled { Change::Unchanged } else { Change::Created };
                 let item = hands::item(&self.tenant, kind, &part.name, part.rows).change(change);
@@ -436,6 +452,20 @@ impl Run<'_> {
         Ok(rows)
     }
 
+    fn tell_left_out(&self) {
+        for part in self.request.bundle.parts(StoreKind::Redis) {
+            if part.rows > 0 && self.left_out.contains(&part.name) {
+                let item = hands::item(&self.tenant, StoreKind::Redis, &part.name, part.rows);
+                let count = item.detail.clone().unwrap_or_default();
+                let mut item = Item { outcome: crate::report::Outcome::Warn, ..item };
+                item.code = Some(Code::Bundle.text().to_owned());
+                self.work
+                    .events
+                    .item(item.detail(format!("{count} left out: their names would be the other tenant's")));
+            }
+        }
+    }
+
     /// The digests of what a store is to hold.
     async fn expected(&self, store: &mut AnyStore, kind: StoreKind) -> Result<Expected> {
         let horizon = store.now_ms().await?.map(|now| now + MARGIN_MS);
@@ -443,6 +473,9 @@ impl Run<'_> {
         let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
         let mut pieces = self.request.bundle.pieces(kind)?;
         while let Some((at, lines)) = pieces.next()? {
+            if kind == StoreKind::Redis && self.left_out.contains(&parts[at].name) {
+                continue;
+            }
             let sum = sums.entry(parts[at].name.clone()).or_default();
             each(&lines, |line| {
                 let line = self.mapping.line(kind, parts[at], line)?;
@@ -457,7 +490,12 @@ impl Run<'_> {
     }
 
     /// The digests of what it holds.
-    async fn actual(&self, store: &mut AnyStore, kind: StoreKind, expected: &Expected) -> Result<BTreeMap<String, Sum>> {
+    async fn actual(
+        &self,
+        store: &mut AnyStore,
+        kind: StoreKind,
+        expected: &Expected,
+    ) -> Result<BTreeMap<String, Sum>> {
         let scope = scope(&self.tenant, &self.terms, kind);
         let wanted = self.wanted(kind);
         let mut sums = BTreeMap::new();
@@ -490,7 +528,7 @@ impl Run<'_> {
         let survey = store.begin_reading(scope, Some(&wanted)).await?;
         store.end_reading().await?;
         let entries = self.request.bundle.parts(kind);
-        let total: u64 = entries.iter().map(|part| part.rows).sum();
+        let total: u64 = self.parts(kind).iter().map(|part| part.rows).sum();
         let mut targets = survey.parts;
         // A collection comes to be with its first document.
         for (name, _) in &wanted {
@@ -503,6 +541,9 @@ impl Run<'_> {
         let mut done = 0;
         while let Some((number, lines)) = pieces.next()? {
             let entry = entries[number];
+            if kind == StoreKind::Redis && self.left_out.contains(&entry.name) {
+                continue;
+            }
             let Some(at) = targets.iter().position(|part| part.name == entry.name) else {
                 return Err(Error::bug("a part without a place"));
             };

@@ -60,7 +60,8 @@ impl Ids {
                 },
                 Value::Object(object) => {
                     let id = object.get("$oid").and_then(Value::as_str).and_then(object_id);
-                    self.objects.push(id.ok_or_else(|| unmappable(entry, column, &value[column.as_str()].to_string()))?);
+                    self.objects
+                        .push(id.ok_or_else(|| unmappable(entry, column, &value[column.as_str()].to_string()))?);
                 }
                 Value::Null => {}
                 other => return Err(unmappable(entry, column, &other.to_string())),

@@ -46,8 +46,8 @@ impl Bundle {
             }
             if name == MANIFEST {
                 let id = hexadecimal(&Sha256::digest(&bytes));
-                let read: Manifest =
-                    serde_json::from_slice(&bytes).map_err(|error| bad(format!("its manifest cannot be read: {error}")))?;
+                let read: Manifest = serde_json::from_slice(&bytes)
+                    .map_err(|error| bad(format!("its manifest cannot be read: {error}")))?;
                 manifest = Some((read, id));
                 continue;
             }
@@ -68,7 +68,10 @@ impl Bundle {
             return Err(bad("it has no manifest: its end is missing".into()));
         };
         if manifest.lyrox != TITLE || manifest.format > FORMAT {
-            return Err(bad(format!("its form is `{}` {}, and this lyrox reads up to {FORMAT}", manifest.lyrox, manifest.format)));
+            return Err(bad(format!(
+                "its form is `{}` {}, and this lyrox reads up to {FORMAT}",
+                manifest.lyrox, manifest.format
+            )));
         }
         for piece in manifest.parts.iter().flat_map(|part| &part.files) {
             match seen.remove(&piece.path) {

@@ -88,8 +88,7 @@ impl Writer {
         let file = part.files.len() + 1;
         let path = format!("{}/{of_store:03}-{}/{file:06}.ndjson", part.store.name(), readable(&part.name));
         append(&mut self.archive, &path, &self.buffer).map_err(|error| failed(&self.path, &error))?;
-        let piece =
-            Piece { path, bytes: self.buffer.len() as u64, sha256: hexadecimal(&Sha256::digest(&self.buffer)) };
+        let piece = Piece { path, bytes: self.buffer.len() as u64, sha256: hexadecimal(&Sha256::digest(&self.buffer)) };
         self.buffer.clear();
         if let Some(part) = self.manifest.parts.last_mut() {
             part.files.push(piece);

@@ -52,7 +52,9 @@ impl MongodbStore {
         let Some(filter) = Self::own_filter(scope) else {
             let some = self.own_collections(scope).await?;
             survey.unclassified.extend(
-                some.iter().map(|(name, _)| format!("collection `{name}`: [tenancy] names no `column` that carries the tenant")),
+                some.iter().map(|(name, _)| {
+                    format!("collection `{name}`: [tenancy] names no `column` that carries the tenant")
+                }),
             );
             return Ok(survey);
         };
@@ -61,7 +63,9 @@ impl MongodbStore {
                 continue;
             }
             if !is_plain {
-                survey.unclassified.push(format!("collection `{name}`: it is a time series, which a bundle does not carry"));
+                survey
+                    .unclassified
+                    .push(format!("collection `{name}`: it is a time series, which a bundle does not carry"));
                 continue;
             }
             let collection = self.connected.database.collection::<Document>(&name);
@@ -95,7 +99,9 @@ impl MongodbStore {
             let words = super::super::error::refusal(&error).map(|refusal| refusal.shown());
             let failed = self.failed("insert a tenant's documents")(error);
             match words {
-                Some(words) => Error::new(Code::TenantFailed, format!("documents of `{}` are refused", part.name)).why(words),
+                Some(words) => {
+                    Error::new(Code::TenantFailed, format!("documents of `{}` are refused", part.name)).why(words)
+                }
                 None => failed,
             }
         })
@@ -218,7 +224,8 @@ impl BundleStore for MongodbStore {
             return Ok(());
         }
         let name = tenant.name();
-        let users = self.users_named(std::slice::from_ref(&name)).await.map_err(self.failed("look for a tenant's user"))?;
+        let users =
+            self.users_named(std::slice::from_ref(&name)).await.map_err(self.failed("look for a tenant's user"))?;
         if users.iter().any(|(_, is_ours)| *is_ours) {
             let database = self.connected.client.database(&name);
             // Its rights end with it, on connections that are open as well.

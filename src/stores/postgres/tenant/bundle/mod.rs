@@ -121,9 +121,10 @@ impl PostgresStore {
         let ours: BTreeSet<&str> = own.iter().map(|own| own.source.oid.as_str()).collect();
         for source in catalog.tables.iter().filter(|source| source.schema != self.settings.schema.name()) {
             let is_listed = tenancy.global.iter().any(|name| *name == format!("{}.{}", source.schema, source.name));
-            let leads = catalog.references.iter().any(|reference| {
-                reference.child == source.oid && ours.contains(reference.parent.as_str())
-            });
+            let leads = catalog
+                .references
+                .iter()
+                .any(|reference| reference.child == source.oid && ours.contains(reference.parent.as_str()));
             let carries =
                 tenancy.column.as_ref().is_some_and(|name| source.columns.iter().any(|column| column.name == *name));
             if (leads || carries) && !is_listed {
@@ -165,8 +166,10 @@ impl PostgresStore {
                 parts.push(part(&own[at], catalog, columns, name, group, scope)?);
             }
         }
-        if let Some(missing) =
-            wanted.into_iter().flatten().find(|(name, _)| name != SEQUENCES && !parts.iter().any(|part| part.name == *name))
+        if let Some(missing) = wanted
+            .into_iter()
+            .flatten()
+            .find(|(name, _)| name != SEQUENCES && !parts.iter().any(|part| part.name == *name))
         {
             return Err(Error::new(Code::Bundle, format!("there is no table `{}` here", missing.0))
                 .why("the bundle has rows of it, and no table of the tenant has this name")
@@ -186,8 +189,7 @@ impl PostgresStore {
 
     /// Where the sequences of the tenant's own place stand.
     fn sequences(&self, catalog: &Catalog, group: usize, terms: &Terms) -> Option<Part> {
-        let ours: Vec<_> =
-            catalog.sequences.iter().filter(|(schema, ..)| self.is_looked_at(schema, terms)).collect();
+        let ours: Vec<_> = catalog.sequences.iter().filter(|(schema, ..)| self.is_looked_at(schema, terms)).collect();
         if ours.is_empty() {
             return None;
         }
@@ -196,14 +198,14 @@ impl PostgresStore {
             format!("SELECT {name} AS name, last_value::text AS last, is_called::text AS called FROM {quoted}")
         });
         let read = each.collect::<Vec<_>>().join(" UNION ALL ");
-        let known = ours.iter().map(|(schema, name, quoted)| {
-            format!("({}, {})", literal(&self.part_name(schema, name)), literal(quoted))
-        });
+        let known = ours
+            .iter()
+            .map(|(schema, name, quoted)| format!("({}, {})", literal(&self.part_name(schema, name)), literal(quoted)));
         Some(Part {
             name: SEQUENCES.into(),
             columns: ["name", "last", "called"].map(str::to_owned).to_vec(),
             rows: ours.len() as u64,
-            read: format!("SELECT pg_catalog.row_to_json(x) FROM ({read}) x ORDER BY x.name COLLATE \"C\""),
+            read: format!("SELECT pg_catalog.row_to_json(x.*) FROM ({read}) x ORDER BY x.name COLLATE \"C\""),
             write: format!(
                 "SELECT pg_catalog.setval(v.seq::regclass, x.last::bigint, x.called::boolean) FROM {{stage}} s, \
                  LATERAL pg_catalog.json_to_record(s.line) AS x (name text, last text, called text) \
@@ -240,9 +242,9 @@ impl PostgresStore {
             // The catalog quotes only what needs it.
             let is = |quoted: &str, wanted: &str| quoted == wanted || format!("\"{quoted}\"") == wanted;
             let carries = reference.columns.iter().zip(&reference.parent_columns).any(|(own, its)| {
-                tenant.as_deref().is_some_and(|tenant| {
-                    is(own, tenant) && (is(its, tenant) || (is_list && is(its, &key)))
-                })
+                tenant
+                    .as_deref()
+                    .is_some_and(|tenant| is(own, tenant) && (is(its, tenant) || (is_list && is(its, &key))))
             });
             let others = match child {
                 None => String::new(),
@@ -273,7 +275,9 @@ impl PostgresStore {
             let count: usize = text(row, 0).and_then(|count| count.parse().ok()).unwrap_or_default();
             if count > 0 {
                 let rows = plural(count, "row");
-                survey.holders.push(format!("{rows} of {child} that are not the tenant's refer to its rows of {parent}"));
+                survey
+                    .holders
+                    .push(format!("{rows} of {child} that are not the tenant's refer to its rows of {parent}"));
             }
         }
         Ok(())
@@ -319,13 +323,11 @@ fn part(
         .order
         .iter()
         .map(|quoted| {
-            let has_collation =
-                source.columns.iter().any(|column| column.quoted == *quoted && column.has_collation);
+            let has_collation = source.columns.iter().any(|column| column.quoted == *quoted && column.has_collation);
             format!("{}.{quoted}{}", source.quoted, if has_collation { " COLLATE \"C\"" } else { "" })
         })
         .collect();
-    let order =
-        if order.is_empty() { format!("({}.*)::text COLLATE \"C\"", source.quoted) } else { order.join(", ") };
+    let order = if order.is_empty() { format!("({}.*)::text COLLATE \"C\"", source.quoted) } else { order.join(", ") };
     let refers = |quoted: &String| {
         catalog.references.iter().any(|reference| reference.child == source.oid && reference.columns.contains(quoted))
     };
@@ -335,9 +337,9 @@ fn part(
             && (tenancy.column.as_ref() == Some(&column.name)
                 || (tenancy.table.as_ref() == Some(&source.name) && tenancy.key_column == column.name))
     };
-    let ids = columns.iter().filter(|column| {
-        source.order.contains(&column.quoted) && !refers(&column.quoted) && !is_key(column)
-    });
+    let ids = columns
+        .iter()
+        .filter(|column| source.order.contains(&column.quoted) && !refers(&column.quoted) && !is_key(column));
     let advance: Vec<String> = columns
         .iter()
         .filter(|_| !scope.is_inside)
@@ -367,7 +369,7 @@ fn part(
         format!("SELECT '{{}}'::json FROM {from}")
     } else {
         format!(
-            "SELECT pg_catalog.row_to_json(x) FROM (SELECT {} FROM {from} ORDER BY {order}) x",
+            "SELECT pg_catalog.row_to_json(\"lyrox row\") FROM (SELECT {} FROM {from} ORDER BY {order}) \"lyrox row\"",
             list(&|column| format!("{0}::text AS {0}", column.quoted)),
         )
     };
@@ -389,8 +391,7 @@ fn together(statements: &[String]) -> String {
     match statements {
         [one] => one.clone(),
         many => {
-            let each =
-                many.iter().enumerate().map(|(at, statement)| format!("g{at} AS ({statement} RETURNING 1)"));
+            let each = many.iter().enumerate().map(|(at, statement)| format!("g{at} AS ({statement} RETURNING 1)"));
             format!("WITH {} SELECT 1", each.collect::<Vec<_>>().join(", "))
         }
     }
@@ -425,9 +426,9 @@ impl BundleStore for PostgresStore {
         } else {
             self.holders(scope, &catalog, &own, &mut survey).await?;
             let stale = catalog.materialized.iter();
-            survey.notes.extend(
-                stale.map(|view| format!("materialized view {view} is as old as its last: REFRESH MATERIALIZED VIEW {view}")),
-            );
+            survey.notes.extend(stale.map(|view| {
+                format!("materialized view {view} is as old as its last: REFRESH MATERIALIZED VIEW {view}")
+            }));
         }
         Ok(survey)
     }

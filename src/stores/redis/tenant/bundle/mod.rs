@@ -177,7 +177,10 @@ impl RedisStore {
         let about = match all_of(&mut self.books.link, first.collect()).await {
             Ok(about) => about,
             // Before 7.0 a server knows the time left only: the moment is worked out there, where both are read at once.
-            Err(error) if error.kind() != redis::ErrorKind::Io && error.detail().is_some_and(|text| text.contains("unknown")) => {
+            Err(error)
+                if error.kind() != redis::ErrorKind::Io
+                    && error.detail().is_some_and(|text| text.contains("unknown")) =>
+            {
                 self.about(&whole).await.map_err(&failed)?
             }
             Err(error) => return Err(failed(error)),
@@ -218,6 +221,30 @@ impl RedisStore {
             lines.push(line.to_string().into_bytes());
         }
         Ok(lines)
+    }
+
+    /// Below the tenant's prefix nobody else has keys; in a key space of all the same name may be another's.
+    async fn refuse_taken(&mut self, before: &str, lines: &[Json]) -> Result<()> {
+        let mut keys = Vec::with_capacity(lines.len());
+        for line in lines {
+            keys.push([before.as_bytes(), &value::bytes(&line["key"])?].concat());
+        }
+        let exist = keys.iter().map(|key| {
+            let mut exists = redis::cmd("EXISTS");
+            exists.arg(key);
+            exists
+        });
+        let replies = all_of(&mut self.books.link, exist.collect()).await;
+        let replies = replies.map_err(Self::failed(&self.endpoint, "look for keys of others"))?;
+        match keys.iter().zip(replies).find(|(_, reply)| *reply != Value::Int(0)) {
+            None => Ok(()),
+            Some((key, _)) => {
+                let shown = crate::engine::tenant::shown(&String::from_utf8_lossy(key));
+                Err(Error::new(Code::TenantClash, format!("the key `{shown}` is there already, and another's"))
+                    .why("its name does not tell the tenant, and the bundle has one of the same name")
+                    .hint("remove it where it is not needed, or import with `--ids map`, which leaves such keys out"))
+            }
+        }
     }
 
     async fn about(&mut self, keys: &[Vec<u8>]) -> redis::RedisResult<Vec<Value>> {
@@ -325,6 +352,9 @@ impl BundleStore for RedisStore {
             Ok(())
         })?;
         for some in texts.chunks(BATCH) {
+            if part.name != OWN {
+                self.refuse_taken(&before, some).await?;
+            }
             let mut commands = Vec::new();
             for line in some {
                 let key = [before.as_bytes(), &value::bytes(&line["key"])?].concat();
@@ -369,15 +399,13 @@ impl BundleStore for RedisStore {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "look for what is left of a tenant");
         let mut left = Vec::new();
-        if terms.tenancy.users
-            && self.users_named(std::slice::from_ref(tenant)).await.map_err(failed)? == [Some(true)]
+        if terms.tenancy.users && self.users_named(std::slice::from_ref(tenant)).await.map_err(failed)? == [Some(true)]
         {
             left.push(format!("user {}", acl::user(tenant)));
         }
         // Its ledger and whatever else is below its prefix, lyrox's own included.
         let own = acl::prefix(&self.books.keys, tenant);
-        let mut books =
-            Books { keys: Keys::new(&own, self.books.keys.is_cluster()), link: self.books.link.clone() };
+        let mut books = Books { keys: Keys::new(&own, self.books.keys.is_cluster()), link: self.books.link.clone() };
         let mut count = 0;
         let counted = books.scan(async |_: &mut Link, found: Vec<Vec<u8>>| {
             count += found.len();

@@ -124,7 +124,11 @@ pub(super) fn writing(key: &[u8], kind: &str, json: &Json, expires: Option<i64>)
                 for pair in some {
                     let (one, two) = (bytes(&pair[0])?, bytes(&pair[1])?);
                     // The score stands first.
-                    if kind == "hash" { add.arg(one).arg(two) } else { add.arg(two).arg(one) };
+                    if kind == "hash" {
+                        add.arg(one).arg(two)
+                    } else {
+                        add.arg(two).arg(one)
+                    };
                 }
                 commands.push(add);
             }
@@ -189,7 +193,9 @@ fn raw(reply: Value) -> Result<Vec<u8>> {
         Value::SimpleString(text) => Ok(text.into_bytes()),
         Value::VerbatimString { text, .. } => Ok(text.into_bytes()),
         Value::Int(number) => Ok(number.to_string().into_bytes()),
-        Value::Double(number) if number.is_infinite() => Ok(if number > 0.0 { b"inf".to_vec() } else { b"-inf".to_vec() }),
+        Value::Double(number) if number.is_infinite() => {
+            Ok(if number > 0.0 { b"inf".to_vec() } else { b"-inf".to_vec() })
+        }
         Value::Double(number) => Ok(number.to_string().into_bytes()),
         other => Err(Error::bug(format!("a reply of an unknown kind: {other:?}"))),
     }
