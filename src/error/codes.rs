@@ -87,6 +87,8 @@ codes! {
         "A key is any text of 1 to 255 bytes; a slug is `^[a-z][a-z0-9_]{0,39}$` and unique. Names are refused, never cut or changed, because two tenants that share a name share their data. Give another: `--slug NAME`.";
     TenantUnknown, "LYX-TENANT-UNKNOWN", Usage, "there is no such tenant",
         "No tenant of the registry has this key or slug. `lyrox tenant list` shows those that there are, and those that the application made without lyrox.";
+    ShardUnknown, "LYX-SHARD-UNKNOWN", Usage, "there is no such shard",
+        "A shard is named by [[postgres.shards]] or [[mongodb.shards]] in lyrox.toml; `home` is the project's own servers. A tenant whose shard is gone from lyrox.toml cannot be reached: bring the entry back, or move the tenant while it is there.";
     Credentials, "LYX-CREDENTIALS", Usage, "passwords have nowhere to go",
         "Passwords of new users are shown once and stored nowhere. Name a file that does not exist with `--credentials FILE`, run on a terminal, or pass `--no-credentials`: then nobody knows them, and `lyrox tenant credentials KEY` makes new ones when they are wanted.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
