@@ -96,10 +96,14 @@ impl<'h> Fleet<'h> {
         Ok(self.at(placement).await?.into_iter().filter(|store| !is_registry(store)).collect())
     }
 
-    /// Every store that is connected: where it is, [`Placement::home`]'s first.
-    pub fn all(&mut self) -> impl Iterator<Item = (Option<&str>, &mut AnyStore)> {
-        let home = self.home.iter_mut().map(|store| (None, store));
-        home.chain(self.away.iter_mut().map(|((_, name), store)| (Some(name.as_str()), store)))
+    /// The shards that were reached, and their stores.
+    pub fn away(&mut self) -> impl Iterator<Item = (&Site, &mut AnyStore)> {
+        self.away.iter_mut()
+    }
+
+    /// Where it is connected beyond the project's own servers.
+    pub fn reached(&self) -> Vec<(StoreKind, Option<String>)> {
+        self.away.keys().map(|(kind, name)| (*kind, Some(name.clone()))).collect()
     }
 
     /// Closes the connections to shards; the project's own stay.

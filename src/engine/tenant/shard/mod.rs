@@ -132,6 +132,27 @@ pub fn targets(config: &Config, targets: &Targets, placement: &Placement) -> Res
     Ok(placed)
 }
 
+/// The servers of one shard and no others: what `--shard NAME` works on.
+///
+/// # Errors
+/// `LYX-SHARD-UNKNOWN`; a shard without a URL; `LYX-USAGE` where `--only` leaves none of it.
+pub fn only(config: &Config, all: &Targets, name: &str) -> Result<Targets> {
+    let placement = Placement::named(&config.settings, name)?;
+    if placement.is_home() {
+        return Ok(all.clone());
+    }
+    let mut placed = targets(config, all, &placement)?;
+    placed.stores.retain(|target| placement.of(target.kind).is_some());
+    placed.absent.clear();
+    if placed.stores.is_empty() {
+        let kinds: Vec<&str> = placement.away().map(|(kind, _)| kind.name()).collect();
+        return Err(Error::new(Code::Usage, format!("shard `{name}` has none of the stores that --only names"))
+            .why(format!("it has {}", kinds.join(" and ")))
+            .hint("leave --only out"));
+    }
+    Ok(placed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
