@@ -379,7 +379,16 @@ impl Run<'_> {
             return Ok(units);
         }
         let stores = fleet.at(placement).await?;
-        let asked = join_all(stores.into_iter().map(|store| store.tenant_clashes(&tenants, &self.terms))).await;
+        let asked = join_all(stores.into_iter().map(async |store| {
+            let kind = store.kind();
+            let asked = store.tenant_clashes(&tenants, &self.terms).await;
+            // The project's own tables, where they are missing, are missing on the shard.
+            asked.map_err(|error| match placement.of(kind) {
+                Some(shard) if error.code() == Code::Tenancy => error.hint(format!("lyrox db migrate --shard {shard}")),
+                _ => error,
+            })
+        }))
+        .await;
         let mut clashes: HashMap<usize, Vec<Clash>> = HashMap::new();
         for clash in asked.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             clashes.entry(new[clash.index]).or_default().push(clash);
