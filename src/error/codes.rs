@@ -89,6 +89,8 @@ codes! {
         "No tenant of the registry has this key or slug. `lyrox tenant list` shows those that there are, and those that the application made without lyrox.";
     Bundle, "LYX-BUNDLE", Usage, "a tenant's bundle cannot be used",
         "A bundle is a file that `lyrox tenant export` wrote, whole and unchanged: its checksums are held against its manifest before anything is changed. It is never written over another file, and goes only into a project of the same tenancy model whose tables have its columns.";
+    ShardUnknown, "LYX-SHARD-UNKNOWN", Usage, "there is no such shard",
+        "A shard is named by [[postgres.shards]] or [[mongodb.shards]] in lyrox.toml; `home` is the project's own servers. A tenant whose shard is gone from lyrox.toml cannot be reached: bring the entry back, or move the tenant while it is there.";
     Credentials, "LYX-CREDENTIALS", Usage, "passwords have nowhere to go",
         "Passwords of new users are shown once and stored nowhere. Name a file that does not exist with `--credentials FILE`, run on a terminal, or pass `--no-credentials`: then nobody knows them, and `lyrox tenant credentials KEY` makes new ones when they are wanted.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",

@@ -16,8 +16,9 @@ pub mod verify;
 use crate::app::App;
 use crate::config::Targets;
 use crate::engine::migrate::Work;
+use crate::engine::tenant::Placement;
 use crate::engine::tenant::create::Created;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::project;
 use crate::project::seed::Set;
@@ -53,6 +54,13 @@ pub enum Command {
 /// # Errors
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, command: &Command) -> Result<Report> {
+    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_));
+    if app.global.shard.is_some() && !takes_shard {
+        return Err(Error::new(Code::Usage, "the registry knows on which shard a tenant is")
+            .why("--shard says where new tenants are placed, and which of them `tenant list` shows")
+            .data("nothing was changed")
+            .hint("leave --shard out"));
+    }
     match command {
         Command::Create(args) => create::run(app, args).await,
         Command::Adopt(args) => adopt::run(app, args).await,
@@ -65,6 +73,12 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Credentials(args) => credentials::run(app, args).await,
         Command::Policies(args) => policies::run(app, args).await,
     }
+}
+
+/// The place that `--shard` names.
+fn placement(app: &App) -> Result<Option<Placement>> {
+    let named = app.global.shard.as_deref();
+    named.map(|name| Placement::named(&app.config()?.settings, name)).transpose()
 }
 
 /// What the engine works with.

@@ -11,15 +11,18 @@ pub mod import;
 pub mod inside;
 pub mod list;
 pub mod name;
+pub mod placement;
 pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod renew;
+pub mod shard;
 pub mod template;
 pub mod verify;
 
 pub use name::{Slug, Tenant, shown};
 pub use registry::{Record, State, Which};
+pub use shard::Placement;
 
 use crate::config::Config;
 use crate::config::file::Tenancy;

@@ -7,6 +7,7 @@ mod names;
 mod policies;
 mod row;
 mod schema;
+mod shards;
 mod verify;
 
 use lyrox::kind::StoreKind;
