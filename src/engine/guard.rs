@@ -136,7 +136,7 @@ pub fn permit_delete(targets: &Targets, slug: &str, consent: &Consent, is_resume
     Err(Error::new(Code::Consent, what)
         .why("it destroys the tenant's data in every store; `--yes` is not consent")
         .data("nothing was changed")
-        .hint(format!("lyrox tenant export, then lyrox tenant delete {slug} --confirm {name}")))
+        .hint(format!("lyrox tenant delete {slug} --confirm {name}")))
 }
 
 /// The name that has to be typed before a tenant is removed.
