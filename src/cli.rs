@@ -47,6 +47,9 @@ pub struct Global {
     /// Only these stores, separated by commas: postgres, mongodb, redis
     #[arg(long, global = true, value_name = "STORE,...", value_delimiter = ',')]
     pub only: Vec<StoreKind>,
+    /// Work on the servers of this shard; `tenant create`, `adopt` and `list`: tenants there
+    #[arg(long, global = true, value_name = "NAME")]
+    pub shard: Option<String>,
     /// How to print the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
     pub output: Output,

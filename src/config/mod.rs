@@ -4,6 +4,7 @@ pub mod file;
 mod format;
 pub mod period;
 mod read;
+pub mod shards;
 pub mod target;
 pub mod variables;
 

@@ -170,14 +170,20 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
 
 /// The server behind a provider's transaction pooler, where the pooler's address tells it and no direct
 /// address is configured.
-fn behind_pooler(app: Endpoint) -> Endpoint {
+pub(super) fn behind_pooler(app: Endpoint) -> Endpoint {
     match url::provider::direct(&app.url) {
         Some(url) => Endpoint { url, origin: Origin::Derived(Box::new(app.origin)) },
         None => app,
     }
 }
 
-fn endpoint(config: &Config, kind: StoreKind, key: &str, text: &str, local: Option<&str>) -> Result<Endpoint> {
+pub(super) fn endpoint(
+    config: &Config,
+    kind: StoreKind,
+    key: &str,
+    text: &str,
+    local: Option<&str>,
+) -> Result<Endpoint> {
     if !text.is_empty() {
         let origin =
             config.origins.iter().find(|(path, _)| path == key).map_or(Origin::File, |(_, origin)| origin.clone());

@@ -119,6 +119,32 @@ pub fn permit_resume(config: &Config, mark: Option<&Mark>, is_resetting: bool) -
     Ok(Some(Permit(())))
 }
 
+/// Lets a tenant be removed: its slug, with `@host` where a server is not this machine. A removal that was consented to and
+/// cut short goes on without: the registry remembers it.
+///
+/// # Errors
+/// `LYX-CONSENT`.
+pub fn permit_delete(targets: &Targets, slug: &str, consent: &Consent, is_resumed: bool) -> Result<Permit> {
+    let name = tenant_to_confirm(targets, slug);
+    if is_resumed || consent.confirm.as_deref() == Some(name.as_str()) {
+        return Ok(Permit(()));
+    }
+    let what = match consent.confirm {
+        Some(_) => "removing a tenant needs the exact name, and another was given",
+        None => "removing a tenant needs consent",
+    };
+    Err(Error::new(Code::Consent, what)
+        .why("it destroys the tenant's data in every store; `--yes` is not consent")
+        .data("nothing was changed")
+        .hint(format!("lyrox tenant export, then lyrox tenant delete {slug} --confirm {name}")))
+}
+
+/// The name that has to be typed before a tenant is removed.
+pub fn tenant_to_confirm(targets: &Targets, slug: &str) -> String {
+    let away = targets.stores.iter().map(|target| &target.direct.url).find(|url| !url.is_local());
+    away.map_or_else(|| slug.to_owned(), |url| format!("{slug}@{}", url.host().name))
+}
+
 /// Lets a store be given another mark: the environment's exact name, said a second time.
 ///
 /// # Errors
