@@ -166,6 +166,12 @@ impl SecretUrl {
         Self { options, ..self.clone() }
     }
 
+    /// The same login, path and parameters with other hosts.
+    #[must_use]
+    pub fn with_hosts(&self, scheme: &str, hosts: Vec<Host>) -> Self {
+        Self { scheme: scheme.to_owned(), hosts, ..self.clone() }
+    }
+
     /// The same with other parameters.
     #[must_use]
     pub fn with_options(&self, options: Vec<(String, String)>) -> Self {
@@ -295,6 +301,15 @@ impl SecretUrl {
             host.port.map_or(name.clone(), |port| format!("{name}:{port}"))
         });
         hosts.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The variable that usually holds the URL of a store.
+pub const fn usual_variable(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Postgres => "DATABASE_URL",
+        StoreKind::Mongodb => "MONGODB_URI",
+        StoreKind::Redis => "REDIS_URL",
     }
 }
 
