@@ -43,6 +43,7 @@ impl App {
             directory: self.global.directory.clone(),
             file: self.global.config.clone(),
             environment: self.global.env.clone(),
+            env_files: self.global.env_files(),
         })?;
         self.ui.environment(&config.environment);
         Ok(self.config.get_or_init(|| config))
@@ -68,7 +69,11 @@ impl App {
         let config = self.config()?;
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
-        Targets::resolve(config, &self.global.only, &local)
+        let targets = Targets::resolve(config, &self.global.only, &local)?;
+        if !self.global.insecure_tls {
+            targets.are_verified()?;
+        }
+        Ok(targets)
     }
 
     /// The stores of the run as `--only` leaves them.

@@ -57,6 +57,10 @@ codes! {
         "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
     UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
         "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    UrlUnverified, "LYX-URL-UNVERIFIED", Usage, "a URL gives up the verification of a remote server",
+        "`sslmode=no-verify`, `tlsInsecure`, `tlsAllowInvalidCertificates` or `#insecure` on a host that is not this machine: anyone in between could read the password. Name the authority with `ca_file` in lyrox.toml and take the parameter out of the URL. `--insecure-tls` accepts it for one run.";
+    Secret, "LYX-SECRET", Usage, "the source of a URL gives none",
+        "`url_file` names a file that cannot be read, or `url_command` a command that fails or prints something other than one line. The message says which; run the command by hand to see what it says.";
     Git, "LYX-GIT", Usage, "git cannot tell which files are new",
         "`--base` asks git what changed since a revision: git must be installed, the project must be in a repository, and the revision must be there. A shallow clone of a CI job lacks it: fetch the whole history.";
     FileMissing, "LYX-FILE-MISSING", Usage, "a file or folder does not exist",

@@ -20,6 +20,7 @@ pub mod scratch;
 pub mod smoke;
 pub mod source;
 pub mod squash;
+pub mod srv;
 pub mod stages;
 pub mod tenant;
 pub mod tenant_bundle;
