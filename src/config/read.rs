@@ -91,7 +91,8 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
             root.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
         settings.project.name = folder.unwrap_or_else(|| "app".into());
     }
-    Ok(Config { root, file, settings, environment, is_protected, allowed_seeds, variables, unset, origins })
+    let agent = super::agent::agent();
+    Ok(Config { root, file, settings, environment, is_protected, allowed_seeds, agent, variables, unset, origins })
 }
 
 fn find(choice: &Choice) -> Result<PathBuf> {

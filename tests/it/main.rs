@@ -12,6 +12,7 @@ mod faults;
 mod fill;
 mod formats;
 mod generated;
+mod guards;
 mod help;
 mod hooks;
 mod interop;

@@ -1,0 +1,4 @@
+//! What must not happen by accident, tried on real servers whose own logs are the witnesses.
+
+mod reset;
+mod witness;
