@@ -44,6 +44,7 @@ impl App {
             environment: self.global.env.clone(),
         })?;
         self.ui.environment(&config.environment);
+        self.ui.root(&config.root);
         Ok(self.config.get_or_init(|| config))
     }
 
@@ -101,6 +102,16 @@ impl App {
 impl Events for App {
     fn event(&self, event: Event) {
         self.ui.event(event);
+    }
+
+    fn contact(&self, targets: &Targets) {
+        // Servers of this machine answer at once; whoever waits for others wants to know for whom.
+        let remote = targets.stores.iter().filter(|target| !target.direct.url.is_local());
+        let places: Vec<String> =
+            remote.map(|target| format!("{} at {}", target.kind, target.direct.url.authority())).collect();
+        if !places.is_empty() {
+            self.ui.contact(&places.join(", "));
+        }
     }
 
     fn is_cancelled(&self) -> bool {
