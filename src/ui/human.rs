@@ -44,7 +44,11 @@ impl Human {
     pub fn heading(&mut self, text: &str, has_color: bool) -> String {
         self.has_printed = true;
         let blank = if text.starts_with('\n') { "\n" } else { "" };
-        format!("{blank}{}\n", paint(&flat(text.trim_start_matches('\n')), &Style::new().bold(), has_color))
+        let text = flat(text.trim_start_matches('\n'));
+        let lines =
+            if console::measure_text_width(&text) < self.page.width { vec![text] } else { self.page.lines(&text, 10) };
+        let text = lines.join("\n          ");
+        format!("{blank}{}\n", paint(&text, &Style::new().bold(), has_color))
     }
 
     /// The closing lines; empty where nothing was reported item by item.

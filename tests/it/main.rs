@@ -2,6 +2,7 @@
 
 mod bulk;
 mod check;
+mod ci;
 mod config;
 mod connect_errors;
 mod crash;
