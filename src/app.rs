@@ -46,6 +46,7 @@ impl App {
             env_files: self.global.env_files(),
         })?;
         self.ui.environment(&config.environment);
+        self.ui.root(&config.root);
         Ok(self.config.get_or_init(|| config))
     }
 
@@ -119,6 +120,16 @@ impl App {
 impl Events for App {
     fn event(&self, event: Event) {
         self.ui.event(event);
+    }
+
+    fn contact(&self, targets: &Targets) {
+        // Servers of this machine answer at once; whoever waits for others wants to know for whom.
+        let remote = targets.stores.iter().filter(|target| !target.direct.url.is_local());
+        let places: Vec<String> =
+            remote.map(|target| format!("{} at {}", target.kind, target.direct.url.authority())).collect();
+        if !places.is_empty() {
+            self.ui.contact(&places.join(", "));
+        }
     }
 
     fn is_cancelled(&self) -> bool {

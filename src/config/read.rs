@@ -96,6 +96,7 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
             root.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
         settings.project.name = folder.unwrap_or_else(|| "app".into());
     }
+    let agent = super::agent::agent();
     Ok(Config {
         root,
         file,
@@ -103,6 +104,7 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
         environment,
         is_protected,
         allowed_seeds,
+        agent,
         variables,
         unset,
         origins,
