@@ -21,6 +21,7 @@ pub mod smoke;
 pub mod source;
 pub mod squash;
 pub mod stages;
+pub mod support;
 pub mod tenant;
 pub mod tenant_verify;
 pub mod told;
