@@ -161,7 +161,8 @@ impl<'a> Stages<'a> {
             }
             Err(error) => {
                 // The server looks at the login before it looks at the database.
-                let name = if name == "auth" && error.code() == Code::DatabaseMissing {
+                let is_database = matches!(error.code(), Code::DatabaseMissing | Code::DatabaseClosed);
+                let name = if name == "auth" && is_database {
                     self.pass_after("auth", self.login_words(), begun.elapsed());
                     "database"
                 } else {

@@ -15,6 +15,7 @@ mod generated;
 mod help;
 mod hooks;
 mod interop;
+mod laboratory;
 mod lint;
 mod migrate;
 mod mongodb_store;

@@ -166,6 +166,13 @@ pub async fn greet(endpoint: &Endpoint, route: &Route, host: &str, stream: &mut 
         answered = exchange(stream, greeting(kind)) => answered,
         speaks = other => return Err(another(endpoint, speaks)),
     };
+    // Since TLS 1.3 a server says only after the handshake that it wants a certificate.
+    if let Err(error) = &answered
+        && let Some(rustls::Error::AlertReceived(alert)) =
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        return Err(tls::alert_error(endpoint, *alert));
+    }
     let mut bytes = answered.unwrap_or_default();
     match classify(kind, &bytes) {
         Some(speaks) if speaks == Speaks::Store(kind) => {
