@@ -22,6 +22,7 @@ pub mod source;
 pub mod squash;
 pub mod srv;
 pub mod stages;
+pub mod support;
 pub mod tenant;
 pub mod tenant_bundle;
 pub mod tenant_verify;
