@@ -286,9 +286,13 @@ fn status_word(item: &Item) -> (&'static str, Style) {
 fn line(item: &Item, (verb, style): (&str, Style), page: Page, has_color: bool) -> String {
     let title = pad(&flat(&item.title), page.column(35, 16, 60));
     let mut text = format!("  {}  {title}", paint(&pad(verb, 9), &style, has_color));
-    let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
     let is_failed = item.outcome == Outcome::Fail;
     let detail = if is_failed { String::new() } else { flat(item.detail.as_deref().unwrap_or("")) };
+    let needed = console::measure_text_width(&text) + 14 + console::measure_text_width(&detail);
+    // What concerns no store may take that column for itself before its line is broken.
+    if item.store.is_some() || !page.breaks || needed <= page.width {
+        let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
+    }
     finish_line(&mut text, &detail, &time(item), page);
     after(&mut text, item, is_failed, page, has_color);
     text
@@ -378,21 +382,31 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The beginning of a line below, so far in.
+fn below(indent: usize) -> String {
+    format!("\n{}", " ".repeat(indent))
+}
+
 fn finish_line(text: &mut String, detail: &str, time: &str, page: Page) {
     let used = console::measure_text_width(text);
     let needed = console::measure_text_width(detail) + if time.is_empty() { 2 } else { 4 + time.len() };
-    if page.breaks && used + needed >= page.width && !detail.is_empty() {
-        // The detail goes below, indented; the time stays at the right edge.
+    if page.breaks && used + needed > page.width && !detail.is_empty() {
+        // The detail hangs where it begins, or goes below where that is too far right; the time stays at the edge.
+        let (indent, first) = if used + 24 <= page.width { (used + 2, "  ".to_owned()) } else { (13, below(13)) };
         let kept = text.trim_end().len();
-        text.truncate(kept);
-        let mut lines = page.lines(detail, 15 + time.len());
-        let last = lines.pop().unwrap_or_default();
-        for line in lines {
-            let _ = write!(text, "\n             {line}");
+        if indent == 13 {
+            text.truncate(kept);
         }
-        let gap = page.width.saturating_sub(15 + console::measure_text_width(&last) + time.len()).max(2);
-        let gap = if time.is_empty() { 0 } else { gap };
-        let _ = write!(text, "\n             {last}{}{time}", " ".repeat(gap));
+        let mut lines = page.lines(detail, indent + 2 + time.len());
+        let last = lines.pop().unwrap_or_default();
+        let mut lead = first;
+        for line in lines {
+            let _ = write!(text, "{lead}{line}");
+            lead = below(indent);
+        }
+        let taken = indent + console::measure_text_width(&last) + time.len();
+        let gap = if time.is_empty() { 0 } else { (page.width - 2).saturating_sub(taken).max(2) };
+        let _ = write!(text, "{lead}{last}{}{time}", " ".repeat(gap));
     } else if time.is_empty() {
         text.push_str(if detail.is_empty() { "" } else { "  " });
         text.push_str(detail);
@@ -433,7 +447,7 @@ fn details(text: &mut String, place: Option<&Place>, words: [Option<&str>; 3], p
     for ((label, style), value) in styles.into_iter().zip(words) {
         let Some(value) = value else { continue };
         // A command that is to be copied stays in one piece: the terminal breaks it where it must.
-        let is_command = label == "hint:" && value.contains("lyrox ");
+        let is_command = label == "hint:" && value.starts_with("lyrox ") && !value.contains([';', ',']);
         let lines =
             value.lines().map(flat).flat_map(|line| if is_command { vec![line] } else { page.lines(&line, 14) });
         for (number, line) in lines.enumerate() {

@@ -39,8 +39,15 @@ impl Roles {
 
     /// The guide's words with the names of this test.
     fn named(&self, text: &str) -> String {
-        let mut text =
-            text.replace("PASSWORD", "pass-word-4711").replace("app:*", &format!("{}*", self.project.prefix));
+        // The word before the quote is the server's.
+        let mut text = text.replace("app:*", &format!("{}*", self.project.prefix));
+        for (from, to) in [
+            ("'PASSWORD'", "'pass-word-4711'"),
+            ("\"PASSWORD\"", "\"pass-word-4711\""),
+            (">PASSWORD", ">pass-word-4711"),
+        ] {
+            text = text.replace(from, to);
+        }
         for (name, own) in &self.names[..3] {
             text = text.replace(name, own);
         }

@@ -116,7 +116,7 @@ fn a_bad_certificate_is_refused_by_name_and_gets_no_password() {
             ("other", "not for `localhost`"),
             ("client", "another purpose"),
             ("unknown", "authority that is not known"),
-            ("self", "authority that is not known"),
+            ("self", "signed by itself"),
         ] {
             let (clear, heard) = refuser();
             let terminator = tls(&format!("bad/{certificate}"), &format!("127.0.0.1:{clear}"), store == "postgres");
