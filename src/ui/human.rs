@@ -305,8 +305,15 @@ fn stage(item: &Item, page: Page, has_color: bool) -> String {
         Outcome::Warn => ("warn", Style::new().yellow()),
         Outcome::Skip => ("skip", Style::new().dim()),
     };
-    let mut text = format!("  {}  {}", paint(&pad(verb, 4), &style, has_color), pad(&flat(&item.title), 10));
-    text.push(' ');
+    let (title, verb) = (flat(&item.title), paint(&pad(verb, 4), &style, has_color));
+    if item.detail.is_none() && title.len() > 10 {
+        // Stages in one line: their words are all there is.
+        let mut text = format!("  {verb}");
+        finish_line(&mut text, &title, &time(item), page);
+        after(&mut text, item, false, page, has_color);
+        return text;
+    }
+    let mut text = format!("  {verb}  {} ", pad(&title, 10));
     finish_line(&mut text, &flat(item.detail.as_deref().unwrap_or("")), &time(item), page);
     after(&mut text, item, false, page, has_color);
     text
