@@ -101,6 +101,8 @@ fn the_models_of_client_libraries_agree_with_the_libraries() {
     for _ in 0..6_000 {
         let kind = StoreKind::ALL[random.random_range(0..3)];
         let raw: String = password(&mut random).chars().filter(|c| !c.is_control()).collect();
+        // MongoDB's driver panics where a `%` stands before a character of several bytes; lyrox never lets it see one.
+        let raw = if raw.is_ascii() { raw } else { raw.replace('%', "") };
         let scheme = match kind {
             StoreKind::Postgres => "postgres",
             StoreKind::Mongodb => "mongodb",
@@ -186,7 +188,8 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         (Postgres, "postgresql://a:1,b:2/db?sslmode=verify-full", "libpq", "alike"),
         (Postgres, "postgresql://a:1,b:2/db?sslmode=verify-full", "sqlx", "refused"),
         (Postgres, "postgresql://u@%2Fvar%2Frun/db", "pgx", "refused: refuses an escape in the host"),
-        (Postgres, "host=localhost user=u dbname=db", "node-postgres", "refused: finds no scheme"),
+        (Postgres, "host=localhost user=u dbname=db", "node-postgres", "refused: takes libpq's keywords"),
+        (Mongodb, "mongodb://localhost/?anything=1", "Node.js", "refused: refuses an option"),
         (
             Mongodb,
             "mongodb://u:a+b@localhost/?authSource=admin",
@@ -207,7 +210,7 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         (Redis, "redis://localhost?db=3", "redis-rs", "otherwise: finds no database"),
         (Redis, "redis://localhost?family=6", "go-redis", "refused: refuses a parameter"),
         (Redis, "redis://", "redis-rs", "refused: finds no host"),
-        (Redis, "unix:///run/r.sock?db=1", "ioredis", "refused"),
+        (Redis, "unix:///run/r.sock?db=1", "ioredis", "otherwise: takes another text for the host"),
     ] {
         let found = said(kind, text, client);
         assert!(found.starts_with(expected), "{text} by {client}: {found}");
