@@ -203,8 +203,13 @@ pub(super) fn sqlx(text: &str) -> Outcome {
 pub(super) fn ioredis(text: &str) -> Outcome {
     let lower = text.to_ascii_lowercase();
     if !lower.starts_with("redis://") && !lower.starts_with("rediss://") {
-        // Before what is no address of Redis' it writes `redis://`.
-        return ioredis(&format!("redis://{text}"));
+        // Before what is no address of Redis' it writes `redis://`; the path is that of a socket then.
+        let url = web(&format!("redis://{text}"))?;
+        return Ok(Reading {
+            hosts: vec![(format!("/{}", url.path().trim_start_matches('/')), None)],
+            database: value(&pairs(url.query().unwrap_or("")), "db").map(str::to_owned),
+            ..Reading::default()
+        });
     }
     let url = web(text)?;
     let given = pairs(url.query().unwrap_or(""));

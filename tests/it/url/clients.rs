@@ -156,6 +156,7 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         format!("{word}: {}", verdict.differences.join("; "))
     };
     use StoreKind::{Mongodb, Postgres, Redis};
+    let mut wrong = String::new();
     for (kind, text, client, expected) in [
         (
             Postgres,
@@ -165,14 +166,16 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         ),
         (Postgres, "postgres://u:p@ss@localhost/db", "node-postgres", "alike"),
         (Postgres, "postgres://u:p@ss@localhost/db", "SQLAlchemy", "refused: refuses the scheme `postgres`"),
-        (Postgres, "postgresql://u:??@localhost/db", "libpq", "alike"),
+        (Postgres, "postgresql://u:p??s@localhost/db", "libpq", "alike"),
         (
             Postgres,
-            "postgresql://u:??@localhost/db",
+            "postgresql://u:p??s@localhost/db",
             "Prisma",
             "refused: takes something for the port that is no number",
         ),
-        (Postgres, "postgresql://u:p/w@localhost/db", "libpq", "otherwise"),
+        // Without a letter before it the port is merely empty, and the user is taken for the host.
+        (Postgres, "postgresql://u:??@localhost/db", "Prisma", "otherwise: finds no user; finds no password"),
+        (Postgres, "postgresql://u:p/w@localhost/db", "libpq", "refused: takes something for the port"),
         (Postgres, "postgresql://u:p/w@localhost/db", "SQLAlchemy", "alike"),
         (Postgres, "postgresql://u:100%@localhost/db", "libpq", "refused: refuses a `%`"),
         (Postgres, "postgresql://u:p#w@localhost/db", "pgx", "refused"),
@@ -210,11 +213,16 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         (Redis, "redis://localhost?db=3", "redis-rs", "otherwise: finds no database"),
         (Redis, "redis://localhost?family=6", "go-redis", "refused: refuses a parameter"),
         (Redis, "redis://", "redis-rs", "refused: finds no host"),
-        (Redis, "unix:///run/r.sock?db=1", "ioredis", "otherwise: takes another text for the host"),
+        (Redis, "unix:///run/r.sock?db=1", "ioredis", "alike"),
+        (Redis, "unix://u:p@/run/r.sock", "ioredis", "otherwise: finds no user; finds no password"),
+        (Redis, "unix://u:p@/run/r.sock", "redis-rs", "refused"),
     ] {
         let found = said(kind, text, client);
-        assert!(found.starts_with(expected), "{text} by {client}: {found}");
+        if !found.starts_with(expected) {
+            wrong.push_str(&format!("{text} by {client}\n  {found}\n"));
+        }
     }
+    assert!(wrong.is_empty(), "\n{wrong}");
     // Nothing of the text is in what is said.
     let text = "postgres://us3r:s3cr3t?@#/x@h0st.example:5432/d4ta?sslmode=require";
     let url = parse(Postgres, text).expect("a URL");
