@@ -138,9 +138,9 @@ async fn mark(app: &App, args: &MarkArgs) -> Result<Report> {
         let question = format!("The stores will remember that they are `{0}`. Type `{0}` to go on:", args.name);
         consent.confirm = Some(prompt::line(&question)?);
     }
-    let permit = guard::permit_mark(&args.name, &consent)?;
-    let mark = Mark { environment: args.name.clone(), is_protected: named.is_some_and(|named| named.protected) };
     let targets = app.targets()?;
+    let permit = guard::permit_mark(config, &targets, &args.name, &consent)?;
+    let mark = Mark { environment: args.name.clone(), is_protected: named.is_some_and(|named| named.protected) };
     for target in &targets.stores {
         let id = format!("{}.mark", target.kind);
         let title = target.direct.url.label();
@@ -181,7 +181,11 @@ async fn mark_one(
         match &old {
             Some(old) if old == mark => {}
             None => store.prepare(mark).await?,
-            Some(_) => store.set_mark(mark, permit).await?,
+            Some(old) => {
+                let marks = [(target.kind, Some(old.clone()))];
+                guard::refuse_agent(config, &Targets::default(), &marks, "changing the mark")?;
+                store.set_mark(mark, permit).await?;
+            }
         }
         Ok(old)
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::period::Period;
+use super::shards::{MongodbShard, PostgresShard};
 use crate::kind::StoreKind;
 
 /// The whole file.
@@ -78,6 +79,8 @@ pub struct Postgres {
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
     pub optional: bool,
+    /// Further servers that tenants are placed on.
+    pub shards: Vec<PostgresShard>,
 }
 
 impl Default for Postgres {
@@ -97,6 +100,7 @@ impl Default for Postgres {
             statement_timeout: None,
             ca_file: None,
             optional: false,
+            shards: Vec::new(),
         }
     }
 }
@@ -123,6 +127,8 @@ pub struct Mongodb {
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
     pub optional: bool,
+    /// Further servers that tenants are placed on.
+    pub shards: Vec<MongodbShard>,
 }
 
 impl Default for Mongodb {
@@ -137,6 +143,7 @@ impl Default for Mongodb {
             history: None,
             ca_file: None,
             optional: false,
+            shards: Vec::new(),
         }
     }
 }
@@ -190,6 +197,10 @@ pub struct Keyspace {
     /// How long a key lives; none: for ever.
     #[serde(default)]
     pub ttl: Option<Period>,
+    /// Whose a key is, where it is not below a tenant's prefix: `{placeholder}` of the pattern, a field of the hash that
+    /// holds the tenant's key, or `none`.
+    #[serde(default)]
+    pub tenant: Option<String>,
 }
 
 /// The type of a Redis value.
@@ -394,6 +405,9 @@ pub struct Tenancy {
     pub users: bool,
     /// Findings of `lyrox tenant verify` that are meant to be so, by their ids: shown as warnings.
     pub accepted: Vec<String>,
+    /// Where there are shards, which one a new tenant is placed on: `fewest` (that with the fewest for its weight),
+    /// `hash` (by its slug), or the name of one.
+    pub placement: String,
 }
 
 impl Default for Tenancy {
@@ -408,6 +422,7 @@ impl Default for Tenancy {
             migrations: "migrations/tenant".into(),
             users: true,
             accepted: Vec::new(),
+            placement: "fewest".into(),
         }
     }
 }

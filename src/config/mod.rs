@@ -1,10 +1,12 @@
 //! The configuration in force: `lyrox.toml` with its environment laid over it and variables filled in.
 
+pub mod agent;
 pub mod dotenv;
 pub mod file;
 mod format;
 pub mod period;
 mod read;
+pub mod shards;
 pub mod sources;
 pub mod target;
 pub mod variables;
@@ -38,6 +40,8 @@ pub struct Config {
     pub is_protected: bool,
     /// The one seed set that `[env.NAME]` allows where seeding is guarded.
     pub allowed_seeds: Option<String>,
+    /// The variable by which a coding agent shows that it runs this process.
+    pub agent: Option<&'static str>,
     /// The variables that were looked at.
     pub variables: Variables,
     /// Keys whose variable is unset: the key's path and the variable's name.

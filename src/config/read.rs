@@ -89,12 +89,14 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
     unset_urls(&mut settings);
     sources::check(&settings, &shown)?;
     super::format::check(&settings, &shown)?;
+    super::shards::check(&settings, &shown)?;
     settings.env = typed.env;
     if settings.project.name.is_empty() {
         let folder =
             root.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
         settings.project.name = folder.unwrap_or_else(|| "app".into());
     }
+    let agent = super::agent::agent();
     Ok(Config {
         root,
         file,
@@ -102,6 +104,7 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
         environment,
         is_protected,
         allowed_seeds,
+        agent,
         variables,
         unset,
         origins,
@@ -262,6 +265,12 @@ fn fill_table(
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
             toml::Value::Table(inner) => fill_table(inner, &path, variables, unset, origins, shown)?,
+            toml::Value::Array(items) if is_shards(&path) => {
+                for inner in items.iter_mut().filter_map(toml::Value::as_table_mut) {
+                    let path = format!("{path}.{}", shard_name(inner));
+                    fill_table(inner, &path, variables, unset, origins, shown)?;
+                }
+            }
             toml::Value::String(text) if text.contains("${") => {
                 let filled = fill(text, variables).map_err(|why| {
                     Error::new(Code::ConfigValue, format!("`{path}` in `{shown}` cannot be filled in")).why(why)
@@ -286,6 +295,15 @@ fn fill_table(
         table.remove(&key);
     }
     Ok(())
+}
+
+/// Lists whose entries have a name: its keys are `postgres.shards.NAME.url`.
+fn is_shards(path: &str) -> bool {
+    matches!(path, "postgres.shards" | "mongodb.shards")
+}
+
+fn shard_name(shard: &Table) -> String {
+    shard.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Every value in force, with where it came from; URLs as their labels only.
@@ -344,13 +362,27 @@ pub fn variable(config: &Config, key: &str) -> Option<String> {
 }
 
 fn is_url_key(key: &str) -> bool {
+    let is_of_shard = key.starts_with("postgres.shards.") || key.starts_with("mongodb.shards.");
     matches!(key, "postgres.url" | "postgres.direct_url" | "mongodb.url" | "redis.url")
+        || (is_of_shard && (key.ends_with(".url") || key.ends_with(".direct_url")))
 }
 
 fn url_label(config: &Config, key: &str) -> String {
     use crate::kind::StoreKind;
     let settings = &config.settings;
+    let mut parts = key.split('.').skip(2);
+    let (shard, field) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let (kind, text) = match key {
+        _ if key.starts_with("postgres.shards.") => {
+            let shards = settings.postgres.iter().flat_map(|section| &section.shards);
+            let shard = shards.into_iter().find(|known| known.name == shard);
+            let url = shard.map(|known| if field == "url" { &known.url } else { &known.direct_url });
+            (StoreKind::Postgres, url)
+        }
+        _ if key.starts_with("mongodb.shards.") => {
+            let mut shards = settings.mongodb.iter().flat_map(|section| &section.shards);
+            (StoreKind::Mongodb, shards.find(|known| known.name == shard).map(|known| &known.url))
+        }
         "postgres.url" => (StoreKind::Postgres, settings.postgres.as_ref().map(|section| &section.url)),
         "postgres.direct_url" => (StoreKind::Postgres, settings.postgres.as_ref().map(|section| &section.direct_url)),
         "mongodb.url" => (StoreKind::Mongodb, settings.mongodb.as_ref().map(|section| &section.url)),
@@ -367,6 +399,9 @@ fn lookup<'a>(table: &'a Table, path: &str) -> Option<&'a toml::Value> {
     for part in path.split('.') {
         value = match value {
             None => table.get(part),
+            Some(toml::Value::Array(items)) => {
+                items.iter().find(|item| item.as_table().is_some_and(|item| shard_name(item) == part))
+            }
             Some(value) => value.get(part),
         };
         value?;
@@ -379,6 +414,11 @@ fn collect(table: &Table, path: &str, each: &mut impl FnMut(&str, &toml::Value))
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
             toml::Value::Table(inner) => collect(inner, &path, each),
+            toml::Value::Array(items) if is_shards(&path) => {
+                for inner in items.iter().filter_map(toml::Value::as_table) {
+                    collect(inner, &format!("{path}.{}", shard_name(inner)), each);
+                }
+            }
             other => each(&path, other),
         }
     }

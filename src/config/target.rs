@@ -204,14 +204,20 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
 
 /// The server behind a provider's transaction pooler, where the pooler's address tells it and no direct
 /// address is configured.
-fn behind_pooler(app: Endpoint) -> Endpoint {
+pub(super) fn behind_pooler(app: Endpoint) -> Endpoint {
     match url::provider::direct(&app.url) {
         Some(url) => Endpoint { url, origin: Origin::Derived(Box::new(app.origin)) },
         None => app,
     }
 }
 
-fn endpoint(config: &Config, kind: StoreKind, key: &str, text: &str, local: Option<&str>) -> Result<Endpoint> {
+pub(super) fn endpoint(
+    config: &Config,
+    kind: StoreKind,
+    key: &str,
+    text: &str,
+    local: Option<&str>,
+) -> Result<Endpoint> {
     if let Some((text, origin)) = config.sources.get(&config.root, &config.settings, key)? {
         let url = url::parse(kind, &text).map_err(|error| {
             let why = format!("{} ({origin})", error.why_text().unwrap_or("it is no URL"));

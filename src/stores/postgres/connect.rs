@@ -183,7 +183,14 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>, application: &
         match connect_host(endpoint, host, ca_file, application).await {
             Ok(connection) => return Ok(connection),
             Err(error) => {
-                let is_final = matches!(error.code(), Code::AuthPostgres | Code::DatabaseMissing | Code::Privilege);
+                let is_final = matches!(
+                    error.code(),
+                    Code::AuthPostgres
+                        | Code::AuthRole
+                        | Code::AuthBlocked
+                        | Code::DatabaseMissing
+                        | Code::DatabaseClosed
+                );
                 last = Some(error);
                 if is_final {
                     break;
@@ -251,7 +258,8 @@ async fn open_with(config: &Config, target: &Target, settings: Option<&Settings>
     }
 }
 
-fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
+/// The same URL with one of its hosts alone.
+pub fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
