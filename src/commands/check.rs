@@ -21,6 +21,9 @@ pub struct Args {
     /// Try servers that take no connections yet again for so long
     #[arg(long, value_name = "TIME")]
     pub wait: Option<Period>,
+    /// Leave [[check.expect]] out: before the first migration there is nothing to expect
+    #[arg(long)]
+    pub connections: bool,
     /// Also try writes, which are taken back, and every host of each URL
     #[arg(long)]
     pub deep: bool,
@@ -33,8 +36,9 @@ pub struct Args {
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("check", Layout::Stages);
     let targets = app.targets()?;
-    let outcomes =
-        perform(app, &targets, How { wait: args.wait.map(Period::duration), is_deep: args.deep }, Parts::All).await?;
+    let parts = if args.connections { Parts::Stages } else { Parts::All };
+    let how = How { wait: args.wait.map(Period::duration), is_deep: args.deep };
+    let outcomes = perform(app, &targets, how, parts).await?;
     let mut report = app.finish();
     report.summary = Some(summary(outcomes, report.elapsed_ms));
     Ok(report)

@@ -56,6 +56,7 @@ pub struct Outcomes {
 
 /// Checks every store. Takes as long as the slowest of them.
 pub async fn check(config: &Config, targets: &Targets, options: Options, events: &dyn Events) -> Outcomes {
+    events.contact(targets);
     let expects = if options.parts == Parts::Stages { &[] } else { config.settings.check.expect.as_slice() };
     let subjects = targets.stores.iter().flat_map(|target| subjects(config, target, expects, options));
     let mut checks = stream::iter(subjects.map(|subject| subject.run(options, events))).buffered(8);

@@ -57,6 +57,10 @@ codes! {
         "Only the environment `local` falls back to the local servers of `lyrox up`. Set the variable that the message names, in the environment or in `.env`.";
     UrlInvalid, "LYX-URL-INVALID", Usage, "a connection URL cannot be read",
         "Most often the password holds a raw `@ : / ? # %`. `lyrox url inspect` names the part, `lyrox url encode` gives the encoded form of a password.";
+    UrlUnverified, "LYX-URL-UNVERIFIED", Usage, "a URL gives up the verification of a remote server",
+        "`sslmode=no-verify`, `tlsInsecure`, `tlsAllowInvalidCertificates` or `#insecure` on a host that is not this machine: anyone in between could read the password. Name the authority with `ca_file` in lyrox.toml and take the parameter out of the URL. `--insecure-tls` accepts it for one run.";
+    Secret, "LYX-SECRET", Usage, "the source of a URL gives none",
+        "`url_file` names a file that cannot be read, or `url_command` a command that fails or prints something other than one line. The message says which; run the command by hand to see what it says.";
     UrlOdd, "LYX-URL-ODD", Usage, "a connection URL is not what other tools would read",
         "lyrox understood it; other clients may take it apart otherwise, or it holds a placeholder. `lyrox url inspect` names the part and prints the URL mended.";
     UrlUnwise, "LYX-URL-UNWISE", Usage, "a connection URL works and is unwise",
@@ -93,6 +97,10 @@ codes! {
         "A key is any text of 1 to 255 bytes; a slug is `^[a-z][a-z0-9_]{0,39}$` and unique. Names are refused, never cut or changed, because two tenants that share a name share their data. Give another: `--slug NAME`.";
     TenantUnknown, "LYX-TENANT-UNKNOWN", Usage, "there is no such tenant",
         "No tenant of the registry has this key or slug. `lyrox tenant list` shows those that there are, and those that the application made without lyrox.";
+    Bundle, "LYX-BUNDLE", Usage, "a tenant's bundle cannot be used",
+        "A bundle is a file that `lyrox tenant export` wrote, whole and unchanged: its checksums are held against its manifest before anything is changed. It is never written over another file, and goes only into a project of the same tenancy model whose tables have its columns.";
+    ShardUnknown, "LYX-SHARD-UNKNOWN", Usage, "there is no such shard",
+        "A shard is named by [[postgres.shards]] or [[mongodb.shards]] in lyrox.toml; `home` is the project's own servers. A tenant whose shard is gone from lyrox.toml cannot be reached: bring the entry back, or move the tenant while it is there.";
     Credentials, "LYX-CREDENTIALS", Usage, "passwords have nowhere to go",
         "Passwords of new users are shown once and stored nowhere. Name a file that does not exist with `--credentials FILE`, run on a terminal, or pass `--no-credentials`: then nobody knows them, and `lyrox tenant credentials KEY` makes new ones when they are wanted.";
     Irreversible, "LYX-IRREVERSIBLE", Usage, "a migration has no way back",
@@ -267,6 +275,12 @@ codes! {
         "A role, schema, database, user or row with the tenant's name is there and was not made for it. The message names it. Give the tenant another slug, take a tenant that the application made in with `lyrox tenant adopt KEY`, or remove what is in the way.";
     TenantState, "LYX-TENANT-STATE", State, "the tenant is not in a state for this",
         "A tenant that is being made or removed cannot be used otherwise. The message names the command that finishes it.";
+    TenantUnclassified, "LYX-TENANT-UNCLASSIFIED", State, "nobody says whether something is the tenant's",
+        "Before a tenant is exported, deleted or moved, every table, collection and key space that could hold its data is classified: it carries the tenant, leads to what does, or is deliberately nobody's. The message names what is neither. Give a table or collection the tenant column, or list it under `global` in [tenancy]; give a key space `tenant = ...` under [redis.keyspaces].";
+    TenantHeld, "LYX-TENANT-HELD", State, "rows of others refer to the tenant's",
+        "Deleting the tenant would change or remove rows that are not its own, or a foreign key forbids it. The message names the table and how many rows there are. Remove or change those references first.";
+    TenantLeft, "LYX-TENANT-LEFT", State, "something of the tenant is left",
+        "After a removal every store is asked again. The message names what is still there: most often something wrote it while the tenant was being removed. Stop the application for this tenant and run the same command again.";
     Unfinished, "LYX-UNFINISHED", State, "a migration was started and not finished",
         "It ran without a transaction and was cut short or failed. The message names the exact step.";
     InDoubt, "LYX-IN-DOUBT", State, "it is not known whether a step took effect",

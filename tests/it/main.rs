@@ -2,6 +2,7 @@
 
 mod bulk;
 mod check;
+mod ci;
 mod config;
 mod connect_errors;
 mod crash;
@@ -12,6 +13,7 @@ mod faults;
 mod fill;
 mod formats;
 mod generated;
+mod guards;
 mod help;
 mod hooks;
 mod interop;
