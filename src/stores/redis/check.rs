@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use redis::{InfoDict, RedisError, Value as Reply};
+use redis::{RedisError, Value as Reply};
 
 use super::connect::{Connected, connect};
 use super::error::{refusal, work_error};
@@ -85,7 +85,7 @@ struct Facts {
 }
 
 async fn server(request: &Request<'_>, connected: &mut Connected) -> Result<(Facts, String)> {
-    let info = match redis::cmd("INFO").query_async::<InfoDict>(&mut connected.link).await {
+    let info = match connected.link.info().await {
         Ok(info) => info,
         Err(error) if refusal(&error).is_some() => {
             let facts = Facts { policy: None, limit: 0, is_replica: false, clients: None };

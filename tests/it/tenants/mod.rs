@@ -1,5 +1,6 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
+mod cluster;
 mod database;
 mod kills;
 mod names;
@@ -7,6 +8,7 @@ mod policies;
 mod row;
 mod schema;
 mod shards;
+mod taken;
 mod verify;
 
 use lyrox::kind::StoreKind;
