@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::cli::Global;
 use crate::config::{self, Choice, Config, Targets};
 use crate::engine::event::{Event, Events};
+use crate::engine::tenant::shard;
 use crate::error::Result;
 use crate::kind::StoreKind;
 use crate::report::{Item, Layout, Report};
@@ -42,21 +43,38 @@ impl App {
             directory: self.global.directory.clone(),
             file: self.global.config.clone(),
             environment: self.global.env.clone(),
+            env_files: self.global.env_files(),
         })?;
         self.ui.environment(&config.environment);
         self.ui.root(&config.root);
         Ok(self.config.get_or_init(|| config))
     }
 
-    /// The servers of this run, `--only` applied, the running local ones included.
+    /// The servers of this run, `--only` and `--shard` applied, the running local ones included.
+    ///
+    /// # Errors
+    /// A store without a URL, or with one that cannot be read; `LYX-SHARD-UNKNOWN`.
+    pub fn targets(&self) -> Result<Targets> {
+        let targets = self.home()?;
+        match &self.global.shard {
+            Some(name) => shard::only(self.config()?, &targets, name),
+            None => Ok(targets),
+        }
+    }
+
+    /// The project's own servers, whatever `--shard` says: where the registry of tenants is.
     ///
     /// # Errors
     /// A store without a URL, or with one that cannot be read.
-    pub fn targets(&self) -> Result<Targets> {
+    pub fn home(&self) -> Result<Targets> {
         let config = self.config()?;
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
-        Targets::resolve(config, &self.global.only, &local)
+        let targets = Targets::resolve(config, &self.global.only, &local)?;
+        if !self.global.insecure_tls {
+            targets.are_verified()?;
+        }
+        Ok(targets)
     }
 
     /// The stores of the run as `--only` leaves them.

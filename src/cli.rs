@@ -7,7 +7,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands;
-use crate::config::Period;
+use crate::config::{EnvFiles, Period, Skip};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::Report;
@@ -44,9 +44,21 @@ pub struct Global {
     /// The environment: a section [env.NAME] of lyrox.toml
     #[arg(id = "environment", short = 'e', long = "env", global = true, value_name = "NAME", env = "LYROX_ENV")]
     pub env: Option<String>,
+    /// Read variables from this file too, before all others; `-` is standard input
+    #[arg(long, global = true, value_name = "FILE", env = "LYROX_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Leave the project's .env files alone; so it is where CI is set
+    #[arg(long, global = true)]
+    pub no_env_file: bool,
+    /// Accept URLs that give up the verification of a remote server's certificate
+    #[arg(long, global = true)]
+    pub insecure_tls: bool,
     /// Only these stores, separated by commas: postgres, mongodb, redis
     #[arg(long, global = true, value_name = "STORE,...", value_delimiter = ',')]
     pub only: Vec<StoreKind>,
+    /// Work on the servers of this shard; `tenant create`, `adopt` and `list`: tenants there
+    #[arg(long, global = true, value_name = "NAME")]
+    pub shard: Option<String>,
     /// How to print the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
     pub output: Output,
@@ -77,6 +89,12 @@ pub struct Global {
 }
 
 impl Global {
+    /// Which files of variables are read.
+    pub fn env_files(&self) -> EnvFiles {
+        let skip = if self.no_env_file { Some(Skip::Flag) } else { crate::ui::prompt::is_ci().then_some(Skip::Ci) };
+        EnvFiles { given: self.env_file.clone(), skip }
+    }
+
     /// The bound of the whole command, if one was given.
     pub fn limit(&self) -> Option<Duration> {
         self.timeout.map(Period::duration)

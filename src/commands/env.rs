@@ -13,6 +13,7 @@ use crate::kind::StoreKind;
 use crate::report::{Change, Item, Layout, Report};
 use crate::stores::{AnyStore, LockAnswer, Store as _};
 use crate::ui::prompt;
+use crate::url::quote::{dotenv, shell};
 
 /// Flags of `env`.
 #[derive(Debug, clap::Args)]
@@ -117,29 +118,6 @@ fn urls(config: &Config, targets: &Targets) -> Vec<(String, String)> {
         }
     }
     urls
-}
-
-/// A word of a POSIX shell, whatever it holds.
-fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// A value of a `.env` file. Between single quotes everything stands for itself; a text with one
-/// of those goes between double quotes, where `\`, `"` and `$` are escaped.
-fn dotenv(text: &str) -> String {
-    if !text.contains(['\'', '\n']) {
-        return format!("'{text}'");
-    }
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '\\' | '"' | '$' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// Gives every store of the run another mark.

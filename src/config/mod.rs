@@ -1,10 +1,13 @@
 //! The configuration in force: `lyrox.toml` with its environment laid over it and variables filled in.
 
 pub mod agent;
+pub mod dotenv;
 pub mod file;
 mod format;
 pub mod period;
 mod read;
+pub mod shards;
+pub mod sources;
 pub mod target;
 pub mod variables;
 
@@ -15,7 +18,7 @@ pub use period::Period;
 pub(crate) use read::unknown_field;
 pub use read::{Choice, Value, from_text, load, values, variable};
 pub use target::{Endpoint, Target, Targets};
-pub use variables::{Origin, Variables};
+pub use variables::{EnvFiles, Origin, Skip, Variables};
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "lyrox.toml";
@@ -45,6 +48,8 @@ pub struct Config {
     pub unset: Vec<(String, String)>,
     /// Where keys that hold a variable got their value: the key's path and its origin.
     pub origins: Vec<(String, Origin)>,
+    /// What files and commands of `url_file` and `url_command` gave in this run.
+    pub sources: sources::Sources,
 }
 
 impl Config {

@@ -128,8 +128,9 @@ pub fn permit(
     agree(consent, &name_to_confirm(targets), what, &command)
 }
 
-/// Lets the deletion of a tenant through if its exact name was given. A protected environment does not
-/// forbid it: customers leave production. There, too, it is the name that counts.
+/// Lets the removal of a tenant through if its exact name was given: its slug. A protected environment does not
+/// forbid it: customers leave production. There, too, it is the name that counts. A removal that was consented to and cut
+/// short goes on without: the registry remembers it.
 ///
 /// # Errors
 /// `LYX-MARK-DIFFERS` or `LYX-CONSENT`.
@@ -138,13 +139,17 @@ pub fn permit_delete(
     targets: &Targets,
     marks: &[(StoreKind, Option<Mark>)],
     consent: &Consent,
-    tenant: &str,
+    slug: &str,
+    is_resumed: bool,
 ) -> Result<Permit> {
-    let what = format!("deleting tenant `{tenant}`");
+    let what = format!("removing tenant `{slug}`");
     refuse_other_mark(config, marks)?;
     refuse_agent(config, targets, marks, &what)?;
-    let command = format!("lyrox {}tenant delete {}", environment_flag(config), word(tenant));
-    agree(consent, &name_to_delete(targets, tenant), &what, &command)
+    if is_resumed {
+        return Ok(Permit(()));
+    }
+    let command = format!("lyrox {}tenant delete {}", environment_flag(config), word(slug));
+    agree(consent, &name_to_delete(targets, slug), &what, &command)
 }
 
 /// The one place that compares a name.

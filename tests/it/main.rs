@@ -17,6 +17,7 @@ mod guards;
 mod help;
 mod hooks;
 mod interop;
+mod laboratory;
 mod lint;
 mod migrate;
 mod mongodb_store;

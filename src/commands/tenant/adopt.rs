@@ -1,7 +1,7 @@
 //! `lyrox tenant adopt`
 
 use super::keep::{self, Given};
-use super::{finish, work};
+use super::{finish, placement, work};
 use crate::app::App;
 use crate::config::Period;
 use crate::engine::tenant::create::{Request, create};
@@ -14,7 +14,7 @@ use crate::report::{Layout, Report};
 /// Flags of `tenant adopt`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own."
+    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own.\nWhat is on a shard is taken in with `--shard NAME`."
 )]
 pub struct Args {
     /// The tenant's key: the value in the tenant column, or the slug of its schema or database
@@ -43,7 +43,7 @@ pub struct Args {
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant adopt", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let work = work(app, &targets, args.lock_wait.duration())?;
     let keeper: Box<dyn Keeper> = if args.dry_run { Box::new(Nobody) } else { keep::keeper(app, &args.given)? };
     let keys = match &args.key {
@@ -57,7 +57,12 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                         .detail(format!("the first {} are taken in; run it again for the rest", list::UNMANAGED)),
                 );
             }
-            listed.unmanaged
+            match app.global.shard.as_deref() {
+                Some(shard) if shard != crate::config::shards::HOME => {
+                    listed.elsewhere.get(shard).cloned().unwrap_or_default()
+                }
+                _ => listed.unmanaged,
+            }
         }
     };
     let is_many = args.all;
@@ -72,6 +77,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         takes_in: true,
         keeper: keeper.as_ref(),
         seeds: None,
+        placement: placement(app)?,
     };
     let created = create(work, request).await?;
     keeper.finish()?;

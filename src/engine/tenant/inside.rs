@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use super::Tenant;
 use super::registry::{Record, heads};
+use super::{Tenant, shard};
 use crate::config::Targets;
 use crate::config::file::TenancyModel;
 use crate::engine::event::{Event, Events};
@@ -91,7 +91,7 @@ pub fn stores(files: &[Migration]) -> Vec<StoreKind> {
     StoreKind::ALL.into_iter().filter(has).collect()
 }
 
-/// Applies what is pending of a tenant's own migrations, and notes in its record where it is now.
+/// Applies what is pending of a tenant's own migrations, at the shard where it is, and notes in its record where it is now.
 ///
 /// # Errors
 /// What kept it from starting, and what failed.
@@ -100,7 +100,8 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
         return Ok(());
     }
     let tenant = record.tenant.clone();
-    let (config, targets) = tenant.migrating(work.config, work.targets);
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = tenant.migrating(work.config, &placed);
     let wanted = stores(files);
     let targets = Targets {
         stores: targets.stores.into_iter().filter(|target| wanted.contains(&target.kind)).collect(),
@@ -128,12 +129,14 @@ pub fn stand(record: &mut Record, ledgers: &[(StoreKind, crate::engine::ledger::
     record.head = Some(heads(&each));
 }
 
-/// Applies a seed set to a tenant.
+/// Applies a seed set to a tenant, at the shard where it is.
 ///
 /// # Errors
 /// What kept it from starting, and what failed.
-pub async fn seed(work: Work<'_>, tenant: &Tenant, set: &Set, is_brief: bool) -> Result<()> {
-    let (config, targets) = tenant.within(work.config, work.targets);
+pub async fn seed(work: Work<'_>, record: &Record, set: &Set, is_brief: bool) -> Result<()> {
+    let tenant = &record.tenant;
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = tenant.within(work.config, &placed);
     let inside = Inside::new(work.events, tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
     let options = seed::Options { tenant: Some(tenant.clone()), is_part: true, ..seed::Options::default() };

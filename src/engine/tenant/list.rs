@@ -1,7 +1,11 @@
 //! The tenants that there are: those of the registry, and those that the application made without lyrox. Reads only.
 
+use std::collections::BTreeMap;
+
 use super::registry::{Record, Which};
-use super::{Tenant, inside, terms, unknown};
+use super::shard::Placement;
+use super::shard::fleet::{self, Fleet};
+use super::{inside, terms, unknown};
 use crate::engine::guard;
 use crate::engine::migrate::{self, Work};
 use crate::error::Result;
@@ -20,6 +24,8 @@ pub struct Listed {
     pub records: Vec<Record>,
     /// Keys (model `row`) or slugs of tenants without one, at most [`UNMANAGED`].
     pub unmanaged: Vec<String>,
+    /// The same on the shards, by the shard's name.
+    pub elsewhere: BTreeMap<String, Vec<String>>,
     /// The newest version that the tenants' migrations have; none where they have none.
     pub newest: Option<String>,
 }
@@ -43,6 +49,8 @@ pub type Found = Vec<(&'static str, String)>;
 pub struct Shown {
     /// Its record.
     pub record: Record,
+    /// Where it is.
+    pub placement: Placement,
     /// Per store: what is there of it, and whether the store's copy of the record agrees.
     pub places: Vec<(StoreKind, Found, bool)>,
     /// It lacks migrations of its own.
@@ -70,6 +78,25 @@ pub async fn list(work: Work<'_>) -> Result<Listed> {
             listed.unmanaged.extend(store.unmanaged_tenants(&terms, UNMANAGED).await?);
         }
     }
+    let mut fleet = Fleet::new(work, &mut stores);
+    for site in fleet::sites(work) {
+        // The registry can be told without them.
+        if let Err(error) = fleet.connect(std::slice::from_ref(&site)).await {
+            let why = error.why_text().map(|why| format!(": {why}")).unwrap_or_default();
+            work.events.note(format!("shard {} of {} was not asked: {}{why}", site.1, site.0, error.what()));
+        }
+    }
+    for ((kind, name), store) in fleet.away() {
+        let found = listed.elsewhere.entry(name.clone()).or_default();
+        let is_asked = *kind == StoreKind::Postgres || found.is_empty();
+        for key in if is_asked { store.unmanaged_tenants(&terms, UNMANAGED).await? } else { Vec::new() } {
+            if !found.contains(&key) {
+                found.push(key);
+            }
+        }
+    }
+    listed.elsewhere.retain(|_, found| !found.is_empty());
+    fleet.close().await;
     migrate::close(stores).await;
     Ok(listed)
 }
@@ -88,24 +115,27 @@ pub async fn show(work: Work<'_>, name: &str) -> Result<Shown> {
     };
     let record = record.ok_or_else(|| unknown(name))?;
     let mut places = Vec::new();
-    for store in &mut stores {
+    let placement = record.placement()?;
+    let mut fleet = Fleet::new(work, &mut stores);
+    for store in fleet.at(&placement).await? {
         let found = store.look_at_tenant(&record.tenant, &terms).await?;
         let copies = store.read_tenants(&Which::Of(vec![record.tenant.clone()])).await?;
         places.push((store.kind(), found, copies.iter().any(|copy| copy.tenant == record.tenant)));
     }
+    fleet.close().await;
     migrate::close(stores).await;
     let listed = Listed { newest: newest(&files), ..Listed::default() };
     let is_behind = listed.is_behind(&record);
-    Ok(Shown { record, places, is_behind })
+    Ok(Shown { record, placement, places, is_behind })
 }
 
-/// One tenant of the registry, by its key or its slug: what other commands begin with.
+/// The record of one tenant, by its key or its slug: what other commands begin with.
 ///
 /// # Errors
 /// `LYX-TENANT-UNKNOWN`; a registry that cannot be read.
-pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Tenant> {
+pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Record> {
     let records = store.read_tenants(&Which::Named(name.to_owned())).await?;
-    records.into_iter().next().map(|record| record.tenant).ok_or_else(|| unknown(name))
+    records.into_iter().next().ok_or_else(|| unknown(name))
 }
 
 /// The newest version that files have; none where they have none.

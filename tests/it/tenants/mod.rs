@@ -1,11 +1,13 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
+mod bundle;
 mod database;
 mod kills;
 mod names;
 mod policies;
 mod row;
 mod schema;
+mod shards;
 mod verify;
 
 use lyrox::kind::StoreKind;
