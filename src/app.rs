@@ -43,8 +43,10 @@ impl App {
             directory: self.global.directory.clone(),
             file: self.global.config.clone(),
             environment: self.global.env.clone(),
+            env_files: self.global.env_files(),
         })?;
         self.ui.environment(&config.environment);
+        self.ui.root(&config.root);
         Ok(self.config.get_or_init(|| config))
     }
 
@@ -68,7 +70,11 @@ impl App {
         let config = self.config()?;
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
-        Targets::resolve(config, &self.global.only, &local)
+        let targets = Targets::resolve(config, &self.global.only, &local)?;
+        if !self.global.insecure_tls {
+            targets.are_verified()?;
+        }
+        Ok(targets)
     }
 
     /// The stores of the run as `--only` leaves them.
@@ -114,6 +120,16 @@ impl App {
 impl Events for App {
     fn event(&self, event: Event) {
         self.ui.event(event);
+    }
+
+    fn contact(&self, targets: &Targets) {
+        // Servers of this machine answer at once; whoever waits for others wants to know for whom.
+        let remote = targets.stores.iter().filter(|target| !target.direct.url.is_local());
+        let places: Vec<String> =
+            remote.map(|target| format!("{} at {}", target.kind, target.direct.url.authority())).collect();
+        if !places.is_empty() {
+            self.ui.contact(&places.join(", "));
+        }
     }
 
     fn is_cancelled(&self) -> bool {

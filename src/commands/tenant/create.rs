@@ -83,7 +83,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 }
 
 /// `COLUMN=VALUE`.
-fn pair(given: &str) -> Result<(String, String)> {
+pub(super) fn pair(given: &str) -> Result<(String, String)> {
     match given.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::new(Code::Usage, "--set wants COLUMN=VALUE").data("nothing was changed")),

@@ -3,7 +3,10 @@
 pub mod adopt;
 pub mod create;
 pub mod credentials;
+pub mod delete;
+pub mod export;
 mod file;
+pub mod import;
 mod keep;
 pub mod list;
 pub mod policies;
@@ -34,6 +37,12 @@ pub enum Command {
     Show(show::Args),
     /// Prove by trying that no tenant reaches another's data
     Verify(verify::Args),
+    /// Write all that a tenant has in every store to one file
+    Export(export::Args),
+    /// Take a tenant in from such a file
+    Import(import::Args),
+    /// Remove a tenant from every store, and prove that nothing is left
+    Delete(delete::Args),
     /// Give a tenant's users new passwords
     Credentials(credentials::Args),
     /// Look whether row-level security keeps tenants apart; write the migration that does
@@ -58,6 +67,9 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::List(args) => list::run(app, args).await,
         Command::Show(args) => show::run(app, args).await,
         Command::Verify(args) => verify::run(app, args).await,
+        Command::Export(args) => export::run(app, args).await,
+        Command::Import(args) => import::run(app, args).await,
+        Command::Delete(args) => delete::run(app, args).await,
         Command::Credentials(args) => credentials::run(app, args).await,
         Command::Policies(args) => policies::run(app, args).await,
     }

@@ -709,11 +709,11 @@ fn item(tenant: &Tenant) -> Item {
 
 /// A point at which a test may have the process killed: `LYROX_TEST_KILL` names it. Not in releases.
 #[cfg(debug_assertions)]
-fn pass(point: &str) {
+pub(super) fn pass(point: &str) {
     if std::env::var_os("LYROX_TEST_KILL").is_some_and(|wanted| wanted == point) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
 
 #[cfg(not(debug_assertions))]
-fn pass(_point: &str) {}
+pub(super) fn pass(_point: &str) {}

@@ -1,8 +1,13 @@
 //! Tenants: their names, the registry, and the operations on them. Planning is pure; what each store does is in
 //! `stores/*/tenant/`, behind [`TenantStore`](crate::stores::tenant::TenantStore).
 
+pub mod bundle;
 pub mod create;
 pub mod credentials;
+pub mod delete;
+pub mod export;
+mod hands;
+pub mod import;
 pub mod inside;
 pub mod list;
 pub mod name;

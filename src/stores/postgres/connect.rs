@@ -121,7 +121,14 @@ pub struct Facts {
 /// decides anything. (`PGOPTIONS`, `PGSSLCERT` and `PGSSLKEY` cannot be unset here: the driver has no way.)
 pub fn options(url: &SecretUrl, host: &Host, ca_file: Option<&Path>, application: &str) -> PgConnectOptions {
     let user = url.user().map_or_else(system_user, str::to_owned);
-    let mut options = PgConnectOptions::new_without_pgpass()
+    // What poolers and the server read at the start of a session has no other door in the driver than its own URL.
+    let start = url.option("options").map(|text| {
+        let encoded = percent_encoding::utf8_percent_encode(text, crate::secret::STRICT);
+        format!("postgres://localhost/?password=none&options={encoded}")
+    });
+    let mut options = start
+        .and_then(|start| start.parse::<PgConnectOptions>().ok())
+        .unwrap_or_else(PgConnectOptions::new_without_pgpass)
         .host(&host.name)
         .port(url.port_of(host))
         .username(&user)
@@ -178,7 +185,14 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>, application: &
         match connect_host(endpoint, host, ca_file, application).await {
             Ok(connection) => return Ok(connection),
             Err(error) => {
-                let is_final = matches!(error.code(), Code::AuthPostgres | Code::DatabaseMissing | Code::Privilege);
+                let is_final = matches!(
+                    error.code(),
+                    Code::AuthPostgres
+                        | Code::AuthRole
+                        | Code::AuthBlocked
+                        | Code::DatabaseMissing
+                        | Code::DatabaseClosed
+                );
                 last = Some(error);
                 if is_final {
                     break;
@@ -246,7 +260,8 @@ async fn open_with(config: &Config, target: &Target, settings: Option<&Settings>
     }
 }
 
-fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
+/// The same URL with one of its hosts alone.
+pub fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 

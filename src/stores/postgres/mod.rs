@@ -26,6 +26,7 @@ pub mod lock;
 mod message;
 pub mod names;
 mod pooled;
+mod pooled_login;
 pub mod pooler;
 pub mod query;
 mod rehearse;

@@ -19,7 +19,7 @@ use crate::kind::StoreKind;
 use crate::url::TlsMode;
 
 /// Fewer days than this are worth a warning.
-const SOON: i64 = 14;
+pub const SOON: i64 = 14;
 
 /// An encrypted connection and what the server showed.
 pub struct Peer {
@@ -45,9 +45,9 @@ impl Peer {
         }
     }
 
-    /// The certificate needs to be renewed soon.
-    pub fn expires_soon(&self) -> bool {
-        self.days.is_some_and(|days| days < SOON)
+    /// The days left, where the certificate needs to be renewed soon.
+    pub fn expires_soon(&self) -> Option<i64> {
+        self.days.filter(|days| *days < SOON)
     }
 }
 
@@ -92,15 +92,45 @@ pub async fn handshake(
                     let certificate = seen.lock().ok().and_then(|mut seen| seen.take());
                     Err(Failure::Certificate(certificate_error(endpoint, host, problem, certificate.as_ref())))
                 }
-                Some(rustls::Error::AlertReceived(alert)) => Err(Failure::Certificate(
-                    Error::new(Code::Tls, "the server broke the TLS handshake off")
-                        .why(format!("it sent the alert {alert:?}"))
-                        .hint("look at the server's TLS settings; it may ask for a client certificate"),
+                Some(rustls::Error::AlertReceived(alert)) => Err(Failure::Certificate(alert_error(endpoint, *alert))),
+                Some(rustls::Error::PeerIncompatible(_)) => Err(Failure::Certificate(
+                    Error::new(Code::Tls, "the server's TLS is too old, or of another kind")
+                        .why(format!("lyrox speaks TLS 1.2 and 1.3, and the server neither ({})", endpoint.origin))
+                        .hint("switch TLS 1.2 or 1.3 on at the server (PostgreSQL: ssl_min_protocol_version)"),
                 )),
                 _ => Err(Failure::NotTls),
             }
         }
     }
+}
+
+/// The error of a server that ended the handshake with an alert.
+pub fn alert_error(endpoint: &Endpoint, alert: rustls::AlertDescription) -> Error {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateRequired, CertificateUnknown, HandshakeFailure, ProtocolVersion,
+        UnknownCA,
+    };
+    match alert {
+        CertificateRequired | BadCertificate | CertificateUnknown | UnknownCA | AccessDenied => client_wanted(endpoint)
+            .why(format!("it ended the handshake with the alert {alert:?} ({})", endpoint.origin)),
+        ProtocolVersion | HandshakeFailure => {
+            Error::new(Code::Tls, "server and lyrox have no version of TLS in common")
+                .why(format!("it sent the alert {alert:?}; lyrox speaks TLS 1.2 and 1.3 ({})", endpoint.origin))
+                .hint("switch TLS 1.2 or 1.3 on at the server (PostgreSQL: ssl_min_protocol_version)")
+        }
+        _ => Error::new(Code::Tls, "the server broke the TLS handshake off")
+            .why(format!("it sent the alert {alert:?} ({})", endpoint.origin))
+            .hint("look at the server's log, and whether the host of the URL is a name that the server knows"),
+    }
+}
+
+/// The error of a server that lets nobody in without a certificate.
+pub fn client_wanted(endpoint: &Endpoint) -> Error {
+    Error::new(Code::TlsClient, "the server asks for a client's certificate").hint(match endpoint.url.kind() {
+        StoreKind::Postgres => "add `sslcert=FILE&sslkey=FILE` to the parameters of the URL",
+        StoreKind::Mongodb => "add `tlsCertificateKeyFile=FILE` to the parameters of the URL",
+        StoreKind::Redis => "set `tls-auth-clients no` on the server: lyrox shows Redis no certificate",
+    })
 }
 
 /// Whether a server answers a handshake at all, whatever its certificate.
@@ -188,38 +218,54 @@ fn names(der: &[u8]) -> Vec<String> {
 
 fn certificate_error(endpoint: &Endpoint, host: &str, problem: &CertificateError, der: Option<&Vec<u8>>) -> Error {
     let kind = endpoint.url.kind();
-    let error = |what: String| Error::new(Code::Tls, what);
+    let error = |code, what: String| Error::new(code, what);
     let own = format!("name the authority's PEM file: `ca_file` under [{kind}] in lyrox.toml");
     match problem {
-        CertificateError::UnknownIssuer => {
-            error("the server's certificate is signed by an authority that is not known here".into())
-                .why(format!("neither this machine nor `ca_file` knows it ({})", endpoint.origin))
-                .hint(match crate::url::provider::provider(&endpoint.url).name {
-                    name @ ("Supabase" | "Amazon RDS" | "Aiven" | "DigitalOcean") => {
-                        format!("download {name}'s certificate authority and {own}")
-                    }
-                    _ => own,
-                })
-        }
+        CertificateError::UnknownIssuer => error(
+            Code::TlsAuthority,
+            "the server's certificate is signed by an authority that is not known here".into(),
+        )
+        .why(format!("neither this machine nor `ca_file` knows it ({})", endpoint.origin))
+        .hint(match crate::url::provider::provider(&endpoint.url).name {
+            name @ ("Supabase" | "Amazon RDS" | "Aiven" | "DigitalOcean") => {
+                format!("download {name}'s certificate authority and {own}")
+            }
+            _ => own,
+        }),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = der.map(|der| names(der)).unwrap_or_default();
             let good_for = if names.is_empty() { "another name".to_owned() } else { names.join(", ") };
-            error(format!("the server's certificate is not for `{host}`"))
+            error(Code::TlsName, format!("the server's certificate is not for `{host}`"))
                 .why(format!("it is for {good_for} ({})", endpoint.origin))
                 .hint("use the name that the certificate is for as the host of the URL")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let since =
                 der.and_then(|der| days_left(der)).map_or_else(String::new, |days| format!(" {} days ago", -days));
-            error(format!("the server's certificate expired{since}"))
+            error(Code::TlsExpired, format!("the server's certificate expired{since}"))
                 .hint("renew it on the server; look at this machine's clock as well")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            error("the server's certificate is not valid yet".into()).hint("look at the clocks of both machines")
+            error(Code::TlsEarly, "the server's certificate is not valid yet".into())
+                .hint("look at the clocks of both machines")
         }
-        _ => error("the server's certificate cannot be used".into())
-            .why("it is malformed, revoked or made for another purpose")
+        _ => error(Code::TlsCertificate, "the server's certificate cannot be used".into())
+            .why(unfit(der))
             .hint("let the server show a certificate for servers, version 3, signed by its authority"),
+    }
+}
+
+/// Why a certificate that is neither too old nor for another name is of no use.
+fn unfit(der: Option<&Vec<u8>>) -> &'static str {
+    let unknown = "it is malformed, revoked or made for another purpose";
+    let Some(Ok((_, certificate))) = der.map(|der| x509_parser::parse_x509_certificate(der)) else { return unknown };
+    let uses = certificate.extended_key_usage().ok().flatten();
+    if certificate.issuer() == certificate.subject() {
+        "it is signed by itself: no authority vouches for it"
+    } else if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
+        "it is made for another purpose than a server's"
+    } else {
+        unknown
     }
 }
 

@@ -76,11 +76,25 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
     let link = tokio::time::timeout(CONNECT * 2, cluster.get_async_connection())
         .await
         .map_err(|_| {
-            Error::new(Code::ConnectTimeout, format!("cannot reach every node of the cluster at {}", url.authority()))
+            Error::new(Code::ClusterReach, format!("cannot reach every node of the cluster at {}", url.authority()))
                 .why("the nodes announce addresses that do not answer from here")
+                .hint("set cluster-announce-ip and cluster-announce-port on each node, or run lyrox in that network")
         })?
-        .map_err(failed)?;
+        .map_err(|error| cluster_error(endpoint, &error))?;
     Ok(Connected { link: Link::Cluster(link), replicas })
+}
+
+/// The first node answered; what fails then is the cluster.
+fn cluster_error(endpoint: &Endpoint, error: &RedisError) -> Error {
+    let error = connect_error(endpoint, error);
+    match error.code() {
+        Code::ConnectRefused | Code::ConnectTimeout | Code::ConnectClosed | Code::Protocol | Code::TlsAbsent => {
+            Error::new(Code::ClusterReach, format!("cannot use the cluster at {}", endpoint.url.authority()))
+                .why("one node answers; it knows no slots, or the nodes announce addresses that do not answer from here")
+                .hint("CLUSTER SLOTS shows what the nodes announce; cluster-announce-ip and cluster-announce-port mend it")
+        }
+        _ => error,
+    }
 }
 
 /// The driver's client for one server.

@@ -2,6 +2,7 @@
 //! A few rounds by default; with `LYROX_SOAK=1` the number of rounds that the promise names (`just soak`).
 
 mod bouncer;
+pub use bouncer::session;
 mod p01_runners;
 mod p02_indexes;
 mod p03_kills;

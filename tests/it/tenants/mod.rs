@@ -1,5 +1,6 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
+mod bundle;
 mod cluster;
 mod database;
 mod kills;

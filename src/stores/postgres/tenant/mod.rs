@@ -3,6 +3,7 @@
 //! Whatever lyrox makes for a tenant bears a comment ([`mark`]) that tells it from what others made under the same name:
 //! roles and databases belong to the whole server.
 
+mod bundle;
 mod database;
 mod policies;
 mod registry;

@@ -2,6 +2,7 @@
 //! (hash `tenants` among lyrox's own keys). Everything for many tenants is one pipeline.
 
 pub mod acl;
+mod bundle;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
