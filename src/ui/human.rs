@@ -336,7 +336,7 @@ fn test(number: usize, item: &Item, page: Page, has_color: bool) -> String {
     let mut text = String::new();
     if page.breaks && length + console::measure_text_width(&detail) >= page.width {
         // The outcome goes below a title that leaves it no room.
-        let _ = write!(text, "{}\n{}", page.lines(&title, 0).join("\n        "), " ".repeat(8));
+        let _ = write!(text, "{}\n{}", page.lines(&title, 8).join("\n        "), " ".repeat(8));
         let lines = page.lines(detail.trim_start(), 14);
         let _ = write!(text, "{}: {}", paint(verb, &style, has_color), lines.join("\n              "));
     } else {

@@ -334,18 +334,7 @@ fn the_gitlab_recipe_tries_a_merge_request_on_servers_of_its_own_and_deploys() {
         }
         let zeros = "0".repeat(40);
         let before = if line.ends_with("lint") { base.as_str() } else { zeros.as_str() };
-        run(
-            line,
-            &[
-                ("LYROX_ENV", "staging"),
-                ("CI_COMMIT_BEFORE_SHA", before),
-                ("DATABASE_URL", &direct),
-                ("DIRECT_URL", &direct),
-                ("MONGODB_URI", &url(&urls.mongodb)),
-                ("REDIS_URL", &url(&urls.redis)),
-            ],
-        )
-        .ok();
+        run(line, &staging(before, urls)).ok();
     }
     for step in ["servers", "check", "lint", "rehearse", "migrate", "status", "seed", "expect", "smoke"] {
         let text = std::fs::read_to_string(path.join(format!("lyrox-reports/{step}.xml"))).expect("a report");

@@ -54,7 +54,7 @@ pub enum Command {
 /// # Errors
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, command: &Command) -> Result<Report> {
-    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_));
+    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_) | Command::Import(_));
     if app.global.shard.is_some() && !takes_shard {
         return Err(Error::new(Code::Usage, "the registry knows on which shard a tenant is")
             .why("--shard says where new tenants are placed, and which of them `tenant list` shows")

@@ -94,7 +94,14 @@ const fn name_of(code: i32) -> &'static str {
 
 /// The message with what a validator found appended, cut to a length a person reads.
 fn cleaned(message: &str, details: Option<&Document>) -> String {
-    let mut text = message.to_owned();
+    // The server repeats the whole command, its data and its clock included.
+    let mut text = match message.split_once(" to execute command { ") {
+        Some((before, command)) => {
+            let name = command.split(':').next().unwrap_or_default();
+            format!("{before} to execute `{name}`")
+        }
+        None => message.to_owned(),
+    };
     let rules = details
         .and_then(|details| details.get_document("details").ok())
         .and_then(|details| details.get_array("schemaRulesNotSatisfied").ok());
@@ -180,9 +187,16 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         return Error::new(code, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
     }
     if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
-        return Error::new(Code::TlsAbsent, what)
-            .why("the URL asks for TLS and the server does not speak it")
-            .hint("take tls=true out of the URL if the server is meant to have none");
+        let error = Error::new(Code::TlsAbsent, what);
+        return if url.asks_tls() {
+            error
+                .why("the URL asks for TLS and the server does not speak it")
+                .hint("take tls=true out of the URL if the server is meant to have none")
+        } else {
+            error
+                .why("a remote server is reached through TLS unless the URL says otherwise, and it does not speak it")
+                .hint("add tls=false to the parameters of the URL where the network is trusted")
+        };
     }
     if has("Connection refused") {
         return Error::new(Code::ConnectRefused, what)
@@ -271,6 +285,7 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
             let why = cause.why_text().unwrap_or("no answer").to_owned();
             Error::new(cause.code(), format!("the connection to MongoDB was lost while lyrox tried to {doing}"))
                 .why(why)
+                .hint(cause.hint_text().unwrap_or("lyrox check").to_owned())
         }
     }
 }

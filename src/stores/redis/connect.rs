@@ -72,6 +72,15 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
     if !is_cluster {
         return Ok(Connected { link: Link::Single(connection), replicas });
     }
+    let state = tokio::time::timeout(CONNECT, redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection)).await;
+    if let Ok(Ok::<String, _>(state)) = state
+        && state.contains("cluster_state:fail")
+    {
+        let slots = state.lines().find_map(|line| line.trim().strip_prefix("cluster_slots_ok:")).unwrap_or("not all");
+        return Err(Error::new(Code::ClusterDown, format!("the cluster at {} does not serve", url.authority()))
+            .why(format!("{slots} of 16384 slots are served ({})", endpoint.origin))
+            .hint("CLUSTER INFO shows the state; start the master that is down, or give its slots out"));
+    }
     let cluster = cluster_client(endpoint, ca_file)?;
     let link = tokio::time::timeout(CONNECT * 2, cluster.get_async_connection())
         .await

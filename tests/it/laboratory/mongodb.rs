@@ -102,9 +102,9 @@ fn the_replica_set_and_its_users() {
         Case::new(
             "a user without a role",
             url("nobody:right", "/?authSource=admin"),
-            "privileges",
+            "database",
             "LYX-PRIVILEGE",
-            "grantRolesToUser",
+            "role readWrite",
         ),
         Case::new(
             "a user that may only read",

@@ -114,7 +114,7 @@ fn nothing_moves_where_nobody_watches() {
         let bare = output.stdout.replace("\r\n", "\n");
         bare.contains('\r') || bare.contains("\u{1b}[2K") || bare.contains("\u{1b}[1A")
     };
-    for variables in [&[("CI", "true")][..], &[("TERM", "dumb")]] {
+    for variables in [&[("CI", "true"), ("LYROX_ENV_FILE", ".env")][..], &[("TERM", "dumb")]] {
         let run = terminal(&project, 80, variables, &["db", "seed"]);
         run.ok();
         assert!(!moves(&run), "{variables:?}\n{run}");

@@ -48,7 +48,9 @@ pub async fn read(request: &Request<'_>, connected: &mut Connected) -> Result<(F
         policy: text("maxmemory_policy"),
         memory: (info.get("used_memory").unwrap_or(0), info.get("maxmemory").unwrap_or(0)),
         is_replica: text("role").is_some_and(|role| role == "slave"),
-        is_sentinel: text("redis_mode").is_some_and(|mode| mode == "sentinel"),
+        is_sentinel: ["redis_mode", "server_mode"]
+            .into_iter()
+            .any(|key| text(key).is_some_and(|mode| mode == "sentinel")),
         is_snapshot_failing: text("rdb_last_bgsave_status").is_some_and(|status| status == "err"),
         clients: info.get("connected_clients").zip(info.get("maxclients")),
         version,
