@@ -230,6 +230,12 @@ async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Opti
         return Ok(Seeded::default());
     }
     let seeds = &config.settings.seeds;
+    // A project may have seeds for its tenants alone.
+    if set.is_none() && options.is_resetting && !project::seed::sets(config)?.contains(&seeds.set) {
+        let why = format!("`{}` holds no set `{}`", seeds.dir, seeds.set);
+        app.item(Item::skip("seeds", "seeds").detail(why));
+        return Ok(Seeded::default());
+    }
     let default = if options.tenant.is_some() { &seeds.tenant_set } else { &seeds.set };
     let set = project::seed::read_set(config, set.unwrap_or(default))?;
     let work = Work { config, targets, events: app, wait: wait.duration() };

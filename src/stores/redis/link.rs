@@ -63,6 +63,7 @@ impl Link {
     /// # Errors
     /// Those of the server.
     pub async fn info(&mut self) -> redis::RedisResult<redis::InfoDict> {
+        trips::count(StoreKind::Redis);
         let reply = match self {
             Self::Single(connection) => connection.send_packed_command(&redis::cmd("INFO")).await?.extract_error()?,
             Self::Cluster(connection) => {

@@ -136,7 +136,7 @@ impl Store for RedisStore {
     }
 
     async fn product(&mut self) -> Result<String> {
-        let asked = redis::cmd("INFO").arg("server").query_async::<redis::InfoDict>(&mut self.books.link).await;
+        let asked = self.books.link.info().await;
         let info = asked.map_err(Self::failed(&self.endpoint, "ask for the version"))?;
         Ok(match (info.get::<String>("valkey_version"), info.get::<String>("redis_version")) {
             (Some(version), _) => format!("Valkey {version}"),

@@ -108,7 +108,7 @@ fn a_reset_leaves_tenants_with_places_of_their_own_as_they_are() {
         own.redis(&["SET", &format!("{}{{{slug}}}:cart", own.prefix), "full"]);
         own.redis(&["SET", &format!("{}stray", own.prefix), "1"]);
         own.redis(&["SET", &format!("{}{{other}}:stray", own.prefix), "1"]);
-        own.lyrox(&["db", "reset", "--confirm", &own.name]).ok();
+        own.lyrox(&["db", "reset", "--confirm", &own.name]).ok().says("holds no set `dev`");
         assert_eq!(
             own.redis(&["GET", &format!("{}{{{slug}}}:cart", own.prefix)]),
             redis::Value::BulkString(b"full".to_vec())
