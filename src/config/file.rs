@@ -53,8 +53,16 @@ pub struct Project {
 pub struct Postgres {
     /// What the application uses; may be a pooler.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// The owner's direct connection: migrate, seed, reset. Falls back to `url`.
     pub direct_url: String,
+    /// A file that holds the direct URL and nothing else, in place of `direct_url`.
+    pub direct_url_file: Option<String>,
+    /// A command that prints the direct URL, in place of `direct_url`.
+    pub direct_url_command: Vec<String>,
     /// The schema the migrations work in.
     pub schema: String,
     /// The role of the application; lyrox creates it and grants after each migrate. Off unless set.
@@ -79,7 +87,11 @@ impl Default for Postgres {
     fn default() -> Self {
         Self {
             url: "${DATABASE_URL}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             direct_url: "${DIRECT_URL}".into(),
+            direct_url_file: None,
+            direct_url_command: Vec::new(),
             schema: "public".into(),
             app_role: None,
             app_grants_except: BTreeMap::new(),
@@ -99,6 +111,10 @@ impl Default for Postgres {
 pub struct Mongodb {
     /// The connection string.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// The database; falls back to the path of the URL.
     pub database: Option<String>,
     /// How the MongoDB files are laid out: `lyrox` or `golang-migrate`.
@@ -119,6 +135,8 @@ impl Default for Mongodb {
     fn default() -> Self {
         Self {
             url: "${MONGODB_URI}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             database: None,
             format: Format::Lyrox,
             migrations_dir: None,
@@ -136,6 +154,10 @@ impl Default for Mongodb {
 pub struct Redis {
     /// The connection URL.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// What every key of the project begins with. Default: `<project name>:`.
     pub key_prefix: Option<String>,
     /// The key spaces, by name.
@@ -152,6 +174,8 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: "${REDIS_URL}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             key_prefix: None,
             keyspaces: BTreeMap::new(),
             channels: BTreeMap::new(),

@@ -20,7 +20,8 @@ fn leaves(command: &clap::Command, words: Vec<String>, found: &mut Vec<(Vec<Stri
     }
 }
 
-fn commands() -> Vec<(Vec<String>, clap::Command)> {
+/// Every command that can be run.
+pub fn commands() -> Vec<(Vec<String>, clap::Command)> {
     let mut root = Cli::command();
     root.build();
     let mut found = Vec::new();

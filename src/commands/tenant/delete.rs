@@ -51,14 +51,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let mut consent = Consent { confirm: args.confirm.clone() };
     if can_ask && !preview.is_resumed {
-        let name = guard::tenant_to_confirm(&targets, tenant.slug());
+        let name = guard::name_to_delete(&targets, tenant.slug());
         let answer = prompt::line(&format!("This cannot be undone. Type {name} to remove the tenant:"))?;
         if answer != name {
             return Err(Error::new(Code::Consent, "the removal was declined").data("nothing was changed"));
         }
         consent.confirm = Some(answer);
     }
-    let permit = guard::permit_delete(&targets, tenant.slug(), &consent, preview.is_resumed)?;
+    let permit =
+        guard::permit_delete(app.config()?, &targets, &preview.marks, &consent, tenant.slug(), preview.is_resumed)?;
     let rows = delete(work, &args.key, &permit).await?;
     let mut report = app.finish();
     report.data = Some(json!({ "key": tenant.key(), "slug": tenant.slug(), "rows": rows, "deleted": true }));

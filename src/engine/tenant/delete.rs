@@ -13,6 +13,8 @@ use super::shard::fleet::Fleet;
 use super::{Tenant, terms};
 use crate::config::file::TenancyModel;
 use crate::engine::guard::{self, Permit};
+use crate::engine::ledger::Mark;
+use crate::engine::ledger::Mark;
 use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
@@ -31,6 +33,8 @@ pub struct Preview {
     pub is_resumed: bool,
     /// So many rows, documents and keys.
     pub rows: u64,
+    /// The environment that each store remembers.
+    pub marks: Vec<(StoreKind, Option<Mark>)>,
 }
 
 /// Looks what would go, and whether it can; tells each part as planned where `tells`.
@@ -41,7 +45,8 @@ pub async fn preview(work: Work<'_>, name: &str, tells: bool) -> Result<Preview>
     let terms = terms(work.config)?;
     let mut stores = work.open().await?;
     let ledgers = migrate::states(&mut stores).await?;
-    guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
+    let marks = migrate::marks(&ledgers);
+    guard::refuse_other_mark(work.config, &marks)?;
     let record = found(&mut stores, work, name).await?;
     migrate::close(stores).await;
     refuse_state(&record, &terms)?;
@@ -60,7 +65,7 @@ pub async fn preview(work: Work<'_>, name: &str, tells: bool) -> Result<Preview>
         }
         hands::tell_notes(work.events, &record.tenant, &surveys);
     }
-    Ok(Preview { tenant: record.tenant, is_resumed: record.state == State::Deleting, rows })
+    Ok(Preview { tenant: record.tenant, is_resumed: record.state == State::Deleting, rows, marks })
 }
 
 /// Removes a tenant. Answers how many rows, documents and keys went.
