@@ -14,7 +14,6 @@ use super::{Tenant, terms};
 use crate::config::file::TenancyModel;
 use crate::engine::guard::{self, Permit};
 use crate::engine::ledger::Mark;
-use crate::engine::ledger::Mark;
 use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
