@@ -107,6 +107,11 @@ impl Runner {
                 command.env(name, std::env::var_os(name).unwrap_or_default());
             }
             command.envs([("CI", "true"), ("GITHUB_ACTIONS", "true")]);
+            // The secrets of the repository; in CI no `.env` is read.
+            for line in std::fs::read_to_string(self.app.join(".env")).expect(".env").lines() {
+                let (name, value) = line.split_once('=').expect("NAME=VALUE");
+                command.env(name, value.trim_matches(['"', '\'']));
+            }
             for (name, file) in
                 [("GITHUB_ENV", "env"), ("GITHUB_STEP_SUMMARY", "summary.md"), ("RUNNER_TEMP", "temporary")]
             {
