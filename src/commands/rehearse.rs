@@ -79,7 +79,8 @@ async fn on_scratch(
     goal: &Goal,
     args: &Args,
 ) -> Result<rehearse::Tried> {
-    let request = Request::new(&args.scratch_url, &work.config.variables, app.global.offline)?;
+    let request =
+        Request::new(&args.scratch_url, &work.config.variables, app.global.offline, app.global.allow_argv_secret)?;
     let mut live = work.open().await?;
     let Some((plan, rows)) = rehearse::ahead(work, &mut live, files, goal).await? else { return Ok(Vec::new()) };
     if plan.steps.is_empty() {

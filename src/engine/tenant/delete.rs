@@ -48,7 +48,7 @@ pub async fn preview(work: Work<'_>, name: &str, tells: bool) -> Result<Preview>
     guard::refuse_other_mark(work.config, &marks)?;
     let record = found(&mut stores, work, name).await?;
     migrate::close(stores).await;
-    refuse_other_model(&record, &terms)?;
+    refuse_state(&record, &terms)?;
     let mut hands = Hands::open(work, &record.placement()?, &record.tenant, true).await?;
     let surveys = hands.survey(&record.tenant, &terms).await?;
     hands.rest().await?;
@@ -76,7 +76,7 @@ pub async fn delete(work: Work<'_>, name: &str, permit: &Permit) -> Result<u64> 
     let mut stores = work.open().await?;
     let outcome = with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| {
         let record = found(stores, work, name).await?;
-        refuse_other_model(&record, &terms)?;
+        refuse_state(&record, &terms)?;
         removed(work, &terms, stores, record, permit).await
     })
     .await;
@@ -227,7 +227,14 @@ fn refuse(tenant: &Tenant, surveys: &[(StoreKind, Survey)]) -> Result<()> {
         .hint("change or remove these references first"))
 }
 
-fn refuse_other_model(record: &Record, terms: &Terms) -> Result<()> {
+/// Refuses what cannot be removed as it is: a tenant of another model, and one that is on its way between two places.
+fn refuse_state(record: &Record, terms: &Terms) -> Result<()> {
+    if super::relocate::is_move(&record.step) && record.state != State::Deleting {
+        return Err(Error::new(Code::TenantState, format!("tenant `{}` is being moved", record.tenant.shown()))
+            .why(format!("its registry says `{}`: something of it is at both places", record.step))
+            .data("nothing was changed")
+            .hint(format!("{} finishes it", super::relocate::finishing(record))));
+    }
     if record.model == terms.model() {
         return Ok(());
     }

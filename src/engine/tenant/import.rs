@@ -73,8 +73,17 @@ pub fn is_import(step: &str) -> bool {
     step.starts_with("import ")
 }
 
+/// Whether what is filled is told: a move tells it once it is complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Each part is an item.
+    Told,
+    /// Nothing is told.
+    Copy,
+}
+
 /// What all steps share.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     work: Work<'a>,
     request: &'a Request<'a>,
     terms: Terms,
@@ -199,6 +208,21 @@ fn left_out(work: Work<'_>, request: &Request<'_>, terms: &Terms) -> Result<BTre
     Ok(by_field.map(|space| format!("keyspace {}", space.name)).collect())
 }
 
+impl<'a> Run<'a> {
+    /// A run that takes every line as it is: what a move fills its copy with.
+    pub(super) fn new(
+        work: Work<'a>,
+        request: &'a Request<'a>,
+        terms: Terms,
+        tenant: Tenant,
+        files: Vec<Migration>,
+    ) -> Self {
+        let key = tenant.key().to_owned();
+        let mapping = Mapping { old: key.clone(), new: key, ..Mapping::default() };
+        Self { work, request, terms, tenant, mapping, left_out: BTreeSet::new(), step: String::new(), files }
+    }
+}
+
 impl Run<'_> {
     /// The parts of a store that come here.
     fn parts(&self, kind: StoreKind) -> Vec<&Entry> {
@@ -295,7 +319,7 @@ impl Run<'_> {
     }
 
     /// Makes the shards of its place ready: the ledger, the copy of the registry, the template.
-    async fn reach(&mut self, fleet: &mut Fleet<'_>, placement: &Placement) -> Result<()> {
+    pub(super) async fn reach(&mut self, fleet: &mut Fleet<'_>, placement: &Placement) -> Result<()> {
         let missing: Vec<Site> = placement.away().map(|(kind, name)| (kind, name.to_owned())).collect();
         fleet.at(placement).await?;
         let targets = fleet.targets(placement)?;
@@ -398,7 +422,7 @@ impl Run<'_> {
     /// Everything between the record and `active`.
     async fn made(&self, fleet: &mut Fleet<'_>, record: &mut Record) -> Result<u64> {
         let placement = record.placement()?;
-        let logins = self.placed(fleet, &placement).await?;
+        let logins = self.placed(fleet, &placement, &StoreKind::ALL).await?;
         let copy = Record { state: State::Active, step: String::new(), ..record.clone() };
         for store in fleet.copies(&placement).await? {
             store.write_tenants(std::slice::from_ref(&copy)).await?;
@@ -411,7 +435,7 @@ impl Run<'_> {
             pass("migrated");
         }
         let mut hands = Hands::open(self.work, &placement, &self.tenant, false).await?;
-        let filled = self.filled(&mut hands).await;
+        let filled = self.filled(&mut hands, Fill::Told).await;
         hands.close().await;
         let rows = filled?;
         if !logins.is_empty() {
@@ -430,11 +454,16 @@ impl Run<'_> {
     }
 
     /// Its place in each store. In shared tables its row comes with the others.
-    async fn placed(&self, fleet: &mut Fleet<'_>, placement: &Placement) -> Result<Vec<Login>> {
+    pub(super) async fn placed(
+        &self,
+        fleet: &mut Fleet<'_>,
+        placement: &Placement,
+        kinds: &[StoreKind],
+    ) -> Result<Vec<Login>> {
         let targets = fleet.targets(placement)?;
         let users = credentials::stores(&self.terms.tenancy, &targets);
         let mut logins = Vec::new();
-        for store in fleet.at(placement).await? {
+        for store in fleet.at(placement).await?.into_iter().filter(|store| kinds.contains(&store.kind())) {
             let kind = store.kind();
             let password: Option<Secret> = users.contains(&kind).then(credentials::password);
             if self.terms.model() == TenancyModel::Row && kind == StoreKind::Postgres {
@@ -469,7 +498,7 @@ impl Run<'_> {
     }
 
     /// Fills every store.
-    async fn filled(&self, hands: &mut Hands) -> Result<u64> {
+    pub(super) async fn filled(&self, hands: &mut Hands, fill: Fill) -> Result<u64> {
         // What the tables cannot take is found before the first of them is filled.
         for store in &mut hands.stores {
             let kind = store.kind();
@@ -497,7 +526,9 @@ impl Run<'_> {
                 rows += part.rows;
                 let change = if is_filled { Change::Unchanged } else { Change::Created };
                 let item = hands::item(&self.tenant, kind, &part.name, part.rows).change(change);
-                self.work.events.item(item.elapsed(started.elapsed()));
+                if fill == Fill::Told {
+                    self.work.events.item(item.elapsed(started.elapsed()));
+                }
             }
         }
         Ok(rows)

@@ -186,7 +186,7 @@ fn ill_servers() {
         Case::new(
             "a database of a cluster",
             cluster.url("", "/1"),
-            "auth",
+            "database",
             "LYX-DATABASE-MISSING",
             "number at the end",
         ),

@@ -71,7 +71,8 @@ fn no_line_is_wider_than_the_terminal() {
 #[test]
 fn colour_is_where_it_is_wanted_and_nowhere_else() {
     let project = project("output_colour");
-    let colourless: [(&[(&str, &str)], &[&str]); 4] = [
+    type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+    let colourless: [Case; 4] = [
         (&[("NO_COLOR", "1")], &["check"]),
         (&[("TERM", "dumb")], &["check"]),
         (&[], &["--color", "never", "check"]),

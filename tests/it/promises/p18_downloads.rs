@@ -74,6 +74,7 @@ fn installed(names: &[&str]) -> Option<PathBuf> {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "what is left out has to be seen")]
 fn p18_tampered_archives_are_never_unpacked_or_run() {
     if installed(&["redis-server", "valkey-server"]).is_some() {
         eprintln!("skipped: p18: a Redis is installed here, so that none is fetched");

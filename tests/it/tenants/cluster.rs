@@ -127,8 +127,7 @@ fn tenants_of_shared_tables_go_with_a_reset_from_every_master() {
     own.write("all.csv", &format!("key\n{list}"));
     own.lyrox(&["tenant", "create", "--from-file", "all.csv", "--no-credentials"]).ok().says("40 created");
     let count = || {
-        let names =
-            there.each(&["ACL", "USERS"]).into_iter().map(|value| redis::from_redis_value::<Vec<String>>(value));
+        let names = there.each(&["ACL", "USERS"]).into_iter().map(redis::from_redis_value::<Vec<String>>);
         let own = format!("t_{}", own.name);
         names
             .map(|names| names.expect("names").iter().filter(|name| name.starts_with(&own)).count())
