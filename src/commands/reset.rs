@@ -6,6 +6,7 @@ use crate::engine::event::Events as _;
 use crate::engine::guard::{self, Consent, Permit};
 use crate::engine::migrate::Work;
 use crate::engine::reset::{self, Preview};
+use crate::engine::tenant::list;
 use crate::error::{Code, Error, Result};
 use crate::report::{Item, Layout, Report};
 use crate::ui::{self, prompt};
@@ -60,13 +61,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let preview = reset::preview(work, &files, args.include_foreign).await?;
     if args.dry_run {
         guard::refuse_protected(config, &preview.marks, "reset")?;
-        list(app, &preview, args.include_foreign);
+        tell(app, &preview, args.include_foreign);
         let mut report = app.finish();
         report.data = Some(data(&preview, args.include_foreign));
         report.summary = Some("a dry run: nothing was changed".into());
         return Ok(report);
     }
     let permit = agree(app, &targets, &preview, consent, args.include_foreign)?;
+    let home = app.home()?;
+    list::refuse_reset(Work { targets: &home, ..work }, app.global.shard.as_deref()).await?;
     let outcome = reset::reset(work, &files, &permit, args.include_foreign).await?;
     if outcome.has_failed {
         return Ok(app.finish());
@@ -91,7 +94,7 @@ fn agree(
     guard::refuse_protected(config, &preview.marks, "reset")?;
     guard::refuse_other_mark(config, &preview.marks)?;
     if consent.confirm.is_none() {
-        list(app, preview, include_foreign);
+        tell(app, preview, include_foreign);
         let name = guard::name_to_confirm(targets);
         let answer = prompt::line(&format!("This cannot be undone. Type {name} to reset:"))?;
         if answer != name {
@@ -102,7 +105,7 @@ fn agree(
     guard::permit(config, targets, &preview.marks, &consent, "reset")
 }
 
-fn list(app: &App, preview: &Preview, include_foreign: bool) {
+fn tell(app: &App, preview: &Preview, include_foreign: bool) {
     for (store, holdings) in &preview.holdings {
         for holding in holdings {
             let goes = holding.is_owned || include_foreign;

@@ -6,7 +6,8 @@ use super::registry::{Record, Which};
 use super::shard::Placement;
 use super::shard::fleet::{self, Fleet};
 use super::{Tenant, inside, shown, terms, unknown};
-use crate::config::Targets;
+use crate::config::file::TenancyModel;
+use crate::config::{Targets, shards};
 use crate::engine::guard;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
@@ -169,6 +170,46 @@ pub async fn settle(work: Work<'_>, key: &str, slug: Option<&str>) -> Result<(Te
             Ok((record.tenant, placement))
         }
     }
+}
+
+/// Refuses a reset of shared tables while tenants are on shards: their rows are there, their keys and documents at home, and
+/// one of both would be left. `shard` is the one that is to be reset; none: the project's own servers.
+///
+/// # Errors
+/// `LYX-TENANT-STATE`; a registry that cannot be read.
+pub async fn refuse_reset(work: Work<'_>, shard: Option<&str>) -> Result<()> {
+    let settings = &work.config.settings;
+    let is_shared = settings.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == TenancyModel::Row);
+    let Some(target) = work.targets.stores.first() else { return Ok(()) };
+    if !is_shared || shards::names(settings).is_empty() {
+        return Ok(());
+    }
+    let targets = Targets { stores: vec![target.clone()], absent: Vec::new() };
+    let mut stores = Work { targets: &targets, ..work }.open().await?;
+    let counts = match stores.first_mut() {
+        Some(registry) => registry.tenants_by_shard().await?,
+        None => Vec::new(),
+    };
+    migrate::close(stores).await;
+    let mut there = 0;
+    for (text, count) in counts {
+        let placement = Placement::parse(&text)?;
+        let is_meant = match shard {
+            None | Some(shards::HOME) => !placement.is_home(),
+            Some(name) => placement.away().any(|(_, at)| at == name),
+        };
+        there += if is_meant { count } else { 0 };
+    }
+    if there == 0 {
+        return Ok(());
+    }
+    let noun = if there == 1 { "tenant is" } else { "tenants are" };
+    let place =
+        shard.filter(|name| *name != shards::HOME).map_or("shards".to_owned(), |name| format!("shard `{name}`"));
+    Err(Error::new(Code::TenantState, format!("{there} {noun} on {place}"))
+        .why("their rows are there, their keys and documents at home: a reset would leave half of each")
+        .data("nothing was changed")
+        .hint("lyrox tenant list, then lyrox tenant delete each of them"))
 }
 
 /// The newest version that files have; none where they have none.

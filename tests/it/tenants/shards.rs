@@ -88,6 +88,9 @@ fn tenants_are_spread_over_the_shards_and_each_has_its_place_on_one() {
     own.lyrox(&["tenant", "credentials", &slugs[1], "--credentials", "new.ndjson"]).ok();
     let renewed = own.login("new.ndjson", &slugs[1], StoreKind::Postgres);
     assert!(sql(&login, "SELECT 1").is_err() && sql(&renewed, "SELECT FROM sale").is_ok());
+    // Seeds of a tenant go where it is.
+    sql(&there.us, &format!("DELETE FROM {}.sale", name(1))).expect("empty");
+    own.lyrox(&["db", "seed", "--tenant", &slugs[1]]).ok().says("1 created");
     // What is there already stays where it is; a place is asked for by name.
     own.lyrox(&["tenant", "create", &slugs[1], "--no-credentials"]).ok().says("shard us");
     own.lyrox(&["tenant", "create", &slugs[1], "--shard", "eu", "--no-credentials"]).exit(6).says("is at `us`");
@@ -153,6 +156,13 @@ fn shared_tables_are_migrated_on_each_shard_and_hold_its_tenants() {
     assert!(counts.iter().all(|count| *count > 8), "{counts:?}");
     // Running it again makes nothing.
     own.lyrox(&["tenant", "create", "--from-file", "all.csv", "--no-credentials"]).ok().says("40 unchanged");
+    for more in [vec![], vec!["--shard", "eu"]] {
+        let mut words = vec!["db", "reset", "--no-seed", "--confirm", own.name.as_str()];
+        let eu = format!("{}_eu", own.name);
+        words[4] = if more.is_empty() { own.name.as_str() } else { eu.as_str() };
+        words.extend(more);
+        own.lyrox(&words).exit(6).says("on shard").says("nothing was changed");
+    }
     sql(&there.eu, "DELETE FROM company WHERE id = (SELECT min(id) FROM company)").expect("a row less");
     own.lyrox(&["tenant", "verify", "--all"]).exit(1).says("row in PostgreSQL of shard eu");
 }

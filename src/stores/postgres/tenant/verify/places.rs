@@ -464,7 +464,7 @@ impl PostgresStore {
             let url = direct.url.with_login(&name, password.clone()).with_database(&tenant.name());
             let endpoint = Endpoint { url, origin: direct.origin.clone() };
             match connect::connect(&endpoint, ask.ca_file.as_deref(), "verify").await {
-                Err(error) if error.code() == Code::Privilege => proof.held(1),
+                Err(error) if matches!(error.code(), Code::Privilege | Code::DatabaseClosed) => proof.held(1),
                 Err(error) => {
                     let why = format!("{}: {}", error.what(), error.why_text().unwrap_or_default());
                     proof.untried("login", format!("database {place}"), why, "");
