@@ -1,11 +1,11 @@
 //! What every command gets: flags, configuration, and the recorder of its report. Made once.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Instant;
 
 use crate::cli::Global;
-use crate::config::{self, Choice, Config, Targets};
+use crate::config::{self, Choice, Config, Targets, dotenv};
 use crate::engine::event::{Event, Events};
 use crate::engine::tenant::shard;
 use crate::error::Result;
@@ -23,12 +23,20 @@ pub struct App {
     started: Instant,
     is_cancelled: AtomicBool,
     config: OnceLock<Config>,
+    dotenv: Once,
 }
 
 impl App {
     /// Takes the flags; reads nothing yet.
     pub fn new(global: Global, ui: Ui) -> Self {
-        Self { global, ui, started: Instant::now(), is_cancelled: AtomicBool::new(false), config: OnceLock::new() }
+        Self {
+            global,
+            ui,
+            started: Instant::now(),
+            is_cancelled: AtomicBool::new(false),
+            config: OnceLock::new(),
+            dotenv: Once::new(),
+        }
     }
 
     /// The project's configuration, read at the first call.
@@ -68,6 +76,11 @@ impl App {
     /// A store without a URL, or with one that cannot be read.
     pub fn home(&self) -> Result<Targets> {
         let config = self.config()?;
+        self.dotenv.call_once(|| {
+            let tracked =
+                dotenv::remarks(&config.root, &config.environment).into_iter().filter(|found| found.id == "tracked");
+            tracked.for_each(|found| self.note(format!("{}; {}", found.what, found.hint)));
+        });
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
         let targets = Targets::resolve(config, &self.global.only, &local)?;

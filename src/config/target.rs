@@ -271,10 +271,9 @@ pub(super) fn endpoint(
     Err(if why.is_empty() { error } else { error.why(why.join("; ")) })
 }
 
+/// The variable whose absence leaves the key without a value, whichever way the key is written.
 fn variable(config: &Config, key: &str) -> String {
-    config
-        .unset
-        .iter()
-        .find(|(path, _)| path == key)
-        .map_or_else(|| format!("`{key}`"), |(_, variable)| variable.clone())
+    let is_way = |path: &str| path == key || path == format!("{key}_file");
+    let unset = config.unset.iter().find(|(path, _)| is_way(path));
+    unset.map_or_else(|| format!("`{key}`"), |(_, variable)| variable.clone())
 }

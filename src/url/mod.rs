@@ -218,6 +218,16 @@ impl SecretUrl {
         }
     }
 
+    /// Whether the URL itself speaks of TLS.
+    pub fn asks_tls(&self) -> bool {
+        self.is_srv()
+            || ["rediss", "valkeys"].contains(&self.scheme.as_str())
+            || self.options.iter().any(|(key, _)| {
+                let key = key.to_ascii_lowercase();
+                key.starts_with("tls") || key.starts_with("ssl")
+            })
+    }
+
     fn mongodb_tls(&self, default: TlsMode) -> TlsMode {
         let is = |name: &str, value: &str| self.option(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
         let off = is("tls", "false") || is("ssl", "false");

@@ -53,8 +53,8 @@ pub(super) fn read(mut url: SecretUrl, password: Option<String>, pieces: &Pieces
     url.database = read_path(KIND, pieces)?;
     let read = |text: &str| match text.strip_prefix(':') {
         _ if text.is_empty() => Ok(place("", None)),
-        Some(number) => port(number).map(|port| place("", port)),
-        None => host(text),
+        Some(number) if !number.contains(':') => port(number).map(|port| place("", port)),
+        _ => host(text),
     };
     url.hosts = pieces.place.split(',').map(read).collect::<Result<_, _>>().map_err(|why| invalid(KIND, why))?;
     settle(url, password)

@@ -96,11 +96,11 @@ impl Problem {
         match self {
             Self::RawPassword(characters) => wrong(
                 format!("the password holds raw {}; other tools take such a URL apart wrongly", listed(characters)),
-                "write the password as lyrox url encode prints it; lyrox url inspect --reveal prints the whole URL mended",
+                "write the password as `lyrox url encode` prints it; `lyrox url inspect --reveal` prints the whole URL mended",
             ),
             Self::RawUser(characters) => wrong(
                 format!("the user holds raw {}; other tools take such a URL apart wrongly", listed(characters)),
-                "write the user as lyrox url encode prints it; lyrox url inspect --reveal prints the whole URL mended",
+                "write the user as `lyrox url encode` prints it; `lyrox url inspect --reveal` prints the whole URL mended",
             ),
             Self::StrayPercent => wrong(
                 "a `%` in the login is not followed by two hex digits and was taken literally",

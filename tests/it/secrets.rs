@@ -248,3 +248,17 @@ fn encoding_prints_to_standard_output_only() {
     assert_eq!(output.stdout.trim_end(), utf8_percent_encode(PASSWORD, lyrox::secret::STRICT).to_string());
     is_clean("standard error", &output.stderr);
 }
+
+/// A password in an argument is refused before anything is contacted; a variable's name takes its place.
+#[test]
+fn a_password_in_an_argument_is_refused() {
+    let project = Project::new("secrets_argument", "");
+    project.write("migrations/1_a.up.sql", "SELECT 1;").write("migrations/2_b.up.sql", "SELECT 2;");
+    let url = "postgres://u:argument-secret@127.0.0.1:1/d";
+    for command in [&["db", "rehearse"][..], &["db", "diff", "--replay"], &["db", "squash", "--to", "2"]] {
+        let run = project.lyrox(&[command, &["--scratch-url", url]].concat());
+        run.exit(2).says("holds a password").says("--scratch-url '${NAME}'").never_says("argument-secret");
+    }
+    let run = project.lyrox(&["db", "rehearse", "--scratch-url", url, "--allow-argv-secret"]);
+    run.exit(4).never_says("argument-secret");
+}

@@ -120,28 +120,46 @@ fn clients(verdicts: &[Verdict]) -> String {
     }
     for (word, is_refused) in [("otherwise", false), ("refused", true)] {
         let mut label = word;
-        for verdict in verdicts {
-            if !verdict.differences.is_empty() && verdict.is_refused == is_refused {
-                text.push_str(&row(label, &format!("{}: {}", verdict.client, verdict.differences.join("; "))));
-                label = "";
+        // Libraries that say the same share a line.
+        let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+        for verdict in verdicts.iter().filter(|verdict| verdict.is_refused == is_refused) {
+            let what = verdict.differences.join("; ");
+            match said.iter_mut().find(|(known, _)| *known == what) {
+                _ if what.is_empty() => {}
+                Some((_, names)) => names.push(verdict.client),
+                None => said.push((what, vec![verdict.client])),
             }
+        }
+        for (what, names) in said {
+            text.push_str(&row(label, &format!("{}: {what}", names.join(", "))));
+            label = "";
         }
     }
     text
 }
 
-/// A labelled text, broken between words.
+/// A labelled text, broken between words but never between back-ticks: what stands there is to be copied.
 fn row(label: &str, value: &str) -> String {
     let mut text = String::new();
     let mut line = format!("{label:<10}");
     let mut is_first = true;
+    let mut pieces: Vec<String> = Vec::new();
     for word in value.split(' ') {
+        match pieces.last_mut().filter(|piece| piece.matches('`').count() % 2 == 1) {
+            Some(piece) => {
+                piece.push(' ');
+                piece.push_str(word);
+            }
+            None => pieces.push(word.to_owned()),
+        }
+    }
+    for word in pieces {
         if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
             let _ = writeln!(text, "{}", line.trim_end());
             line = " ".repeat(INDENT - 1);
         }
         line.push(' ');
-        line.push_str(word);
+        line.push_str(&word);
         is_first = false;
     }
     let _ = writeln!(text, "{line}");

@@ -214,9 +214,16 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         return Error::new(code, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
     }
     if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
-        return Error::new(Code::TlsAbsent, what)
-            .why("the URL asks for TLS and the server does not speak it")
-            .hint("take tls=true out of the URL if the server is meant to have none");
+        let error = Error::new(Code::TlsAbsent, what);
+        return if url.asks_tls() {
+            error
+                .why("the URL asks for TLS and the server does not speak it")
+                .hint("take tls=true out of the URL if the server is meant to have none")
+        } else {
+            error
+                .why("a remote server is reached through TLS unless the URL says otherwise, and it does not speak it")
+                .hint("add tls=false to the parameters of the URL where the network is trusted")
+        };
     }
     if has("Connection refused") {
         return Error::new(Code::ConnectRefused, what)

@@ -366,6 +366,10 @@ const fn port(kind: StoreKind) -> u16 {
 /// The error of a server that does not speak TLS although the URL asks for it.
 pub fn no_tls(endpoint: &Endpoint) -> Error {
     let (asked, mend) = match endpoint.url.kind() {
+        StoreKind::Mongodb if !endpoint.url.asks_tls() => (
+            "a remote server is reached through TLS unless the URL says otherwise",
+            "add `tls=false` to the parameters of the URL where the network is trusted",
+        ),
         StoreKind::Postgres => ("the URL asks for TLS", "on this machine or a trusted network: `?sslmode=disable`"),
         StoreKind::Mongodb => {
             ("`tls=true` asks for TLS", "take `tls=true` out of the URL if the server is meant to have none")

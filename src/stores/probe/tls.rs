@@ -276,8 +276,22 @@ fn certificate_error(endpoint: &Endpoint, host: &str, problem: &CertificateError
                 .hint("look at the clocks of both machines")
         }
         _ => error(Code::TlsCertificate, "the server's certificate cannot be used".into())
-            .why("it is malformed, revoked or made for another purpose")
+            .why(unfit(der))
             .hint("let the server show a certificate for servers, version 3, signed by its authority"),
+    }
+}
+
+/// Why a certificate that is neither too old nor for another name is of no use.
+fn unfit(der: Option<&Vec<u8>>) -> &'static str {
+    let unknown = "it is malformed, revoked or made for another purpose";
+    let Some(Ok((_, certificate))) = der.map(|der| x509_parser::parse_x509_certificate(der)) else { return unknown };
+    let uses = certificate.extended_key_usage().ok().flatten();
+    if certificate.issuer() == certificate.subject() {
+        "it is signed by itself: no authority vouches for it"
+    } else if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
+        "it is made for another purpose than a server's"
+    } else {
+        unknown
     }
 }
 

@@ -53,14 +53,23 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
     let info = |reply: Option<redis::RedisResult<redis::Value>>| {
         reply.and_then(Result::ok).and_then(|value| redis::from_redis_value::<redis::InfoDict>(value).ok())
     };
-    // INFO may be forbidden: then the server counts as a single one, and says MOVED if it is not.
+    // INFO may be forbidden.
     let replication = info(replies.pop());
     let cluster = info(replies.pop());
     if let Some(Err(error)) = replies.pop() {
         return Err(failed(error));
     }
     let replicas = replication.and_then(|info| info.get("connected_slaves"));
-    if cluster.and_then(|info| info.get::<u8>("cluster_enabled")) != Some(1) {
+    let is_cluster = match cluster {
+        Some(info) => info.get::<u8>("cluster_enabled") == Some(1),
+        // A user that may not ask for INFO may often ask for this: only a server of a cluster answers it.
+        None => {
+            let mut ask = redis::cmd("CLUSTER");
+            let asked = tokio::time::timeout(CONNECT, ask.arg("INFO").query_async::<String>(&mut connection)).await;
+            asked.is_ok_and(|answer| answer.is_ok_and(|text| text.contains("cluster_state")))
+        }
+    };
+    if !is_cluster {
         return Ok(Connected { link: Link::Single(connection), replicas });
     }
     let state = tokio::time::timeout(CONNECT, redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection)).await;

@@ -166,16 +166,12 @@ fn manners(client: &str, url: &SecretUrl) -> Vec<String> {
         "asyncpg" if verifies && matches!(mode, None | Some("allow" | "prefer" | "require")) => {
             found.push("TLS without verification: add `sslmode=verify-full`".into());
         }
-        _ if url.kind() == StoreKind::Mongodb && url.tls() == TlsMode::Verified && !url.is_srv() && !asks_tls(url) => {
+        _ if url.kind() == StoreKind::Mongodb && url.tls() == TlsMode::Verified && !url.asks_tls() => {
             found.push("no TLS: add `tls=true`".into());
         }
         _ => {}
     }
     found
-}
-
-fn asks_tls(url: &SecretUrl) -> bool {
-    url.options().iter().any(|(key, _)| key.to_ascii_lowercase().starts_with("tls") || key.eq_ignore_ascii_case("ssl"))
 }
 
 /// The first parameter that libpq refuses.

@@ -2,6 +2,7 @@
 
 use super::super::parse::has_only_good_escapes;
 use super::{Outcome, Reading, component, leniently, number, some};
+use crate::kind::StoreKind;
 
 type Places = Vec<(String, Option<u16>)>;
 
@@ -76,7 +77,12 @@ pub(super) fn node(text: &str) -> Outcome {
         return Err("finds no host before what it takes for the path".into());
     }
     reading.hosts = places(list, is_srv)?;
-    let path = rest.split(['?', '#']).next().unwrap_or("");
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let known = |(name, _): &(String, String)| super::super::parameters::is_known(StoreKind::Mongodb, name);
+    if !super::pairs(query.split('#').next().unwrap_or("")).iter().all(known) {
+        return Err("refuses an option that it does not know".into());
+    }
+    let path = path.split('#').next().unwrap_or("");
     reading.database = some(component(path.strip_prefix('/').unwrap_or(""))?);
     Ok(reading)
 }

@@ -51,7 +51,8 @@ pub(super) fn redis(text: &str) -> Outcome {
                 None => place.split_once(':').unwrap_or((place, "")),
             };
             let name = if name.is_empty() { "localhost".to_owned() } else { leniently(name) };
-            reading.hosts = vec![(name, number(port)?)];
+            reading.hosts =
+                vec![(name, number(if port.is_empty() { value(&given, "port").unwrap_or("") } else { port })?)];
             let path = leniently(&parsed.path).replace('/', "");
             if reading.database.is_none() && path.parse::<i64>().is_ok() {
                 reading.database = Some(path);
@@ -109,9 +110,10 @@ pub(super) fn sqlalchemy(text: &str) -> Outcome {
     let mut reading = Reading::default();
     // The login is there where the pattern can be met with it: a user without `:` and `/`, a password without `@`.
     let user_end = rest.find([':', '/']).unwrap_or(rest.len());
-    let at = match rest[user_end..].starts_with(':') {
-        true => rest[user_end..].find('@').map(|at| (user_end, user_end + at)),
-        false => rest[..user_end].rfind('@').map(|at| (at, at)),
+    let password_end = if rest[user_end..].starts_with(':') { rest[user_end..].find('@') } else { None };
+    let at = match password_end {
+        Some(at) => Some((user_end, user_end + at)),
+        None => rest[..user_end].rfind('@').map(|at| (at, at)),
     };
     let rest = match at {
         Some((user, at)) => {

@@ -31,6 +31,9 @@ fn path(url: &Url) -> &str {
 
 /// node-postgres: `pg`, and what is built on it (Knex, Sequelize, TypeORM, Drizzle).
 pub(super) fn node_postgres(text: &str) -> Outcome {
+    if super::super::keywords::is_form(text) {
+        return Err("takes libpq's keywords for the name of a database".into());
+    }
     let mut text = text.to_owned();
     let bytes = text.as_bytes();
     let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
@@ -200,16 +203,23 @@ pub(super) fn sqlx(text: &str) -> Outcome {
 pub(super) fn ioredis(text: &str) -> Outcome {
     let lower = text.to_ascii_lowercase();
     if !lower.starts_with("redis://") && !lower.starts_with("rediss://") {
-        return Err("takes the scheme for a host".into());
+        // Before what is no address of Redis' it writes `redis://`; the path is that of a socket then.
+        let url = web(&format!("redis://{text}"))?;
+        return Ok(Reading {
+            hosts: vec![(format!("/{}", url.path().trim_start_matches('/')), None)],
+            database: value(&pairs(url.query().unwrap_or("")), "db").map(str::to_owned),
+            ..Reading::default()
+        });
     }
     let url = web(text)?;
     let given = pairs(url.query().unwrap_or(""));
+    let port = url.port().map_or_else(|| value(&given, "port").map_or(Ok(None), number), |port| Ok(Some(port)))?;
     let has_login = !url.username().is_empty() || url.password().is_some();
     let or = |own: Option<String>, name: &str| own.or_else(|| value(&given, name).map(str::to_owned));
     Ok(Reading {
         user: if has_login { some(component(url.username())?) } else { or(None, "username") },
         password: if has_login { some(component(url.password().unwrap_or(""))?) } else { or(None, "password") },
-        hosts: vec![(default(host(&url)), url.port())],
+        hosts: vec![(default(host(&url)), port)],
         database: or(some(path(&url)), "db"),
     })
 }

@@ -101,6 +101,8 @@ fn the_models_of_client_libraries_agree_with_the_libraries() {
     for _ in 0..6_000 {
         let kind = StoreKind::ALL[random.random_range(0..3)];
         let raw: String = password(&mut random).chars().filter(|c| !c.is_control()).collect();
+        // MongoDB's driver panics where a `%` stands before a character of several bytes; lyrox never lets it see one.
+        let raw = if raw.is_ascii() { raw } else { raw.replace('%', "") };
         let scheme = match kind {
             StoreKind::Postgres => "postgres",
             StoreKind::Mongodb => "mongodb",
@@ -154,6 +156,7 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         format!("{word}: {}", verdict.differences.join("; "))
     };
     use StoreKind::{Mongodb, Postgres, Redis};
+    let mut wrong = String::new();
     for (kind, text, client, expected) in [
         (
             Postgres,
@@ -163,14 +166,16 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         ),
         (Postgres, "postgres://u:p@ss@localhost/db", "node-postgres", "alike"),
         (Postgres, "postgres://u:p@ss@localhost/db", "SQLAlchemy", "refused: refuses the scheme `postgres`"),
-        (Postgres, "postgresql://u:??@localhost/db", "libpq", "alike"),
+        (Postgres, "postgresql://u:p??s@localhost/db", "libpq", "alike"),
         (
             Postgres,
-            "postgresql://u:??@localhost/db",
+            "postgresql://u:p??s@localhost/db",
             "Prisma",
             "refused: takes something for the port that is no number",
         ),
-        (Postgres, "postgresql://u:p/w@localhost/db", "libpq", "otherwise"),
+        // Without a letter before it the port is merely empty, and the user is taken for the host.
+        (Postgres, "postgresql://u:??@localhost/db", "Prisma", "otherwise: finds no user; finds no password"),
+        (Postgres, "postgresql://u:p/w@localhost/db", "libpq", "refused: takes something for the port"),
         (Postgres, "postgresql://u:p/w@localhost/db", "SQLAlchemy", "alike"),
         (Postgres, "postgresql://u:100%@localhost/db", "libpq", "refused: refuses a `%`"),
         (Postgres, "postgresql://u:p#w@localhost/db", "pgx", "refused"),
@@ -186,7 +191,8 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         (Postgres, "postgresql://a:1,b:2/db?sslmode=verify-full", "libpq", "alike"),
         (Postgres, "postgresql://a:1,b:2/db?sslmode=verify-full", "sqlx", "refused"),
         (Postgres, "postgresql://u@%2Fvar%2Frun/db", "pgx", "refused: refuses an escape in the host"),
-        (Postgres, "host=localhost user=u dbname=db", "node-postgres", "refused: finds no scheme"),
+        (Postgres, "host=localhost user=u dbname=db", "node-postgres", "refused: takes libpq's keywords"),
+        (Mongodb, "mongodb://localhost/?anything=1", "Node.js", "refused: refuses an option"),
         (
             Mongodb,
             "mongodb://u:a+b@localhost/?authSource=admin",
@@ -207,11 +213,16 @@ fn where_libraries_differ_is_said_by_part_and_never_by_text() {
         (Redis, "redis://localhost?db=3", "redis-rs", "otherwise: finds no database"),
         (Redis, "redis://localhost?family=6", "go-redis", "refused: refuses a parameter"),
         (Redis, "redis://", "redis-rs", "refused: finds no host"),
-        (Redis, "unix:///run/r.sock?db=1", "ioredis", "refused"),
+        (Redis, "unix:///run/r.sock?db=1", "ioredis", "alike"),
+        (Redis, "unix://u:p@/run/r.sock", "ioredis", "otherwise: finds no user; finds no password"),
+        (Redis, "unix://u:p@/run/r.sock", "redis-rs", "refused"),
     ] {
         let found = said(kind, text, client);
-        assert!(found.starts_with(expected), "{text} by {client}: {found}");
+        if !found.starts_with(expected) {
+            wrong.push_str(&format!("{text} by {client}\n  {found}\n"));
+        }
     }
+    assert!(wrong.is_empty(), "\n{wrong}");
     // Nothing of the text is in what is said.
     let text = "postgres://us3r:s3cr3t?@#/x@h0st.example:5432/d4ta?sslmode=require";
     let url = parse(Postgres, text).expect("a URL");

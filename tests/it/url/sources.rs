@@ -161,24 +161,28 @@ fn dotenv_files_are_read_where_they_belong_and_nowhere_else() {
 #[test]
 fn config_check_warns_of_dotenv_files_that_others_can_read() {
     let project = bare("dotenv_open", "[redis]\n");
-    project.write(".env", "REDIS_URL=rediss://:longsecret@root.example\n");
+    project.write(".env", "REDIS_URL=rediss://:longsecret@root.example\n").write("migrations/1_a.up.redis", "PING\n");
     let mode =
         |mode| std::fs::set_permissions(project.path(".env"), std::fs::Permissions::from_mode(mode)).expect("a mode");
     mode(0o644);
     let open = run(&project, &["config", "check", "--output", "json"], &[]);
-    assert_eq!(open.ok().item("config.dotenv.readable")["outcome"], "warn", "{open}");
+    assert_eq!(open.item("config.dotenv.readable")["outcome"], "warn", "{open}");
     open.says("chmod 600 .env").never_says("longsecret");
     mode(0o600);
-    run(&project, &["config", "check"], &[]).ok().never_says("chmod");
+    run(&project, &["config", "check"], &[]).never_says("chmod").says("lyrox.toml");
     let git = |arguments: &[&str]| {
         let done = std::process::Command::new("git").args(arguments).current_dir(project.root()).output();
         done.is_ok_and(|output| output.status.success())
     };
     if git(&["init", "-q"]) && git(&["add", "-f", ".env", "lyrox.toml"]) {
-        run(&project, &["config", "check"], &[]).ok().says("tracked by git").says("git rm --cached .env");
+        run(&project, &["config", "check"], &[]).says("tracked by git").says("git rm --cached .env");
+        // Every command that would use it says so.
+        run(&project, &["query", "redis", "PING"], &[("REDIS_URL", "redis://127.0.0.1:1")])
+            .exit(4)
+            .says("tracked by git");
     }
     assert!(git(&["rm", "-q", "--cached", ".env"]));
-    run(&project, &["config", "check"], &[]).ok().never_says("tracked by git");
+    run(&project, &["config", "check"], &[]).never_says("tracked by git").says("lyrox.toml");
 }
 
 #[test]
@@ -203,10 +207,33 @@ fn a_url_that_gives_up_verification_needs_a_flag() {
     .enumerate()
     {
         let project = bare(&format!("unverified{index}"), section);
-        let refused = run(&project, &["db", "status"], &[(variable, url)]);
+        let refused = run(&project, &["check"], &[(variable, url)]);
         refused.exit(2).says("LYX-URL-UNVERIFIED").says(said).says("--insecure-tls").never_says("longsecret");
         // With the flag it goes on to the server, which is not there.
-        let accepted = run(&project, &["--insecure-tls", "db", "status"], &[(variable, url)]);
-        assert_eq!(accepted.code, 4, "{accepted}");
+        run(&project, &["--insecure-tls", "check"], &[(variable, url)]).exit(4).says("LYX-CONNECT-NAME");
+    }
+}
+
+/// By its address `0.0.0.0` is another machine's; a connection to it ends at this one's servers, which have no TLS.
+#[test]
+fn a_remote_host_is_reached_through_verified_tls_unless_the_url_says_otherwise() {
+    let project = Project::new("remote_tls", "");
+    let remote = |url: &str| url.replacen("127.0.0.1", "0.0.0.0", 1).replacen("localhost", "0.0.0.0", 1);
+    let with = |url: &str, option: &str| match url.contains('?') {
+        true => format!("{}&{option}", remote(url)),
+        false => format!("{}?{option}", remote(url)),
+    };
+    for (variable, store, url, weaker) in [
+        ("DATABASE_URL", "postgres", &project.postgres, "sslmode=disable"),
+        ("MONGODB_URI", "mongodb", &project.mongodb, "tls=false"),
+    ] {
+        let status = ["query", store, if store == "mongodb" { "{ \"ping\": 1 }" } else { "SELECT 1" }];
+        run(&project, &status, &[(variable, url)]).ok();
+        run(&project, &status, &[(variable, &remote(url))]).exit(4).says("LYX-TLS");
+        run(&project, &status, &[(variable, &with(url, weaker))]).ok();
+        let check = run(&project, &["check", "--only", store], &[(variable, &remote(url))]);
+        check.exit(4).says("LYX-TLS").says(weaker);
+        let warned = run(&project, &["check", "--only", store, "--output", "json"], &[(variable, &with(url, weaker))]);
+        warned.ok();
     }
 }
