@@ -296,7 +296,7 @@ fn advice(step: &Step, command: &Command, code: i32) -> Option<String> {
                 step.script.path
             )
         }
-        _ => return None,
+        _ => return super::error::advice(code).map(str::to_owned),
     })
 }
 

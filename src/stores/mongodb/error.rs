@@ -115,6 +115,33 @@ fn cleaned(message: &str, details: Option<&Document>) -> String {
     text
 }
 
+/// What a person can do about a refusal, by the server's number, where one thing helps.
+pub const fn advice(code: i32) -> Option<&'static str> {
+    Some(match code {
+        13 => "give the user the roles readWrite and dbAdmin on the database",
+        18 | 8000 => "lyrox url inspect shows what user and authentication database the URL names",
+        20 | 263 => {
+            "transactions need a replica set: start the server with --replSet rs0 and run rs.initiate(), or use lyrox up"
+        }
+        26 => "lyrox db migrate makes the collection",
+        48 => "it is there already: change it with collMod, or drop it first",
+        50 => "give it more time with --timeout, or an index",
+        59 | 115 => {
+            "the server does not know the command: a typing error, another product, or a plan that does not allow it"
+        }
+        64 | 100 => "too few members confirm the write: look at rs.status() and at `w` in the URL",
+        67 => "the index cannot be made: the message names the option",
+        85 | 86 => "give the index another name, or drop the one that is there first (dropIndexes)",
+        91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436 => "lyrox check --wait 60s waits for a primary",
+        94 => "run rs.initiate() once on one of the set's members",
+        112 | 251 => "another write was in the way: run it again",
+        121 => "the document breaks the collection's validator: the message names the rule",
+        11000 => "a unique index has that value already: the message names it; change one of the documents",
+        13297 => "the name is there in another case: write it as the server has it",
+        _ => return None,
+    })
+}
+
 /// Whether the error means that no answer came: what was asked may or may not have happened.
 pub fn is_in_doubt(error: &Driver) -> bool {
     matches!(
@@ -249,9 +276,13 @@ fn login_error(endpoint: &Endpoint, what: String) -> Error {
             ))
             .hint("add authSource=admin to the URL if the user was created there, else look at the password");
     }
-    Error::new(Code::AuthMongodb, what)
-        .why(format!("the server refused user `{user}` or its password ({from})"))
-        .hint("lyrox url inspect shows what user and authentication database the URL names")
+    let error =
+        Error::new(Code::AuthMongodb, what).why(format!("the server refused user `{user}` or its password ({from})"));
+    if crate::url::provider::provider(url).name == "Atlas" {
+        // The login of the website is another than the database's.
+        return error.hint("use a user of Database Access in Atlas, not the login of the website; lyrox url inspect shows what the URL names");
+    }
+    error.hint("lyrox url inspect shows what user and authentication database the URL names")
 }
 
 fn option_error(endpoint: &Endpoint, seen: &str) -> Error {
@@ -279,7 +310,13 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
                 .why(refusal.shown())
                 .hint("wait until the replica set has a primary, and take directConnection out of the URL")
         }
-        Some(refusal) => Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown()),
+        Some(refusal) => {
+            let error = Error::new(Code::LedgerDamaged, format!("cannot {doing}")).why(refusal.shown());
+            match advice(refusal.code) {
+                Some(advice) => error.hint(advice),
+                None => error,
+            }
+        }
         None => {
             let cause = connect_error(endpoint, error);
             let why = cause.why_text().unwrap_or("no answer").to_owned();

@@ -97,7 +97,7 @@ fn advice(code: i32) -> &'static str {
         26 => "lyrox db migrate makes the collection",
         50 => "--timeout 5m gives it more time",
         59 => "the first key of the document is the command: '{\"find\": \"users\"}'",
-        _ => "look the command up in MongoDB's manual; its first key is its name",
+        _ => super::error::advice(code).unwrap_or("look the command up in MongoDB's manual; its first key is its name"),
     }
 }
 
