@@ -86,6 +86,9 @@ pub struct Global {
     /// Fetch nothing
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Take a URL with a password from the command line, where every user of this machine can read it
+    #[arg(long, global = true)]
+    pub allow_argv_secret: bool,
 }
 
 impl Global {

@@ -34,7 +34,12 @@ pub struct Args {
 /// A store that cannot be read, or what kept the replay from starting. A difference is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db diff", Layout::Diff);
-    let request = scratch::Request::new(&args.scratch_url, &app.config()?.variables, app.global.offline)?;
+    let request = scratch::Request::new(
+        &args.scratch_url,
+        &app.config()?.variables,
+        app.global.offline,
+        app.global.allow_argv_secret,
+    )?;
     let targets = app.targets()?;
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: Duration::ZERO };
     let mut stores = work.open().await?;

@@ -10,7 +10,7 @@ use crate::engine::lock::WAIT;
 use crate::engine::migrate::Work;
 use crate::engine::seed::fill::Fill;
 use crate::engine::seed::{self, Options, Seeded};
-use crate::engine::tenant::Tenant;
+use crate::engine::tenant::{list, shard};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
@@ -107,7 +107,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             .data("nothing was contacted")
             .hint(format!("lyrox db seed --tenant {}", args.tenant[0])));
     }
-    let tenant = args.tenant.first().map(|key| Tenant::new(key, args.slug.as_deref())).transpose()?;
+    let (config, mut targets) = (app.config()?, app.targets()?);
+    let mut tenant = None;
+    if let Some(key) = args.tenant.first() {
+        let home = app.home()?;
+        let work = Work { config, targets: &home, events: app, wait: args.lock_wait.duration() };
+        let (named, placement) = list::settle(work, key, args.slug.as_deref()).await?;
+        targets = shard::targets(config, &home, &placement)?;
+        tenant = Some(named);
+    }
     let is_dry = args.plan || args.check;
     let options = Options {
         is_dry,
@@ -117,7 +125,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         keeps_indexes: args.keep_indexes,
         ..Options::default()
     };
-    let (config, targets) = (app.config()?, app.targets()?);
     let work = Work { config, targets: &targets, events: app, wait: args.lock_wait.duration() };
     let seeded = match (&args.from, &args.into) {
         (Some(from), Some(into)) => {
@@ -223,6 +230,12 @@ async fn perform(app: &App, targets: &Targets, set: Option<&str>, options: &Opti
         return Ok(Seeded::default());
     }
     let seeds = &config.settings.seeds;
+    // A project may have seeds for its tenants alone.
+    if set.is_none() && options.is_resetting && !project::seed::sets(config)?.contains(&seeds.set) {
+        let why = format!("`{}` holds no set `{}`", seeds.dir, seeds.set);
+        app.item(Item::skip("seeds", "seeds").detail(why));
+        return Ok(Seeded::default());
+    }
     let default = if options.tenant.is_some() { &seeds.tenant_set } else { &seeds.set };
     let set = project::seed::read_set(config, set.unwrap_or(default))?;
     let work = Work { config, targets, events: app, wait: wait.duration() };

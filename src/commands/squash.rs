@@ -80,7 +80,8 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     if old.len() < 2 {
         return Err(Error::new(Code::Usage, "one migration is one already").data("nothing was changed"));
     }
-    let request = Request::new(&args.scratch_url, &app.config()?.variables, app.global.offline)?;
+    let request =
+        Request::new(&args.scratch_url, &app.config()?.variables, app.global.offline, app.global.allow_argv_secret)?;
     let new = squashed(&dir, &until, &name, &old)?;
     if old.iter().any(|file| file.version == new.version && file.name == new.name) {
         return Err(Error::new(Code::Usage, format!("{} exists, and is one of those that become one", new.label()))

@@ -2,7 +2,7 @@
 //! the live ones' migrations left them, and are gone when the work ends, however it ends.
 //!
 //! ```text
-//! let request = scratch::Request::new(&args.scratch_url, &config.variables, offline)?;
+//! let request = scratch::Request::new(&args.scratch_url, &config.variables, offline, false)?;
 //! let scratch = Scratch::open(work, &mut live_stores, &files, &request).await?;   // nothing of the live ones is changed
 //! scratch.replay(events).await?;                       // runs `files` forward, settles and keeps snapshots
 //! let mut stores = scratch.work(events).open().await?; // PostgreSQL, MongoDB, Redis as after a migrate
@@ -50,16 +50,23 @@ impl Request {
     /// Reads what `--scratch-url` was given: a URL, or `${NAME}`, which keeps a password out of the process list.
     ///
     /// # Errors
-    /// A text that is no URL of a store, a variable that is not set, or two URLs for one store.
-    pub fn new(urls: &[String], variables: &Variables, offline: bool) -> Result<Self> {
+    /// A password in a URL that stands there itself, a text that is no URL of a store, a variable that is not set, or two URLs for one store.
+    pub fn new(urls: &[String], variables: &Variables, offline: bool, allows_secret: bool) -> Result<Self> {
         let mut request = Self { urls: Vec::new(), offline };
         for text in urls {
-            let text = match text.contains("${") {
+            let is_literal = !text.contains("${");
+            let text = match !is_literal {
                 true => crate::stores::expand::expand(text, variables)
                     .map_err(|why| Error::new(Code::Usage, "--scratch-url cannot be filled in").why(why))?,
                 false => text.clone(),
             };
             let url = crate::url::parse(crate::url::kind_of(&text)?, &text)?;
+            if is_literal && !allows_secret && url.password().is_some() {
+                return Err(Error::new(Code::Usage, "--scratch-url holds a password")
+                    .why("every user of this machine can read the command lines of running programs")
+                    .data("nothing was contacted")
+                    .hint("--scratch-url '${NAME}', with the URL in the variable NAME; --allow-argv-secret where no one else is"));
+            }
             if request.urls.iter().any(|other| other.kind() == url.kind()) {
                 let kind = url.kind().title();
                 return Err(Error::new(Code::Usage, format!("--scratch-url names two servers of {kind}"))

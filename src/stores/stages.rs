@@ -214,7 +214,7 @@ impl<'a> Stages<'a> {
         let is_local = self.request.endpoint.url.is_local();
         for finding in support::findings(product, version) {
             if is_local {
-                let item = Item::pass(self.next_id("version"), "version").store(self.kind()).code(finding.code);
+                let item = Item::pass(self.next_id("version"), "version").store(self.kind());
                 self.items.push(item.detail(format!("{}; it serves this machine alone", finding.what)));
             } else {
                 self.warn("version", finding.code, finding.what, finding.mend);

@@ -33,6 +33,8 @@ pub struct Terms {
     pub tenancy: Tenancy,
     /// The template database that new databases are made from (model `database`).
     pub template: Option<String>,
+    /// Roles stay where a place is taken away: the tenant has another place on the same server.
+    pub keeps_roles: bool,
 }
 
 impl Terms {

@@ -284,11 +284,24 @@ fn status_word(item: &Item) -> (&'static str, Style) {
 }
 
 fn line(item: &Item, (verb, style): (&str, Style), page: Page, has_color: bool) -> String {
-    let title = pad(&flat(&item.title), page.column(35, 16, 60));
-    let mut text = format!("  {}  {title}", paint(&pad(verb, 9), &style, has_color));
-    let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
+    let mut title = flat(&item.title);
+    let mut text = format!("  {}  ", paint(&pad(verb, 9), &style, has_color));
+    if console::measure_text_width(&title) + 23 > page.width {
+        // Its last line stands in the column of titles, the others above it.
+        let mut lines = page.lines(&title, 13);
+        title = lines.pop().unwrap_or_default();
+        for line in lines {
+            let _ = write!(text, "{line}{}", below(13));
+        }
+    }
+    text.push_str(&pad(&title, page.column(35, 16, 60)));
     let is_failed = item.outcome == Outcome::Fail;
     let detail = if is_failed { String::new() } else { flat(item.detail.as_deref().unwrap_or("")) };
+    let needed = last_width(&text) + 14 + console::measure_text_width(&detail);
+    // What concerns no store may take that column for itself before its line is broken.
+    if item.store.is_some() || !page.breaks || needed <= page.width {
+        let _ = write!(text, "  {}", pad(item.store.map_or("", crate::kind::StoreKind::name), 8));
+    }
     finish_line(&mut text, &detail, &time(item), page);
     after(&mut text, item, is_failed, page, has_color);
     text
@@ -301,8 +314,15 @@ fn stage(item: &Item, page: Page, has_color: bool) -> String {
         Outcome::Warn => ("warn", Style::new().yellow()),
         Outcome::Skip => ("skip", Style::new().dim()),
     };
-    let mut text = format!("  {}  {}", paint(&pad(verb, 4), &style, has_color), pad(&flat(&item.title), 10));
-    text.push(' ');
+    let (title, verb) = (flat(&item.title), paint(&pad(verb, 4), &style, has_color));
+    if item.detail.is_none() && title.len() > 10 {
+        // Stages in one line: their words are all there is.
+        let mut text = format!("  {verb}");
+        finish_line(&mut text, &title, &time(item), page);
+        after(&mut text, item, false, page, has_color);
+        return text;
+    }
+    let mut text = format!("  {verb}  {} ", pad(&title, 10));
     finish_line(&mut text, &flat(item.detail.as_deref().unwrap_or("")), &time(item), page);
     after(&mut text, item, false, page, has_color);
     text
@@ -325,7 +345,7 @@ fn test(number: usize, item: &Item, page: Page, has_color: bool) -> String {
     let mut text = String::new();
     if page.breaks && length + console::measure_text_width(&detail) >= page.width {
         // The outcome goes below a title that leaves it no room.
-        let _ = write!(text, "{}\n{}", page.lines(&title, 0).join("\n        "), " ".repeat(8));
+        let _ = write!(text, "{}\n{}", page.lines(&title, 8).join("\n        "), " ".repeat(8));
         let lines = page.lines(detail.trim_start(), 14);
         let _ = write!(text, "{}: {}", paint(verb, &style, has_color), lines.join("\n              "));
     } else {
@@ -378,21 +398,36 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// How far the last line of a text reaches.
+fn last_width(text: &str) -> usize {
+    console::measure_text_width(text.rsplit('\n').next().unwrap_or_default())
+}
+
+/// The beginning of a line below, so far in.
+fn below(indent: usize) -> String {
+    format!("\n{}", " ".repeat(indent))
+}
+
 fn finish_line(text: &mut String, detail: &str, time: &str, page: Page) {
-    let used = console::measure_text_width(text);
+    let used = last_width(text);
     let needed = console::measure_text_width(detail) + if time.is_empty() { 2 } else { 4 + time.len() };
-    if page.breaks && used + needed >= page.width && !detail.is_empty() {
-        // The detail goes below, indented; the time stays at the right edge.
+    if page.breaks && used + needed > page.width && !detail.is_empty() {
+        // The detail hangs where it begins, or goes below where that is too far right; the time stays at the edge.
+        let (indent, first) = if used + 42 <= page.width { (used + 2, "  ".to_owned()) } else { (13, below(13)) };
         let kept = text.trim_end().len();
-        text.truncate(kept);
-        let mut lines = page.lines(detail, 15 + time.len());
-        let last = lines.pop().unwrap_or_default();
-        for line in lines {
-            let _ = write!(text, "\n             {line}");
+        if indent == 13 {
+            text.truncate(kept);
         }
-        let gap = page.width.saturating_sub(15 + console::measure_text_width(&last) + time.len()).max(2);
-        let gap = if time.is_empty() { 0 } else { gap };
-        let _ = write!(text, "\n             {last}{}{time}", " ".repeat(gap));
+        let mut lines = page.lines(detail, indent + 2 + time.len());
+        let last = lines.pop().unwrap_or_default();
+        let mut lead = first;
+        for line in lines {
+            let _ = write!(text, "{lead}{line}");
+            lead = below(indent);
+        }
+        let taken = indent + console::measure_text_width(&last) + time.len();
+        let gap = if time.is_empty() { 0 } else { (page.width - 2).saturating_sub(taken).max(2) };
+        let _ = write!(text, "{lead}{last}{}{time}", " ".repeat(gap));
     } else if time.is_empty() {
         text.push_str(if detail.is_empty() { "" } else { "  " });
         text.push_str(detail);
@@ -433,7 +468,7 @@ fn details(text: &mut String, place: Option<&Place>, words: [Option<&str>; 3], p
     for ((label, style), value) in styles.into_iter().zip(words) {
         let Some(value) = value else { continue };
         // A command that is to be copied stays in one piece: the terminal breaks it where it must.
-        let is_command = label == "hint:" && value.contains("lyrox ");
+        let is_command = label == "hint:" && value.starts_with("lyrox ") && !value.contains([';', ',']);
         let lines =
             value.lines().map(flat).flat_map(|line| if is_command { vec![line] } else { page.lines(&line, 14) });
         for (number, line) in lines.enumerate() {
@@ -545,8 +580,8 @@ mod tests {
                 for item in &items {
                     let text = Human::new(Some(width)).item(item, layout, false);
                     for line in text.lines() {
-                        let is_title = line.contains(long);
-                        assert!(console::measure_text_width(line) < width || is_title, "{layout:?} {width}: {line}");
+                        let is_whole = line.contains("hint:");
+                        assert!(console::measure_text_width(line) <= width || is_whole, "{layout:?} {width}: {line}");
                         assert!(line == line.trim_end(), "{layout:?} {width}: {line:?}");
                     }
                 }

@@ -1,5 +1,6 @@
 //! Output is a contract: every JSON report matches the committed schema, a pipe gets no escapes.
 
+mod completions;
 mod exit_codes;
 mod speed;
 mod terminal;

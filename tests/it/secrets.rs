@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::support::{Output, Project, block_on};
 
-const PASSWORD: &str = "Zq@:/?#%&+ \"'9w";
+pub const PASSWORD: &str = "Zq@:/?#%&+ \"'9w";
 
 /// The forms in which it must not appear.
 fn forms() -> Vec<String> {
@@ -33,8 +33,9 @@ fn forms() -> Vec<String> {
     ]
 }
 
+/// Fails where a text holds the planted password in any form.
 #[track_caller]
-fn is_clean(what: &str, text: &str) {
+pub fn is_clean(what: &str, text: &str) {
     for form in forms() {
         assert!(!text.contains(&form), "{what} holds the password as {form:?}:\n{text}");
     }
@@ -83,7 +84,7 @@ fn drop_users(project: &Project, users: &Users) {
 }
 
 /// Looks at every command line on the machine until told to stop.
-fn watch_processes() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
+pub fn watch_processes() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let watch = std::thread::spawn(move || {
@@ -246,4 +247,18 @@ fn encoding_prints_to_standard_output_only() {
     output.ok();
     assert_eq!(output.stdout.trim_end(), utf8_percent_encode(PASSWORD, lyrox::secret::STRICT).to_string());
     is_clean("standard error", &output.stderr);
+}
+
+/// A password in an argument is refused before anything is contacted; a variable's name takes its place.
+#[test]
+fn a_password_in_an_argument_is_refused() {
+    let project = Project::new("secrets_argument", "");
+    project.write("migrations/1_a.up.sql", "SELECT 1;").write("migrations/2_b.up.sql", "SELECT 2;");
+    let url = "postgres://u:argument-secret@127.0.0.1:1/d";
+    for command in [&["db", "rehearse"][..], &["db", "diff", "--replay"], &["db", "squash", "--to", "2"]] {
+        let run = project.lyrox(&[command, &["--scratch-url", url]].concat());
+        run.exit(2).says("holds a password").says("--scratch-url '${NAME}'").never_says("argument-secret");
+    }
+    let run = project.lyrox(&["db", "rehearse", "--scratch-url", url, "--allow-argv-secret"]);
+    run.exit(4).never_says("argument-secret");
 }

@@ -36,7 +36,7 @@ fn squash(project: &Project, words: &[&str]) -> Output {
     let mut all = vec!["db", "squash"];
     all.extend(words);
     for url in [&postgres, &project.mongodb, &project.redis] {
-        all.extend(["--scratch-url", url.as_str()]);
+        all.extend(["--allow-argv-secret", "--scratch-url", url.as_str()]);
     }
     project.lyrox(&all)
 }

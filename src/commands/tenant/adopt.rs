@@ -9,12 +9,13 @@ use crate::engine::tenant::credentials::{Keeper, Nobody};
 use crate::engine::tenant::list;
 use crate::engine::tenant::plan::Wanted;
 use crate::error::{Code, Error, Result};
+use crate::project::migration::Version;
 use crate::report::{Layout, Report};
 
 /// Flags of `tenant adopt`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own.\nWhat is on a shard is taken in with `--shard NAME`."
+    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own. In the\nmodels `schema` and `database` its migrations are recorded as applied, and not run, where something of it is there; `--to`\nsays up to which, and `lyrox tenant list` shows it as behind then.\nWhat is on a shard is taken in with `--shard NAME`."
 )]
 pub struct Args {
     /// The tenant's key: the value in the tenant column, or the slug of its schema or database
@@ -23,6 +24,9 @@ pub struct Args {
     /// Its short name: small letters, digits and `_`; default: it follows from the key
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub slug: Option<String>,
+    /// Its own migrations are there up to this version; default: all of them
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
     /// Every tenant that is unmanaged
     #[arg(long, conflicts_with = "key")]
     pub all: bool,
@@ -76,6 +80,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         is_brief: is_many && !args.dry_run,
         takes_in: true,
         keeper: keeper.as_ref(),
+        to: args.to.as_deref().map(Version::new),
         seeds: None,
         placement: placement(app)?,
     };

@@ -73,6 +73,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         is_brief: is_many,
         takes_in: false,
         keeper: keeper.as_ref(),
+        to: None,
         seeds: seeds.as_ref(),
         placement: placement(app)?,
     };

@@ -37,7 +37,7 @@ pub struct Args {
 /// No consent, or what keeps the tenant from being removed whole.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant delete", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let work = work(app, &targets, args.lock_wait.duration())?;
     let can_ask = prompt::can_ask(app.global.no_input) && args.confirm.is_none();
     let preview = preview(work, &args.key, args.dry_run || can_ask).await?;

@@ -33,7 +33,7 @@ pub struct Args {
 /// What kept it from being written whole.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant export", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let file = args.file.as_deref().filter(|_| !args.dry_run);
     if file.is_none() && !args.dry_run {
         return Err(Error::new(Code::Usage, "no file was named").hint("lyrox tenant export KEY FILE"));

@@ -62,7 +62,7 @@ pub enum IdsGiven {
 /// What keeps the tenant from being taken in whole.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant import", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let bundle = Bundle::open(&args.file)?;
     let keeper: Box<dyn Keeper> = if args.dry_run { Box::new(Nobody) } else { keep::keeper(app, &args.given)? };
     let request = Request {
@@ -71,6 +71,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         slug: args.slug.clone(),
         set: args.set.iter().map(|given| pair(given)).collect::<Result<_>>()?,
         maps_ids: args.ids == IdsGiven::Map,
+        placement: super::placement(app)?,
         is_dry: args.dry_run,
         keeper: keeper.as_ref(),
     };

@@ -9,6 +9,7 @@ mod file;
 pub mod import;
 mod keep;
 pub mod list;
+pub mod r#move;
 pub mod policies;
 pub mod show;
 pub mod verify;
@@ -41,6 +42,8 @@ pub enum Command {
     Export(export::Args),
     /// Take a tenant in from such a file
     Import(import::Args),
+    /// Move a tenant to another shard: copy, verify, switch, remove
+    Move(r#move::Args),
     /// Remove a tenant from every store, and prove that nothing is left
     Delete(delete::Args),
     /// Give a tenant's users new passwords
@@ -54,7 +57,7 @@ pub enum Command {
 /// # Errors
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, command: &Command) -> Result<Report> {
-    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_));
+    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_) | Command::Import(_));
     if app.global.shard.is_some() && !takes_shard {
         return Err(Error::new(Code::Usage, "the registry knows on which shard a tenant is")
             .why("--shard says where new tenants are placed, and which of them `tenant list` shows")
@@ -69,6 +72,7 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Verify(args) => verify::run(app, args).await,
         Command::Export(args) => export::run(app, args).await,
         Command::Import(args) => import::run(app, args).await,
+        Command::Move(args) => r#move::run(app, args).await,
         Command::Delete(args) => delete::run(app, args).await,
         Command::Credentials(args) => credentials::run(app, args).await,
         Command::Policies(args) => policies::run(app, args).await,

@@ -28,7 +28,7 @@ use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
-use crate::project::migration::Migration;
+use crate::project::migration::{Migration, Version};
 use crate::project::seed::Set;
 use crate::report::{Change, Item};
 use crate::secret::Secret;
@@ -84,6 +84,8 @@ pub struct Request<'a> {
     pub takes_in: bool,
     /// Who takes the passwords.
     pub keeper: &'a dyn Keeper,
+    /// With `takes_in`: the newest version that the application's schemas and databases are at; none: the newest there is.
+    pub to: Option<Version>,
     /// The seeds of a new tenant.
     pub seeds: Option<&'a Set>,
     /// `--shard`: where new tenants are placed; none: where the policy says.
@@ -259,7 +261,9 @@ impl Run<'_> {
         let mut units = units;
         for unit in &mut units {
             unit.record.state = State::Pending;
-            unit.record.step = Step::Registered.word().into();
+            if recording(&unit.record.step).is_none() {
+                unit.record.step = Step::Registered.word().into();
+            }
             unit.record.error = None;
             unit.record.is_adopted |= self.request.takes_in;
         }
@@ -503,8 +507,26 @@ impl Run<'_> {
     }
 
     async fn fill_one(&self, fleet: &mut Fleet<'_>, unit: &mut Unit) -> Result<()> {
-        // A schema that the application made has what its migrations make: they are recorded by a baseline.
-        if !self.files.is_empty() && !unit.record.is_adopted {
+        if !self.files.is_empty() && unit.record.is_adopted {
+            // A schema that the application made has what its migrations make.
+            let (known, to) = match recording(&unit.record.step) {
+                Some((kinds, to)) => (Some(kinds), to),
+                None => (None, self.request.to.clone()),
+            };
+            let mut begun = unit.record.clone();
+            let version = to.clone();
+            let decided = async |kinds: &[StoreKind]| {
+                begun.step = recording_step(kinds, version.as_ref());
+                fleet.registry()?.write_tenants(std::slice::from_ref(&begun)).await?;
+                pass("recording");
+                Ok(())
+            };
+            let is_brief = self.request.is_brief;
+            inside::take_in(self.work, &mut unit.record, &self.files, to.as_ref(), is_brief, known, decided).await?;
+            unit.record.step = Step::Migrated.word().into();
+            self.write(fleet, std::slice::from_ref(unit)).await?;
+            pass("migrated");
+        } else if !self.files.is_empty() {
             inside::migrate(self.work, &mut unit.record, &self.files, self.request.is_brief).await?;
             unit.record.step = Step::Migrated.word().into();
             self.write(fleet, std::slice::from_ref(unit)).await?;
@@ -654,6 +676,21 @@ impl Run<'_> {
             self.work.events.event(Event::Progress { task, store: None, done, total, unit: "tenants" });
         }
     }
+}
+
+/// The step of a tenant that is taken in while its migrations are recorded: the stores that hold what the application made,
+/// and the version up to which.
+fn recording_step(kinds: &[StoreKind], to: Option<&Version>) -> String {
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    let to = to.map(|to| format!(" {to}")).unwrap_or_default();
+    format!("recording {}{to}", if kinds.is_empty() { "none".into() } else { kinds.join(",") })
+}
+
+/// Reads such a step.
+fn recording(step: &str) -> Option<(Vec<StoreKind>, Option<Version>)> {
+    let mut words = step.strip_prefix("recording ")?.split(' ');
+    let kinds = words.next()?.split(',').filter_map(|word| word.parse().ok()).collect();
+    Some((kinds, words.next().map(Version::new)))
 }
 
 /// Where a tenant is, for a line that has said what it is; nothing for the project's own servers.

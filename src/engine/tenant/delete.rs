@@ -9,6 +9,7 @@ use super::export::found;
 use super::hands::{self, Hands, scope};
 use super::plan::quoted;
 use super::registry::{Record, State};
+use super::shard::fleet::Fleet;
 use super::{Tenant, terms};
 use crate::config::file::TenancyModel;
 use crate::engine::guard::{self, Permit};
@@ -47,8 +48,8 @@ pub async fn preview(work: Work<'_>, name: &str, tells: bool) -> Result<Preview>
     guard::refuse_other_mark(work.config, &marks)?;
     let record = found(&mut stores, work, name).await?;
     migrate::close(stores).await;
-    refuse_other_model(&record, &terms)?;
-    let mut hands = Hands::open(work, &record.tenant, true).await?;
+    refuse_state(&record, &terms)?;
+    let mut hands = Hands::open(work, &record.placement()?, &record.tenant, true).await?;
     let surveys = hands.survey(&record.tenant, &terms).await?;
     hands.rest().await?;
     hands.close().await;
@@ -75,7 +76,7 @@ pub async fn delete(work: Work<'_>, name: &str, permit: &Permit) -> Result<u64> 
     let mut stores = work.open().await?;
     let outcome = with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| {
         let record = found(stores, work, name).await?;
-        refuse_other_model(&record, &terms)?;
+        refuse_state(&record, &terms)?;
         removed(work, &terms, stores, record, permit).await
     })
     .await;
@@ -92,27 +93,35 @@ pub(super) async fn removed(
     _permit: &Permit,
 ) -> Result<u64> {
     let tenant = record.tenant.clone();
-    let mut hands = Hands::open(work, &tenant, true).await?;
+    let placement = record.placement()?;
+    let mut fleet = Fleet::new(work, stores);
+    // A shard that cannot be reached, or is another environment's, stops it before anything is written.
+    fleet.at(&placement).await?;
+    let mut hands = Hands::open(work, &placement, &tenant, true).await?;
     let surveys = hands.survey(&tenant, terms).await?;
     hands.rest().await?;
     refuse(&tenant, &surveys)?;
     record.state = State::Deleting;
-    write(stores, &record).await?;
+    fleet.registry()?.write_tenants(std::slice::from_ref(&record)).await?;
     pass("deleting");
     let went = rows(&surveys);
     let undone = async {
-        for store in stores.iter_mut() {
+        for store in fleet.at(&placement).await? {
             store.shut_out(&tenant, terms).await?;
         }
         pass("shut_out");
         emptied(terms, &tenant, &mut hands, &surveys).await?;
         // A database that is to go must have nobody in it.
         hands.close().await;
-        taken(terms, stores, &tenant, &record).await?;
-        if let Some(item) = kept(terms, stores).await? {
-            work.events.item(item);
+        taken(terms, &mut fleet, &record).await?;
+        for store in fleet.at(&placement).await? {
+            if let Some(warning) = store.keep_places(terms).await? {
+                let kind = store.kind();
+                let item = Item::warn(format!("{kind}.users"), "users of tenants").store(kind);
+                work.events.item(item.detail(warning).code(Code::Privilege));
+            }
         }
-        prove(work, terms, stores, &tenant).await
+        prove(work, terms, &mut fleet, &record).await
     };
     undone.await.map_err(|error: Error| {
         error
@@ -127,14 +136,13 @@ pub(super) async fn removed(
     }
     hands::tell_notes(work.events, &tenant, &surveys);
     let gone = std::slice::from_ref(&tenant);
-    for store in stores.iter_mut().skip(1) {
+    for store in fleet.copies(&placement).await? {
         store.forget_tenants(gone).await?;
     }
     pass("copies");
-    if let Some(registry) = stores.first_mut() {
-        registry.forget_tenants(gone).await?;
-    }
+    fleet.registry()?.forget_tenants(gone).await?;
     pass("forgotten");
+    fleet.close().await;
     Ok(went)
 }
 
@@ -156,41 +164,33 @@ pub(super) async fn emptied(
     Ok(())
 }
 
-/// Takes the places away, the first store, which has the registry, last.
-pub(super) async fn taken(terms: &Terms, stores: &mut [AnyStore], tenant: &Tenant, record: &Record) -> Result<()> {
-    for at in (0..stores.len()).rev() {
-        let kind = stores[at].kind();
-        stores[at].take_places(std::slice::from_ref(tenant), terms).await?;
-        if at == 0 && kind != StoreKind::Postgres {
-            // Its place and its record went together: the record stays until nothing else does.
-            stores[at].write_tenants(std::slice::from_ref(record)).await?;
-        }
-        pass(&format!("taken.{kind}"));
+/// Takes the places away, the registry's store last.
+pub(super) async fn taken(terms: &Terms, fleet: &mut Fleet<'_>, record: &Record) -> Result<()> {
+    let placement = record.placement()?;
+    for store in fleet.at(&placement).await?.into_iter().rev() {
+        store.take_places(std::slice::from_ref(&record.tenant), terms).await?;
+        pass(&format!("taken.{}", store.kind()));
+    }
+    let registry = fleet.registry()?;
+    if registry.kind() != StoreKind::Postgres {
+        // Its place and its record went together: the record stays until nothing else does.
+        registry.write_tenants(std::slice::from_ref(record)).await?;
     }
     Ok(())
 }
 
-/// Makes the loss of users last.
-async fn kept(terms: &Terms, stores: &mut [AnyStore]) -> Result<Option<Item>> {
-    for store in stores.iter_mut() {
-        if let Some(warning) = store.keep_places(terms).await? {
-            let kind = store.kind();
-            let item = Item::warn(format!("{kind}.users"), "users of tenants").store(kind);
-            return Ok(Some(item.detail(warning).code(Code::Privilege)));
-        }
-    }
-    Ok(None)
-}
-
 /// Asks every store anew what there is of the tenant: nothing must be.
-async fn prove(work: Work<'_>, terms: &Terms, stores: &mut [AnyStore], tenant: &Tenant) -> Result<()> {
+async fn prove(work: Work<'_>, terms: &Terms, fleet: &mut Fleet<'_>, record: &Record) -> Result<()> {
+    let (tenant, placement) = (&record.tenant, record.placement()?);
     let mut left = Vec::new();
-    for store in stores.iter_mut() {
+    let mut count = 0;
+    for store in fleet.at(&placement).await? {
+        count += 1;
         let kind = store.kind();
         left.extend(store.traces(tenant, terms).await?.into_iter().map(|what| format!("{kind}: {what}")));
     }
     let mut asked = 0;
-    let mut hands = Hands::open(work, tenant, true).await?;
+    let mut hands = Hands::open(work, &placement, tenant, true).await?;
     for (kind, survey) in hands.survey(tenant, terms).await? {
         asked += survey.parts.len();
         if terms.model() == TenancyModel::Row || kind == StoreKind::Redis {
@@ -203,7 +203,7 @@ async fn prove(work: Work<'_>, terms: &Terms, stores: &mut [AnyStore], tenant: &
     if left.is_empty() {
         let mut item = Item::pass(format!("{}.proof", tenant.slug()), "nothing is left");
         item.tenant = Some(tenant.key().to_owned());
-        let stores = crate::report::plural(stores.len(), "store");
+        let stores = crate::report::plural(count, "store");
         let what =
             if asked > 0 { format!("{stores}, {asked} tables asked again") } else { format!("{stores} asked again") };
         work.events.item(item.detail(what));
@@ -227,7 +227,14 @@ fn refuse(tenant: &Tenant, surveys: &[(StoreKind, Survey)]) -> Result<()> {
         .hint("change or remove these references first"))
 }
 
-fn refuse_other_model(record: &Record, terms: &Terms) -> Result<()> {
+/// Refuses what cannot be removed as it is: a tenant of another model, and one that is on its way between two places.
+fn refuse_state(record: &Record, terms: &Terms) -> Result<()> {
+    if super::relocate::is_move(&record.step) && record.state != State::Deleting {
+        return Err(Error::new(Code::TenantState, format!("tenant `{}` is being moved", record.tenant.shown()))
+            .why(format!("its registry says `{}`: something of it is at both places", record.step))
+            .data("nothing was changed")
+            .hint(format!("{} finishes it", super::relocate::finishing(record))));
+    }
     if record.model == terms.model() {
         return Ok(());
     }
@@ -242,13 +249,6 @@ fn refuse_other_model(record: &Record, terms: &Terms) -> Result<()> {
     )
     .data("nothing was changed")
     .hint("give [tenancy] model its old value for this"))
-}
-
-async fn write(stores: &mut [AnyStore], record: &Record) -> Result<()> {
-    match stores.first_mut() {
-        Some(registry) => registry.write_tenants(std::slice::from_ref(record)).await,
-        None => Ok(()),
-    }
 }
 
 fn rows(surveys: &[(StoreKind, Survey)]) -> u64 {

@@ -54,7 +54,7 @@ pub async fn export(work: Work<'_>, name: &str, path: Option<&Path>) -> Result<E
         .hint(format!("lyrox tenant show {}", quoted(record.tenant.key()))));
     }
     let version = version(&record, &ledgers);
-    let mut hands = Hands::open(work, &record.tenant, false).await?;
+    let mut hands = Hands::open(work, &record.placement()?, &record.tenant, false).await?;
     let exported = written(work, &terms, &record.tenant, version, &mut hands, path).await;
     hands.close().await;
     exported

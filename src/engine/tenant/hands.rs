@@ -2,6 +2,7 @@
 
 use super::Tenant;
 use super::registry::Record;
+use super::shard::{self, Placement};
 use crate::config::file::TenancyModel;
 use crate::engine::event::Events;
 use crate::engine::migrate::{self, Work};
@@ -19,9 +20,10 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    /// Connects. With `may_lack`, a database that is not there is left out.
-    pub async fn open(work: Work<'_>, tenant: &Tenant, may_lack: bool) -> Result<Self> {
-        let (config, targets) = tenant.within(work.config, work.targets);
+    /// Connects to where a tenant is. With `may_lack`, a database that is not there is left out.
+    pub async fn open(work: Work<'_>, placement: &Placement, tenant: &Tenant, may_lack: bool) -> Result<Self> {
+        let placed = shard::targets(work.config, work.targets, placement)?;
+        let (config, targets) = tenant.within(work.config, &placed);
         let mut stores = Vec::with_capacity(targets.stores.len());
         for target in &targets.stores {
             match AnyStore::open(&config, target).await {

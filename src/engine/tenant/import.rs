@@ -16,8 +16,11 @@ use super::credentials::{self, Keeper, Login};
 use super::delete;
 use super::export::progress;
 use super::hands::{self, Hands, scope};
+use super::placement::Places;
 use super::plan::quoted;
 use super::registry::{Record, State, Which};
+use super::shard::Placement;
+use super::shard::fleet::{Fleet, Site};
 use super::{Tenant, inside, template, terms};
 use crate::config::file::TenancyModel;
 use crate::engine::guard;
@@ -48,6 +51,8 @@ pub struct Request<'a> {
     pub set: Vec<(String, String)>,
     /// Rows and documents get new ids.
     pub maps_ids: bool,
+    /// `--shard`: where it is placed; none: where the policy says.
+    pub placement: Option<Placement>,
     /// Look, change nothing.
     pub is_dry: bool,
     /// Who takes the passwords.
@@ -68,8 +73,17 @@ pub fn is_import(step: &str) -> bool {
     step.starts_with("import ")
 }
 
+/// Whether what is filled is told: a move tells it once it is complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Each part is an item.
+    Told,
+    /// Nothing is told.
+    Copy,
+}
+
 /// What all steps share.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     work: Work<'a>,
     request: &'a Request<'a>,
     terms: Terms,
@@ -116,7 +130,10 @@ pub async fn import(work: Work<'_>, request: &Request<'_>) -> Result<Imported> {
     guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
     run.tell_versions(&ledgers);
     let outcome = if request.is_dry {
-        run.dry(&mut stores).await
+        let mut fleet = Fleet::new(work, &mut stores);
+        let outcome = run.dry(&mut fleet).await;
+        fleet.close().await;
+        outcome
     } else {
         with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| run.locked(stores).await).await
     };
@@ -191,6 +208,21 @@ fn left_out(work: Work<'_>, request: &Request<'_>, terms: &Terms) -> Result<BTre
     Ok(by_field.map(|space| format!("keyspace {}", space.name)).collect())
 }
 
+impl<'a> Run<'a> {
+    /// A run that takes every line as it is: what a move fills its copy with.
+    pub(super) fn new(
+        work: Work<'a>,
+        request: &'a Request<'a>,
+        terms: Terms,
+        tenant: Tenant,
+        files: Vec<Migration>,
+    ) -> Self {
+        let key = tenant.key().to_owned();
+        let mapping = Mapping { old: key.clone(), new: key, ..Mapping::default() };
+        Self { work, request, terms, tenant, mapping, left_out: BTreeSet::new(), step: String::new(), files }
+    }
+}
+
 impl Run<'_> {
     /// The parts of a store that come here.
     fn parts(&self, kind: StoreKind) -> Vec<&Entry> {
@@ -214,10 +246,8 @@ impl Run<'_> {
     }
 
     /// What is in the way, or that the import goes on.
-    async fn settled(&self, stores: &mut [AnyStore]) -> Result<Settled> {
-        let Some(registry) = stores.first_mut() else {
-            return Err(Error::new(Code::Tenancy, "the project has no store").data("nothing was changed"));
-        };
+    async fn settled(&self, fleet: &mut Fleet<'_>) -> Result<Settled> {
+        let registry = fleet.registry()?;
         let all = registry.read_tenants(&Which::All).await?;
         hands::refuse_ambiguous(self.work, &self.tenant, &all)?;
         let shown = self.tenant.shown();
@@ -255,15 +285,14 @@ impl Run<'_> {
                 quoted(tenant.key())
             ))),
             found => {
+                let mut record = found.unwrap_or_else(|| Record::new(tenant.clone(), self.terms.model()));
+                record.shard = self.chosen(fleet).await?.text();
                 let mut clashes = Vec::new();
-                for store in stores.iter_mut() {
+                for store in fleet.at(&record.placement()?).await? {
                     clashes.extend(store.tenant_clashes(std::slice::from_ref(tenant), &self.terms).await?);
                 }
                 match clashes.first() {
-                    None => {
-                        let record = found.unwrap_or_else(|| Record::new(tenant.clone(), self.terms.model()));
-                        Ok(Settled { record, is_resumed: false })
-                    }
+                    None => Ok(Settled { record, is_resumed: false }),
                     Some(clash) => {
                         Err(Error::new(Code::TenantClash, format!("something is in the way of tenant `{shown}`"))
                             .why(clash.why.clone())
@@ -275,10 +304,50 @@ impl Run<'_> {
         }
     }
 
-    async fn dry(&self, stores: &mut [AnyStore]) -> Result<Imported> {
-        self.settled(stores).await?;
+    /// Where it is placed.
+    async fn chosen(&self, fleet: &mut Fleet<'_>) -> Result<Placement> {
+        if let Some(placement) = &self.request.placement {
+            return Ok(placement.clone());
+        }
+        let mut places = Places::new(&self.work.config.settings);
+        if places.counts() {
+            for (shard, tenants) in fleet.registry()?.tenants_by_shard().await? {
+                places.count(&Placement::parse(&shard)?, tenants);
+            }
+        }
+        Ok(places.choose(self.tenant.slug()))
+    }
+
+    /// Makes the shards of its place ready: the ledger, the copy of the registry, the template.
+    pub(super) async fn reach(&mut self, fleet: &mut Fleet<'_>, placement: &Placement) -> Result<()> {
+        let missing: Vec<Site> = placement.away().map(|(kind, name)| (kind, name.to_owned())).collect();
+        fleet.at(placement).await?;
+        let targets = fleet.targets(placement)?;
+        let work = Work { targets: &targets, ..self.work };
+        for site in &missing {
+            let Some(store) = fleet.site(site) else { continue };
+            with_lock(std::slice::from_mut(store), work.wait, work.events, async |stores: &mut [AnyStore]| {
+                for store in stores.iter_mut() {
+                    store.prepare(&work.mark()).await?;
+                    store.prepare_tenants().await?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        if self.terms.model() == TenancyModel::Database {
+            let stores = fleet.at(placement).await?;
+            if let Some(store) = stores.into_iter().find(|store| store.kind() == StoreKind::Postgres) {
+                self.terms.template = Some(template::ensure(work, store, &self.files).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn dry(&self, fleet: &mut Fleet<'_>) -> Result<Imported> {
+        let placement = self.settled(fleet).await?.record.placement()?;
         if self.terms.model() == TenancyModel::Row {
-            let mut hands = Hands::open(self.work, &self.tenant, true).await?;
+            let mut hands = Hands::open(self.work, &placement, &self.tenant, true).await?;
             for store in &mut hands.stores {
                 let kind = store.kind();
                 let wanted = self.wanted(kind);
@@ -304,10 +373,19 @@ impl Run<'_> {
             store.prepare(&mark).await?;
             store.prepare_tenants().await?;
         }
-        let Settled { mut record, is_resumed } = self.settled(stores).await?;
+        let mut fleet = Fleet::new(self.work, stores);
+        let outcome = self.imported(&mut fleet).await;
+        fleet.close().await;
+        outcome
+    }
+
+    async fn imported(&mut self, fleet: &mut Fleet<'_>) -> Result<Imported> {
+        let Settled { mut record, is_resumed } = self.settled(fleet).await?;
+        let placement = record.placement()?;
+        self.reach(fleet, &placement).await?;
         if !is_resumed && self.terms.model() == TenancyModel::Row {
             // Before anything is written: what is there without a record is nobody's to empty.
-            let mut hands = Hands::open(self.work, &self.tenant, false).await?;
+            let mut hands = Hands::open(self.work, &placement, &self.tenant, false).await?;
             let surveys = hands.survey(&self.tenant, &self.terms).await?;
             hands.rest().await?;
             hands.close().await;
@@ -316,21 +394,16 @@ impl Run<'_> {
                 self.refuse_occupied(*kind, survey)?;
             }
         }
-        if self.terms.model() == TenancyModel::Database
-            && let Some(store) = stores.iter_mut().find(|store| store.kind() == StoreKind::Postgres)
-        {
-            self.terms.template = Some(template::ensure(self.work, store, &self.files).await?);
-        }
         record.state = State::Pending;
         record.step.clone_from(&self.step);
         record.error = None;
-        self.write(stores, &record).await?;
+        self.write(fleet, &record).await?;
         pass("registered");
-        match self.made(stores, &mut record).await {
+        match self.made(fleet, &mut record).await {
             Ok(rows) => {
                 record.state = State::Active;
                 record.step = String::new();
-                self.write(stores, &record).await?;
+                self.write(fleet, &record).await?;
                 pass("active");
                 let mut item = Item::pass(format!("tenant.{}", self.tenant.shown()), self.tenant.shown());
                 item.tenant = Some(self.tenant.key().to_owned());
@@ -342,32 +415,33 @@ impl Run<'_> {
             Err(error) if matches!(error.exit(), Exit::Connect | Exit::Lock) => Err(error
                 .data("the tenant is pending; what is filled stays filled")
                 .hint_if_none("run the same command again: it goes on where it stopped")),
-            Err(error) => Err(self.give_up(stores, record, error).await),
+            Err(error) => Err(self.give_up(fleet, record, error).await),
         }
     }
 
     /// Everything between the record and `active`.
-    async fn made(&self, stores: &mut [AnyStore], record: &mut Record) -> Result<u64> {
-        let logins = self.placed(stores).await?;
+    async fn made(&self, fleet: &mut Fleet<'_>, record: &mut Record) -> Result<u64> {
+        let placement = record.placement()?;
+        let logins = self.placed(fleet, &placement, &StoreKind::ALL).await?;
         let copy = Record { state: State::Active, step: String::new(), ..record.clone() };
-        for store in stores.iter_mut().skip(1) {
+        for store in fleet.copies(&placement).await? {
             store.write_tenants(std::slice::from_ref(&copy)).await?;
         }
         pass("copied");
         if !self.files.is_empty() {
             inside::migrate(self.work, record, &self.files, true).await?;
             record.step.clone_from(&self.step);
-            self.write(stores, record).await?;
+            self.write(fleet, record).await?;
             pass("migrated");
         }
-        let mut hands = Hands::open(self.work, &self.tenant, false).await?;
-        let filled = self.filled(&mut hands).await;
+        let mut hands = Hands::open(self.work, &placement, &self.tenant, false).await?;
+        let filled = self.filled(&mut hands, Fill::Told).await;
         hands.close().await;
         let rows = filled?;
         if !logins.is_empty() {
             self.request.keeper.keep(&logins)?;
         }
-        for store in stores.iter_mut() {
+        for store in fleet.at(&placement).await? {
             if let Some(warning) = store.keep_places(&self.terms).await? {
                 let kind = store.kind();
                 let item = Item::warn(format!("{kind}.users"), "users of tenants").store(kind);
@@ -380,10 +454,16 @@ impl Run<'_> {
     }
 
     /// Its place in each store. In shared tables its row comes with the others.
-    async fn placed(&self, stores: &mut [AnyStore]) -> Result<Vec<Login>> {
-        let users = credentials::stores(&self.terms.tenancy, self.work.targets);
+    pub(super) async fn placed(
+        &self,
+        fleet: &mut Fleet<'_>,
+        placement: &Placement,
+        kinds: &[StoreKind],
+    ) -> Result<Vec<Login>> {
+        let targets = fleet.targets(placement)?;
+        let users = credentials::stores(&self.terms.tenancy, &targets);
         let mut logins = Vec::new();
-        for store in stores.iter_mut() {
+        for store in fleet.at(placement).await?.into_iter().filter(|store| kinds.contains(&store.kind())) {
             let kind = store.kind();
             let password: Option<Secret> = users.contains(&kind).then(credentials::password);
             if self.terms.model() == TenancyModel::Row && kind == StoreKind::Postgres {
@@ -396,7 +476,7 @@ impl Run<'_> {
                 return Err(error);
             }
             pass(kind.name());
-            if let (Some(password), Some(target)) = (password, self.work.targets.get(kind)) {
+            if let (Some(password), Some(target)) = (password, targets.get(kind)) {
                 logins.push(credentials::login(&self.tenant, target, &self.terms.tenancy, password));
             }
         }
@@ -418,7 +498,7 @@ impl Run<'_> {
     }
 
     /// Fills every store.
-    async fn filled(&self, hands: &mut Hands) -> Result<u64> {
+    pub(super) async fn filled(&self, hands: &mut Hands, fill: Fill) -> Result<u64> {
         // What the tables cannot take is found before the first of them is filled.
         for store in &mut hands.stores {
             let kind = store.kind();
@@ -446,7 +526,9 @@ impl Run<'_> {
                 rows += part.rows;
                 let change = if is_filled { Change::Unchanged } else { Change::Created };
                 let item = hands::item(&self.tenant, kind, &part.name, part.rows).change(change);
-                self.work.events.item(item.elapsed(started.elapsed()));
+                if fill == Fill::Told {
+                    self.work.events.item(item.elapsed(started.elapsed()));
+                }
             }
         }
         Ok(rows)
@@ -578,10 +660,10 @@ impl Run<'_> {
     }
 
     /// Takes everything back and says so in the record.
-    async fn give_up(&self, stores: &mut [AnyStore], mut record: Record, error: Error) -> Error {
+    async fn give_up(&self, fleet: &mut Fleet<'_>, mut record: Record, error: Error) -> Error {
         let mut left = Vec::new();
         let emptied = async {
-            let mut hands = Hands::open(self.work, &self.tenant, true).await?;
+            let mut hands = Hands::open(self.work, &record.placement()?, &self.tenant, true).await?;
             // A transaction that an error left open.
             for store in &mut hands.stores {
                 let _ = store.end_reading().await;
@@ -595,13 +677,13 @@ impl Run<'_> {
         if let Err(error) = emptied.await {
             left.push(error.to_string());
         }
-        if let Err(error) = delete::taken(&self.terms, stores, &self.tenant, &record).await {
+        if let Err(error) = delete::taken(&self.terms, fleet, &record).await {
             left.push(error.to_string());
         }
         record.state = if left.is_empty() { State::Failed } else { State::Pending };
         (record.version, record.head) = (None, None);
         record.error = Some(format!("{}: {}", error.code(), error.what()));
-        if let Err(error) = self.write(stores, &record).await {
+        if let Err(error) = self.write(fleet, &record).await {
             left.push(error.to_string());
         }
         if left.is_empty() {
@@ -615,11 +697,8 @@ impl Run<'_> {
         }
     }
 
-    async fn write(&self, stores: &mut [AnyStore], record: &Record) -> Result<()> {
-        match stores.first_mut() {
-            Some(registry) => registry.write_tenants(std::slice::from_ref(record)).await,
-            None => Ok(()),
-        }
+    async fn write(&self, fleet: &mut Fleet<'_>, record: &Record) -> Result<()> {
+        fleet.registry()?.write_tenants(std::slice::from_ref(record)).await
     }
 }
 

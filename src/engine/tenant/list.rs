@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::registry::{Record, Which};
 use super::shard::Placement;
 use super::shard::fleet::{self, Fleet};
-use super::{inside, terms, unknown};
+use super::{Tenant, inside, shown, terms, unknown};
+use crate::config::Targets;
 use crate::engine::guard;
 use crate::engine::migrate::{self, Work};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 use crate::stores::Store as _;
@@ -136,6 +137,38 @@ pub async fn show(work: Work<'_>, name: &str) -> Result<Shown> {
 pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Record> {
     let records = store.read_tenants(&Which::Named(name.to_owned())).await?;
     records.into_iter().next().ok_or_else(|| unknown(name))
+}
+
+/// The tenant that a key means, and where it is: as the registry has it, else (the application may have made it without
+/// lyrox) by the slug that follows from the key or was given, at home.
+///
+/// # Errors
+/// `LYX-TENANT-NAME`; `LYX-TENANT-CLASH` where another slug is given than the registry has; a registry that cannot be read.
+pub async fn settle(work: Work<'_>, key: &str, slug: Option<&str>) -> Result<(Tenant, Placement)> {
+    let tenant = Tenant::new(key, slug)?;
+    let Some(target) = work.targets.stores.first().filter(|_| work.config.settings.tenancy.is_some()) else {
+        return Ok((tenant, Placement::home()));
+    };
+    let targets = Targets { stores: vec![target.clone()], absent: Vec::new() };
+    let mut stores = Work { targets: &targets, ..work }.open().await?;
+    let found = match stores.first_mut() {
+        Some(registry) => registry.read_tenants(&Which::Of(vec![tenant.clone()])).await?,
+        None => Vec::new(),
+    };
+    migrate::close(stores).await;
+    match found.into_iter().find(|record| record.tenant.key() == key) {
+        None => Ok((tenant, Placement::home())),
+        Some(record) if slug.is_some_and(|slug| slug != record.tenant.slug()) => Err(Error::new(
+            Code::TenantClash,
+            format!("tenant `{}` has the slug `{}`", shown(key), record.tenant.slug()),
+        )
+        .data("nothing was changed")
+        .hint("leave --slug out")),
+        Some(record) => {
+            let placement = record.placement()?;
+            Ok((record.tenant, placement))
+        }
+    }
 }
 
 /// The newest version that files have; none where they have none.

@@ -15,6 +15,7 @@ pub mod placement;
 pub mod plan;
 pub mod policies;
 pub mod registry;
+pub mod relocate;
 pub mod renew;
 pub mod shard;
 pub mod template;
@@ -40,7 +41,7 @@ pub fn terms(config: &Config) -> Result<Terms> {
             .data("nothing was changed")
             .hint("add [tenancy] with model = \"row\", \"schema\" or \"database\" to lyrox.toml")
     })?;
-    Ok(Terms { project: config.settings.project.name.clone(), tenancy, template: None })
+    Ok(Terms { project: config.settings.project.name.clone(), tenancy, template: None, keeps_roles: false })
 }
 
 /// The error of a name that no record has.

@@ -38,7 +38,16 @@ pub struct Connected {
 impl Connected {
     /// Whether the server takes transactions: a replica set, or a router in front of shards.
     pub fn has_transactions(&self) -> bool {
-        self.hello.contains_key("setName") || self.hello.get_str("msg").is_ok_and(|text| text == "isdbgrid")
+        self.hello.contains_key("setName") || self.is_router()
+    }
+
+    fn is_router(&self) -> bool {
+        self.hello.get_str("msg").is_ok_and(|text| text == "isdbgrid")
+    }
+
+    /// The database, where the server is a router in front of shards, which spreads its collections.
+    pub fn router(&self) -> Option<&str> {
+        self.is_router().then(|| self.database.name())
     }
 }
 

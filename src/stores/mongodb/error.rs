@@ -94,7 +94,14 @@ const fn name_of(code: i32) -> &'static str {
 
 /// The message with what a validator found appended, cut to a length a person reads.
 fn cleaned(message: &str, details: Option<&Document>) -> String {
-    let mut text = message.to_owned();
+    // The server repeats the whole command, its data and its clock included.
+    let mut text = match message.split_once(" to execute command { ") {
+        Some((before, command)) => {
+            let name = command.split(':').next().unwrap_or_default();
+            format!("{before} to execute `{name}`")
+        }
+        None => message.to_owned(),
+    };
     let rules = details
         .and_then(|details| details.get_document("details").ok())
         .and_then(|details| details.get_array("schemaRulesNotSatisfied").ok());
@@ -278,6 +285,7 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
             let why = cause.why_text().unwrap_or("no answer").to_owned();
             Error::new(cause.code(), format!("the connection to MongoDB was lost while lyrox tried to {doing}"))
                 .why(why)
+                .hint(cause.hint_text().unwrap_or("lyrox check").to_owned())
         }
     }
 }

@@ -111,6 +111,8 @@ pub struct Facts {
     pub is_standby: bool,
     /// It can notice a vanished client while a statement runs.
     pub watches_client: bool,
+    /// The database has Citus: tables can be spread over nodes.
+    pub has_citus: bool,
     /// Both ends of the connection as the server sees them.
     pub line: Option<Line>,
 }
@@ -267,7 +269,7 @@ pub fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
 /// round trip.
 async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings: Option<&Settings>) -> Result<Facts> {
     let settings = settings.map_or_else(String::new, |settings| format!("; SELECT {}", settings.first_columns()));
-    let sql = format!("{FACTS}, {WATCHES_CLIENT}{settings}");
+    let sql = format!("{FACTS}, {WATCHES_CLIENT}, {HAS_CITUS}{settings}");
     trips::count(StoreKind::Postgres);
     let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
@@ -283,6 +285,7 @@ async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings
         is_standby: fact(4)? == "t",
         line: Line::new((text(row, 5), text(row, 6)), (text(row, 7), text(row, 8))),
         watches_client: fact(9)? == "t",
+        has_citus: fact(10)? == "t",
     };
     if facts.version < 120_000 {
         return Err(Error::new(Code::Protocol, format!("PostgreSQL {} is too old", facts.version / 10_000))
@@ -313,6 +316,8 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg
     pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
     pg_catalog.host(pg_catalog.inet_client_addr()), pg_catalog.inet_client_port(), \
     pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()";
+
+const HAS_CITUS: &str = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
 
 /// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
 const WATCHES_CLIENT: &str = "pg_catalog.current_setting('server_version_num')::int >= \

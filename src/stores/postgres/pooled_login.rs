@@ -53,6 +53,9 @@ const MESSAGES: &[(&str, Meaning)] = &[
     // PgBouncer.
     ("no such database", Meaning::Database),
     ("sasl authentication failed", Meaning::Password),
+    // Of the server, whose words it passes on; its own have no user.
+    ("password authentication failed for user", Meaning::Server),
+    ("password authentication failed", Meaning::Password),
     ("no more connections allowed", Meaning::Full),
     ("query_wait_timeout", Meaning::Full),
     ("client_login_timeout", Meaning::Server),
@@ -82,7 +85,16 @@ pub fn meaning(state: &str, message: &str) -> Option<Meaning> {
 
 /// The error of a refused login, where the message is a pooler's; its `why` is still to be given.
 pub fn refusal(endpoint: &Endpoint, state: &str, message: &str) -> Option<Error> {
-    let meaning = meaning(state, message)?;
+    let meaning = match meaning(state, message)? {
+        Meaning::Server
+            if endpoint.url.user().is_some_and(|user| message.contains(&format!("for user \"{user}\""))) =>
+        {
+            Meaning::Password
+        }
+        // A login needs the server only as long as the pooler has never reached it.
+        Meaning::Full if message.contains("query_wait_timeout") => Meaning::Server,
+        meaning => meaning,
+    };
     let place = endpoint.url.authority();
     let user = endpoint.url.user().unwrap_or("(the system's user)");
     let origin = &endpoint.origin;
@@ -161,6 +173,7 @@ mod tests {
             ("08P01", "ERROR: Endpoint ID is not specified.", Some(Code::PoolerLogin)),
             ("08P01", "connection is insecure (try using `sslmode=require`)", Some(Code::TlsRequired)),
             ("XX000", "Couldn't connect to compute node", Some(Code::PoolerServer)),
+            ("08P01", "password authentication failed for user \"pool\"", Some(Code::PoolerServer)),
             ("28P01", "password authentication failed for user \"emaxconn\"", None),
             ("3D000", "database \"x\" does not exist", None),
         ] {

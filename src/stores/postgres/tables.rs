@@ -55,9 +55,17 @@ SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', a.attname,
 FROM mine c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN types x ON x.type = a.atttypid AND x.typtype <> 'd' JOIN pg_catalog.pg_type b ON b.oid = x.base";
 
+/// Foreign keys that only some partitions have stand with their root.
 const CONSTRAINTS: &str = "
+, under AS (
+  SELECT c.oid AS root, c.oid FROM mine c
+  UNION ALL
+  SELECT u.root, i.inhrelid FROM under u JOIN pg_catalog.pg_class p ON p.oid = u.oid AND p.relkind = 'p'
+  JOIN pg_catalog.pg_inherits i ON i.inhparent = u.oid
+)
 SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', k.conname, 'kind', k.contype,
-  'columns', ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = n.num ORDER BY n.at),
+  'columns', ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.num ORDER BY n.at),
+  'is_leaf', k.conrelid <> c.oid,
   'parent', p.label,
   'parent_columns', ARRAY(SELECT a.attname FROM unnest(k.confkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = n.num ORDER BY n.at),
   'outside', CASE WHEN k.contype = 'f' AND p.oid IS NULL THEN (SELECT pg_catalog.format('%I.%I', n.nspname, o.relname)
@@ -65,7 +73,8 @@ SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', k.conname, 
   'is_deferrable', k.condeferrable,
   'operators', ARRAY(SELECT o.oprname FROM unnest(k.conexclop) WITH ORDINALITY x (op, at) JOIN pg_catalog.pg_operator o ON o.oid = x.op ORDER BY x.at),
   'on_delete', k.confdeltype, 'definition', pg_catalog.pg_get_constraintdef(k.oid)) ORDER BY c.label, k.conname), '[]')
-FROM mine c JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND k.conparentid = 0
+FROM mine c JOIN under u ON u.root = c.oid JOIN pg_catalog.pg_constraint k ON k.conrelid = u.oid AND k.conparentid = 0
+  AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND (u.oid = c.oid OR k.contype = 'f')
 LEFT JOIN mine p ON p.oid = k.confrelid";
 
 const INDEXES: &str = "
@@ -180,7 +189,21 @@ pub async fn read(connection: &mut PgConnection, schemas: &[String]) -> Result<C
         catalog.tables.insert(table.name.clone(), table);
     }
     fill(&mut catalog, &next(), |table, column: Column| table.columns.push(column))?;
-    fill(&mut catalog, &next(), |table, constraint: Constraint| table.constraints.push(constraint))?;
+    fill(&mut catalog, &next(), |table, constraint: Constraint| {
+        let is_same = |other: &Constraint| {
+            (&other.kind, &other.columns, &other.parent, &other.outside, &other.parent_columns)
+                == (
+                    &constraint.kind,
+                    &constraint.columns,
+                    &constraint.parent,
+                    &constraint.outside,
+                    &constraint.parent_columns,
+                )
+        };
+        if !constraint.is_leaf || !table.constraints.iter().any(is_same) {
+            table.constraints.push(constraint);
+        }
+    })?;
     fill(&mut catalog, &next(), |table, index: Index| table.indexes.push(index))?;
     fill(&mut catalog, &next(), |table, trigger: Trigger| table.triggers.push(trigger))?;
     fill(&mut catalog, &next(), |table, leaf: Leaf| table.leaves.push(leaf))?;

@@ -176,6 +176,9 @@ pub async fn greet(endpoint: &Endpoint, route: &Route, host: &str, stream: &mut 
     let mut bytes = answered.unwrap_or_default();
     match classify(kind, &bytes) {
         Some(speaks) if speaks == Speaks::Store(kind) => {
+            if let Some(error) = turned_away(endpoint, &bytes) {
+                return Err(error);
+            }
             if kind == StoreKind::Mongodb {
                 let _ = rest(stream, &mut bytes).await;
             }
@@ -223,6 +226,7 @@ pub async fn greet_through(
             Error::new(Code::ConnectClosed, "the server took no second connection").why(error.to_string())
         })
     };
+    let mut asks_certificate = false;
     let mut stream = if mode == TlsMode::Off {
         stages.pass("tls", "off");
         None
@@ -259,6 +263,7 @@ pub async fn greet_through(
         };
         let peer = stages.run("tls", limit::TLS, shake).await?;
         expiring(stages, peer.expires_soon());
+        asks_certificate = peer.asks_certificate;
         Some(peer.stream)
     };
     let hello = async {
@@ -266,7 +271,15 @@ pub async fn greet_through(
             Some(stream) => stream,
             None => open().await?,
         };
-        Ok((greet(endpoint, route, host, &mut *stream).await?, String::new()))
+        match greet(endpoint, route, host, &mut *stream).await {
+            // Some servers end the connection without a word when they were shown none.
+            Err(error) if asks_certificate && error.code() == Code::ConnectClosed => Err(tls::client_wanted(endpoint)
+                .why(format!(
+                    "it asked for one in the handshake, and then closed the connection ({})",
+                    endpoint.origin
+                ))),
+            answered => Ok((answered?, String::new())),
+        }
     };
     stages.run("hello", limit::HELLO, hello).await
 }
@@ -295,6 +308,26 @@ pub async fn greet_others(stages: &mut Stages<'_>, endpoint: &Endpoint, ca_file:
             stages.warn("reach", Code::ConnectHost, what, "mend that server; the others serve meanwhile");
         }
     }
+}
+
+/// A Redis that answers the first word with a refusal and closes.
+fn turned_away(endpoint: &Endpoint, answer: &[u8]) -> Option<Error> {
+    if endpoint.url.kind() != StoreKind::Redis {
+        return None;
+    }
+    let from = &endpoint.origin;
+    if answer.starts_with(b"-ERR max number of clients") {
+        return Some(
+            Error::new(Code::ConnectLimit, "the server has no connection left")
+                .why(format!("as many clients are connected as it takes: maxclients ({from})"))
+                .hint("let the application share its connections, or raise maxclients"),
+        );
+    }
+    answer.starts_with(b"-DENIED").then(|| {
+        Error::new(Code::AuthAddress, "the server lets in its own machine alone")
+            .why(format!("it is in protected mode and has no password ({from})"))
+            .hint("give the server a password (requirepass, or an ACL file) and put it into the URL")
+    })
 }
 
 /// The error of a server that speaks something else.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::client::WebPkiServerVerifier;
@@ -29,6 +30,8 @@ pub struct Peer {
     pub version: &'static str,
     /// Days until the certificate expires.
     pub days: Option<i64>,
+    /// The server asked for a client's certificate, which it was not shown.
+    pub asks_certificate: bool,
 }
 
 impl Peer {
@@ -75,7 +78,8 @@ pub async fn handshake(
     let roots = roots(endpoint, ca_file).map_err(Failure::Authority)?;
     let seen = Arc::new(Mutex::new(None));
     let verifier = Verifier { inner: Some(roots), mode, seen: Arc::clone(&seen) };
-    match shake(host, verifier, stream).await {
+    let own = Arc::new(NoCertificate::default());
+    match shake(host, verifier, Arc::clone(&own), stream).await {
         Ok(stream) => {
             let version = match stream.get_ref().1.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -83,7 +87,12 @@ pub async fn handshake(
                 _ => "of an unknown version",
             };
             let certificate = seen.lock().ok().and_then(|mut seen| seen.take());
-            Ok(Peer { stream: Box::new(stream), version, days: certificate.and_then(|der| days_left(&der)) })
+            Ok(Peer {
+                stream: Box::new(stream),
+                version,
+                days: certificate.and_then(|der| days_left(&der)),
+                asks_certificate: own.was_asked.load(Ordering::Relaxed),
+            })
         }
         Err(error) => {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -136,7 +145,7 @@ pub fn client_wanted(endpoint: &Endpoint) -> Error {
 /// Whether a server answers a handshake at all, whatever its certificate.
 pub async fn answers(stream: Box<dyn Stream>, host: &str) -> bool {
     let verifier = Verifier { inner: None, mode: TlsMode::Unverified, seen: Arc::default() };
-    match shake(host, verifier, stream).await {
+    match shake(host, verifier, Arc::default(), stream).await {
         Ok(_) => true,
         Err(error) => matches!(
             error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
@@ -148,6 +157,7 @@ pub async fn answers(stream: Box<dyn Stream>, host: &str) -> bool {
 async fn shake(
     host: &str,
     verifier: Verifier,
+    own: Arc<NoCertificate>,
     stream: Box<dyn Stream>,
 ) -> io::Result<tokio_rustls::client::TlsStream<Box<dyn Stream>>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -156,7 +166,7 @@ async fn shake(
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_client_cert_resolver(own);
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -201,6 +211,10 @@ fn days_left(der: &[u8]) -> Option<i64> {
     Some((certificate.validity().not_after.timestamp() - now).div_euclid(86_400))
 }
 
+fn is_signed_by_itself(der: &[u8]) -> bool {
+    x509_parser::parse_x509_certificate(der).is_ok_and(|(_, certificate)| certificate.issuer() == certificate.subject())
+}
+
 /// The names that a certificate is good for, a few of them.
 fn names(der: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return Vec::new() };
@@ -220,7 +234,19 @@ fn certificate_error(endpoint: &Endpoint, host: &str, problem: &CertificateError
     let kind = endpoint.url.kind();
     let error = |code, what: String| Error::new(code, what);
     let own = format!("name the authority's PEM file: `ca_file` under [{kind}] in lyrox.toml");
+    let is_own = der.is_some_and(|der| is_signed_by_itself(der));
     match problem {
+        CertificateError::UnknownIssuer if is_own => {
+            error(Code::TlsAuthority, "the server's certificate is signed by itself".into())
+                .why(format!("neither this machine nor `ca_file` knows it ({})", endpoint.origin))
+                .hint(format!("copy it from the server and {own}"))
+        }
+        // An authority's own certificate in a server's place: naming it as the authority would not help.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            error(Code::TlsAuthority, "the server's certificate is signed by itself, as an authority's is".into())
+                .why(format!("it says CA:TRUE, and no authority is a server ({})", endpoint.origin))
+                .hint(format!("let it sign another certificate for the server (CA:FALSE), and {own}"))
+        }
         CertificateError::UnknownIssuer => error(
             Code::TlsAuthority,
             "the server's certificate is signed by an authority that is not known here".into(),
@@ -250,8 +276,39 @@ fn certificate_error(endpoint: &Endpoint, host: &str, problem: &CertificateError
                 .hint("look at the clocks of both machines")
         }
         _ => error(Code::TlsCertificate, "the server's certificate cannot be used".into())
-            .why("it is malformed, revoked or made for another purpose")
+            .why(unfit(der))
             .hint("let the server show a certificate for servers, version 3, signed by its authority"),
+    }
+}
+
+/// Why a certificate that is neither too old nor for another name is of no use.
+fn unfit(der: Option<&Vec<u8>>) -> &'static str {
+    let unknown = "it is malformed, revoked or made for another purpose";
+    let Some(Ok((_, certificate))) = der.map(|der| x509_parser::parse_x509_certificate(der)) else { return unknown };
+    let uses = certificate.extended_key_usage().ok().flatten();
+    if certificate.issuer() == certificate.subject() {
+        "it is signed by itself: no authority vouches for it"
+    } else if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
+        "it is made for another purpose than a server's"
+    } else {
+        unknown
+    }
+}
+
+/// Has no certificate to show, and remembers that one was asked for.
+#[derive(Debug, Default)]
+struct NoCertificate {
+    was_asked: AtomicBool,
+}
+
+impl rustls::client::ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

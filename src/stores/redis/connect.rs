@@ -53,15 +53,33 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
     let info = |reply: Option<redis::RedisResult<redis::Value>>| {
         reply.and_then(Result::ok).and_then(|value| redis::from_redis_value::<redis::InfoDict>(value).ok())
     };
-    // INFO may be forbidden: then the server counts as a single one, and says MOVED if it is not.
+    // INFO may be forbidden.
     let replication = info(replies.pop());
     let cluster = info(replies.pop());
     if let Some(Err(error)) = replies.pop() {
         return Err(failed(error));
     }
     let replicas = replication.and_then(|info| info.get("connected_slaves"));
-    if cluster.and_then(|info| info.get::<u8>("cluster_enabled")) != Some(1) {
+    let is_cluster = match cluster {
+        Some(info) => info.get::<u8>("cluster_enabled") == Some(1),
+        // A user that may not ask for INFO may often ask for this: only a server of a cluster answers it.
+        None => {
+            let mut ask = redis::cmd("CLUSTER");
+            let asked = tokio::time::timeout(CONNECT, ask.arg("INFO").query_async::<String>(&mut connection)).await;
+            asked.is_ok_and(|answer| answer.is_ok_and(|text| text.contains("cluster_state")))
+        }
+    };
+    if !is_cluster {
         return Ok(Connected { link: Link::Single(connection), replicas });
+    }
+    let state = tokio::time::timeout(CONNECT, redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection)).await;
+    if let Ok(Ok::<String, _>(state)) = state
+        && state.contains("cluster_state:fail")
+    {
+        let slots = state.lines().find_map(|line| line.trim().strip_prefix("cluster_slots_ok:")).unwrap_or("not all");
+        return Err(Error::new(Code::ClusterDown, format!("the cluster at {} does not serve", url.authority()))
+            .why(format!("{slots} of 16384 slots are served ({})", endpoint.origin))
+            .hint("CLUSTER INFO shows the state; start the master that is down, or give its slots out"));
     }
     let cluster = cluster_client(endpoint, ca_file)?;
     let link = tokio::time::timeout(CONNECT * 2, cluster.get_async_connection())

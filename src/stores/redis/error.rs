@@ -247,7 +247,9 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &RedisError) -> Error
         None => {
             let cause = connect_error(endpoint, error);
             let why = cause.why_text().unwrap_or("no answer").to_owned();
-            Error::new(cause.code(), format!("the connection to Redis was lost while lyrox tried to {doing}")).why(why)
+            Error::new(cause.code(), format!("the connection to Redis was lost while lyrox tried to {doing}"))
+                .why(why)
+                .hint(cause.hint_text().unwrap_or("lyrox check").to_owned())
         }
     }
 }

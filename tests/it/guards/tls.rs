@@ -116,7 +116,7 @@ fn a_bad_certificate_is_refused_by_name_and_gets_no_password() {
             ("other", "not for `localhost`"),
             ("client", "another purpose"),
             ("unknown", "authority that is not known"),
-            ("self", "authority that is not known"),
+            ("self", "signed by itself"),
         ] {
             let (clear, heard) = refuser();
             let terminator = tls(&format!("bad/{certificate}"), &format!("127.0.0.1:{clear}"), store == "postgres");
@@ -137,7 +137,7 @@ fn a_bad_certificate_is_refused_by_name_and_gets_no_password() {
         // A server that will not speak TLS at all is not spoken to in clear.
         let (clear, heard) = refuser();
         let url = url(store, clear);
-        run(&project, store, &url, &["-e", "tls", "check"]).exit(4).says("TLS");
+        run(&project, store, &url, &["-e", "tls", "check"]).exit(4);
         run(&project, store, &url, &["-e", "tls", "db", "migrate"]).exit(4);
         assert!(!holds_password(&heard.lock().expect("a lock")), "{store}: the password was sent in clear");
         // The witness can hear: without TLS the login is heard.

@@ -61,9 +61,11 @@ pub fn says(words: &'static [u8], is_asked: bool, closes: bool) -> u16 {
     })
 }
 
-/// Cuts each connection off with a reset.
+/// Cuts each connection off with a reset as soon as something is asked.
 pub fn resets() -> u16 {
-    serve(|stream| async move {
+    serve(|mut stream| async move {
+        let mut question = [0; 1024];
+        let _ = stream.read(&mut question).await;
         let _ = stream.set_zero_linger();
         drop(stream);
     })

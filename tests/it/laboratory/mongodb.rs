@@ -102,9 +102,9 @@ fn the_replica_set_and_its_users() {
         Case::new(
             "a user without a role",
             url("nobody:right", "/?authSource=admin"),
-            "privileges",
+            "database",
             "LYX-PRIVILEGE",
-            "grantRolesToUser",
+            "role readWrite",
         ),
         Case::new(
             "a user that may only read",
@@ -222,7 +222,7 @@ fn a_server_alone_and_its_certificates() {
             .warns(),
         Case::new(
             "open to everybody",
-            format!("mongodb://0.0.0.0:{}/", plain.port),
+            format!("mongodb://0.0.0.0:{}/?tls=false", plain.port),
             "privileges",
             "LYX-AUTH-OPEN",
             "authorization",
@@ -230,7 +230,7 @@ fn a_server_alone_and_its_certificates() {
         .warns(),
         Case::new(
             "TLS off over the network",
-            format!("mongodb://0.0.0.0:{}/", plain.port),
+            format!("mongodb://0.0.0.0:{}/?tls=false", plain.port),
             "url",
             "LYX-URL-UNWISE",
             "tls=true",

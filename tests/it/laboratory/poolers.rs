@@ -111,8 +111,6 @@ fn a_pooler_in_three_modes_and_its_words() {
             "LYX-AUTH-POSTGRES",
             "",
         ),
-        Case::new("a setting it refuses", shop(&per_session), "auth", "LYX-POOLER-SETTING", "PGOPTIONS")
-            .with("PGOPTIONS", "-c geqo=off"),
         Case::new("no client more", shop(&full), "auth", "LYX-POOLER-FULL", "idle clients"),
         Case::new("its pool is full", shop(&waiting), "ping", "LYX-POOLER-FULL", "pool"),
         Case::new("its server is down", shop(&alone), "auth", "LYX-POOLER-SERVER", "--wait"),

@@ -118,7 +118,7 @@ fn users_and_certificates() {
 
 /// A server whose folder is gone, so that its snapshots fail.
 fn without_disk() -> Server {
-    let server = servers::redis(&["--save", "3600 1"]);
+    let server = servers::redis(&["--save", "3600 1", "--enable-protected-configs", "yes"]);
     let gone = server.folder.path().join("gone");
     std::fs::create_dir(&gone).expect("a folder");
     std::os::unix::fs::chown(&gone, Some(65534), Some(65534)).ok();
@@ -179,14 +179,14 @@ fn ill_servers() {
         Case::new("memory is full", full.url("", ""), "privileges", "LYX-STORE-MEMORY", "maxmemory"),
         Case::new("memory is nearly full", nearly, "server.2", "LYX-STORE-MEMORY", "maxmemory").warns(),
         Case::new("any key may be evicted", evicting.url("", ""), "server.2", "LYX-EVICTION", "noeviction").warns(),
-        Case::new("no client more", crowded.url("", ""), "auth", "LYX-CONNECT-LIMIT", "maxclients"),
-        Case::new("snapshots fail", diskless.url("", ""), "privileges", "LYX-STORE-DISK", "disk"),
+        Case::new("no client more", crowded.url("", ""), "hello", "LYX-CONNECT-LIMIT", "maxclients"),
+        Case::new("snapshots fail", diskless.url("", ""), "auth", "LYX-STORE-DISK", "disk"),
         Case::new("loading", slow.url("", ""), "auth", "LYX-CONNECT-STARTING", "--wait"),
-        Case::new("a cluster without slots", cluster.url("", ""), "auth", "LYX-CLUSTER-", "CLUSTER"),
+        Case::new("a cluster without slots", cluster.url("", ""), "auth", "LYX-CLUSTER-DOWN", "CLUSTER INFO"),
         Case::new(
             "a database of a cluster",
             cluster.url("", "/1"),
-            "auth",
+            "database",
             "LYX-DATABASE-MISSING",
             "number at the end",
         ),
@@ -218,8 +218,9 @@ fn what_only_providers_and_other_machines_say() {
     let refused = "-DENIED Redis is running in protected mode because protected mode is enabled\r\n".to_owned();
     let old = fakes::bulk("redis_version:5.0.14\r\nrole:master\r\n");
     let pong = || ("PING", "+PONG\r\n".to_owned());
-    let skewed = fakes::redis(&[pong(), ("TIME", long_ago), ("INFO", facts)]);
-    let outdated = fakes::redis(&[pong(), ("INFO", old), ("TIME", "-ERR unknown command\r\n".to_owned())]);
+    let empty = || ("DBSIZE", ":0\r\n".to_owned());
+    let skewed = fakes::redis(&[pong(), empty(), ("TIME", long_ago), ("INFO", facts)]);
+    let outdated = fakes::redis(&[pong(), empty(), ("INFO", old), ("TIME", "-ERR unknown command\r\n".to_owned())]);
     let used_up = fakes::redis(&[("*", quota)]);
     let protected = fakes::redis(&[("*", refused)]);
     let url = |port: u16| format!("redis://127.0.0.1:{port}");
@@ -242,7 +243,7 @@ fn what_only_providers_and_other_machines_say() {
         )
         .warns(),
         Case::new("the plan's requests are used up", url(used_up), "auth", "LYX-CONNECT-QUOTA", "plan"),
-        Case::new("protected mode", url(protected), "auth", "LYX-AUTH-ADDRESS", "password"),
+        Case::new("protected mode", url(protected), "hello", "LYX-AUTH-ADDRESS", "password"),
     ];
     run(&project, "redis", &cases);
 }

@@ -118,6 +118,7 @@ pub fn postgres(hba: &str, settings: &[(&str, &str)], is_standby: bool) -> Serve
     std::fs::write(data.join("pg_hba.conf"), hba).expect("pg_hba.conf");
     if is_standby {
         std::fs::write(data.join("standby.signal"), "").expect("a signal");
+        own(&data.join("standby.signal"));
     }
     for name in ["server.pem", "server.key", "ca.pem"] {
         let to = folder.path().join(name);
@@ -130,7 +131,7 @@ pub fn postgres(hba: &str, settings: &[(&str, &str)], is_standby: bool) -> Serve
     let postgres = if program.is_dir() { program.join("postgres") } else { program.with_file_name("postgres") };
     let mut command = command(&postgres, folder.path());
     command.args(["-D", "data", "-p", &port.to_string(), "-c", "listen_addresses=*", "-c", "unix_socket_directories="]);
-    for (name, value) in [("fsync", "off"), ("wal_level", "replica"), ("max_wal_senders", "0")].iter().chain(settings) {
+    for (name, value) in [("fsync", "off")].iter().chain(settings) {
         command.arg("-c").arg(format!("{name}={value}"));
     }
     let child = command.stdout(log(folder.path())).stderr(log(folder.path())).spawn().expect("postgres");

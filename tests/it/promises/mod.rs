@@ -13,8 +13,10 @@ mod p07_commit;
 mod p08_silence;
 mod p09_pooler;
 mod p10_invalid;
+mod p13_secrets;
 mod p16_files;
 mod p17_lease;
+mod p18_downloads;
 mod proxy;
 
 use std::process::{Child, Stdio};

@@ -1,6 +1,7 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
 mod bundle;
+mod cluster;
 mod database;
 mod kills;
 mod names;
@@ -8,6 +9,7 @@ mod policies;
 mod row;
 mod schema;
 mod shards;
+mod taken;
 mod verify;
 
 use lyrox::kind::StoreKind;

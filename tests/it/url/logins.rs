@@ -58,7 +58,7 @@ fn a_hundred_passwords_log_in_to_postgresql() {
         }
         count += 1;
     }
-    let error = connect("another password").err().expect("a refusal");
+    let error = connect("another password").expect_err("a refusal");
     assert_eq!((count, error.code().text()), (COUNT, "LYX-AUTH-POSTGRES"), "{error:?}");
     project.sql(&format!("DROP ROLE {role}"));
 }
@@ -83,7 +83,7 @@ fn a_hundred_passwords_log_in_to_mongodb() {
         }
         count += 1;
     }
-    let error = connect("another password").err().expect("a refusal");
+    let error = connect("another password").expect_err("a refusal");
     assert_eq!((count, error.code().text()), (COUNT, "LYX-AUTH-MONGODB"), "{error:?}");
     project.mongo(bson::doc! { "dropUser": &user });
 }

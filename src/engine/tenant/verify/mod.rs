@@ -6,6 +6,8 @@ pub mod proof;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+
 use self::proof::{Counts, Proof, Weight, items};
 use super::list::{Listed, UNMANAGED};
 use super::plan::quoted;
@@ -19,11 +21,15 @@ use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::project::migration::Migration;
 use crate::report::plural;
 use crate::stores::smoke::Run;
 use crate::stores::tenant::{TenantStore as _, Terms};
 use crate::stores::tenant_verify::{Ask, VerifyStore as _};
 use crate::stores::{AnyStore, Store as _};
+
+/// The ledgers of so many tenants are read side by side.
+const AT_ONCE: usize = 8;
 
 /// How long a run waits for another one to end.
 const WAIT: Duration = Duration::from_secs(5);
@@ -128,10 +134,50 @@ async fn prove(
         let copies = if is_registry { None } else { Some(store.read_tenants(&Which::All).await?) };
         looked.push(Looked { kind, shard, tenants, missing, copies });
     }
+    let mut proof = Proof::default();
+    let chosen = if files.is_empty() { chosen } else { live(work, chosen, &files, &mut proof).await };
+    tell(work, None, &proof, &slug, terms, &mut verified);
     let proof = together(&chosen, &known, registry, &listed, &looked);
     tell(work, None, &proof, &slug, terms, &mut verified);
     fleet.close().await;
     Ok(verified)
+}
+
+/// The records as the tenants' own ledgers say they are; where the registry says otherwise, that is found.
+async fn live(work: Work<'_>, chosen: Vec<Record>, files: &[Migration], proof: &mut Proof) -> Vec<Record> {
+    proof.area("ledgers", "The registry says what each tenant's ledgers say");
+    let asked = chosen.into_iter().map(async |record| {
+        let live = if is_complete(&record) { Some(inside::live(work, &record, files).await) } else { None };
+        (record, live)
+    });
+    let answers: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut records = Vec::with_capacity(answers.len());
+    for (record, live) in answers {
+        let object = format!("ledgers of tenant {}", record.tenant.shown());
+        match live {
+            None => records.push(record),
+            Some(Ok(live)) if live.head == record.head && live.version == record.version => {
+                proof.held(1);
+                records.push(live);
+            }
+            Some(Ok(live)) => {
+                let at = |record: &Record| record.version.clone().unwrap_or_else(|| "no version".into());
+                let why = match at(&live) == at(&record) {
+                    true => format!("at {}, but not with the files that the registry noted", at(&live)),
+                    false => format!("the registry says {}, and they are at {}", at(&record), at(&live)),
+                };
+                let close = format!("lyrox db migrate --tenants {}", quoted(record.tenant.key()));
+                proof.of(record.tenant.key(), Weight::Astray, "ledger_differs", object, why, close);
+                records.push(live);
+            }
+            Some(Err(error)) => {
+                let why = format!("they cannot be read: {}", error.what());
+                proof.of(record.tenant.key(), Weight::Untried, "ledger_unread", object, why, "");
+                records.push(record);
+            }
+        }
+    }
+    records
 }
 
 /// What one store, at home or of a shard, has of the tenants that are to be there.

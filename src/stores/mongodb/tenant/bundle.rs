@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bson::{Bson, Document, doc, oid::ObjectId};
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt as _;
 use mongodb::options::Collation;
 
@@ -146,13 +146,18 @@ fn same(one: &Document, other: &Document) -> bool {
     matches!((bson::serialize_to_vec(one), bson::serialize_to_vec(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// A document as its bytes say. Read through serde, a field that looks like extended JSON would become what it looks like.
+fn exact(bytes: Vec<u8>) -> Result<Document, bson::error::Error> {
+    Document::try_from(RawDocumentBuf::from_bytes(bytes)?)
+}
+
 /// The document of a line.
 fn document(line: &[u8]) -> Result<Document> {
     let bad = |why: String| Error::new(Code::Bundle, "a line of the bundle is no document").why(why);
     let json: serde_json::Value = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
     if let Some(bytes) = json.get(BYTES).and_then(serde_json::Value::as_str) {
         let bytes = STANDARD.decode(bytes).map_err(|error| bad(error.to_string()))?;
-        return bson::deserialize_from_slice(&bytes).map_err(|error| bad(error.to_string()));
+        return exact(bytes).map_err(|error| bad(error.to_string()));
     }
     match Bson::try_from(json) {
         Ok(Bson::Document(document)) => Ok(document),
@@ -169,12 +174,13 @@ impl BundleStore for MongodbStore {
     async fn read_part(&mut self, scope: Scope<'_>, part: &mut Part, sink: Sink<'_>) -> Result<()> {
         let failed = self.failed("read a tenant's documents");
         let filter = Self::own_filter(scope).unwrap_or_default();
-        let collection = self.connected.database.collection::<Document>(&part.read);
+        let collection = self.connected.database.collection::<RawDocumentBuf>(&part.read);
         // The order of the bytes, whatever collation the collection has; without it an index of another order may serve.
         let simple = Collation::builder().locale("simple").build();
         let found = collection.find(filter).sort(doc! { "_id": 1 }).collation(simple).allow_disk_use(true).await;
         let mut found = found.map_err(&failed)?;
         while let Some(document) = found.try_next().await.map_err(&failed)? {
+            let document = exact(document.into_bytes()).map_err(|error| Error::bug(format!("a document: {error}")))?;
             sink(&line(&document)?)?;
         }
         Ok(())

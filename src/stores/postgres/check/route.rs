@@ -101,6 +101,7 @@ async fn is_per_statement(request: &Request<'_>) -> bool {
             .err()
             .and_then(reported)
             .is_some_and(|report| report.message().contains("statement pooling"));
+        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut other).await;
         let _ = other.close().await;
         Some(is_refused)
     };

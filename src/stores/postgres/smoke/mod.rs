@@ -124,7 +124,7 @@ impl<'a> PostgresSmoke<'a> {
             {
                 subjects.insert(Subject::Refusals(name()));
             }
-            if table.foreign_keys().next().is_some() {
+            if table.foreign_keys().any(|key| !key.is_leaf) {
                 subjects.insert(Subject::ForeignKeys(name()));
             }
             if table.indexes.iter().any(|index| index.is_unique || index.is_exclusion) {

@@ -110,7 +110,7 @@ impl PostgresStore {
     }
 
     /// Drops a tenant's database and role, if lyrox made them.
-    pub(super) async fn drop_database(&mut self, tenant: &Tenant, _terms: &Terms) -> Result<()> {
+    pub(super) async fn drop_database(&mut self, tenant: &Tenant, terms: &Terms) -> Result<()> {
         let names = [tenant.name()];
         let own = self.own_mark();
         let ident = Ident::new(&tenant.name())?;
@@ -123,7 +123,8 @@ impl PostgresStore {
             let sql = format!("DROP DATABASE {ident} WITH (FORCE)");
             run(&mut self.connection, sql).await.map_err(|error| failed(&error))?;
         }
-        if self.roles_named(&names).await?.iter().any(|named| named.comment.as_deref() == Some(&own)) {
+        let is_role_ours = self.roles_named(&names).await?.iter().any(|named| named.comment.as_deref() == Some(&own));
+        if is_role_ours && !terms.keeps_roles {
             run(&mut self.connection, format!("DROP ROLE {ident}")).await.map_err(|error| failed(&error))?;
         }
         Ok(())

@@ -84,7 +84,7 @@ impl PostgresStore {
 
     /// Drops a tenant's schema and role, if lyrox made them: in a transaction of their own, so that the server's table of
     /// locks holds one tenant at a time.
-    pub(super) async fn drop_schema(&mut self, tenant: &Tenant, _terms: &Terms) -> Result<()> {
+    pub(super) async fn drop_schema(&mut self, tenant: &Tenant, terms: &Terms) -> Result<()> {
         let names = [tenant.name()];
         let own = self.own_mark();
         let is_own = |found: &[Named]| found.iter().any(|named| named.comment.as_deref() == Some(&own));
@@ -95,7 +95,7 @@ impl PostgresStore {
         if has_schema {
             sql.push_str(&format!(" DROP SCHEMA {ident} CASCADE;"));
         }
-        if has_role {
+        if has_role && !terms.keeps_roles {
             sql.push_str(&format!(" DROP ROLE {ident};"));
         }
         sql.push_str(" COMMIT");

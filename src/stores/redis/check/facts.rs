@@ -1,7 +1,5 @@
 //! What INFO and TIME tell about a Redis server, and what is to be said of it.
 
-use redis::InfoDict;
-
 use crate::error::{Code, Error, Result};
 use crate::stores::redis::connect::Connected;
 use crate::stores::redis::error::{refusal, work_error};
@@ -32,7 +30,7 @@ pub async fn read(request: &Request<'_>, connected: &mut Connected) -> Result<(F
     let answered = now();
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
     let clock = time.map(|(seconds, micros)| (seconds as f64 + micros as f64 / 1e6, asked, answered));
-    let info = match redis::cmd("INFO").query_async::<InfoDict>(&mut connected.link).await {
+    let info = match connected.link.info().await {
         Ok(info) => info,
         Err(error) if refusal(&error).is_some_and(|refusal| refusal.state().is_none()) => {
             let facts = Facts { clock, ..Facts::default() };
@@ -50,7 +48,9 @@ pub async fn read(request: &Request<'_>, connected: &mut Connected) -> Result<(F
         policy: text("maxmemory_policy"),
         memory: (info.get("used_memory").unwrap_or(0), info.get("maxmemory").unwrap_or(0)),
         is_replica: text("role").is_some_and(|role| role == "slave"),
-        is_sentinel: text("redis_mode").is_some_and(|mode| mode == "sentinel"),
+        is_sentinel: ["redis_mode", "server_mode"]
+            .into_iter()
+            .any(|key| text(key).is_some_and(|mode| mode == "sentinel")),
         is_snapshot_failing: text("rdb_last_bgsave_status").is_some_and(|status| status == "err"),
         clients: info.get("connected_clients").zip(info.get("maxclients")),
         version,

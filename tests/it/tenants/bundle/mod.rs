@@ -4,6 +4,7 @@ mod kills;
 mod lyrox_os;
 mod places;
 mod refusals;
+mod relocate;
 mod row;
 
 use std::collections::BTreeMap;

@@ -497,7 +497,12 @@ fn parts(table: &Table, columns: &[Option<String>], names: &[&String]) -> Vec<Pa
 fn named(catalog: &Catalog, schema: &str, name: &str) -> Option<String> {
     let full = format!("{schema}.{name}");
     let known = |label: &String| catalog.tables.contains_key(label);
-    Some(full).filter(known).or_else(|| Some(name.to_owned()).filter(known))
+    // A partition speaks for the table that it is a part of.
+    let root = || catalog.tables.values().find(|table| table.leaves.iter().any(|leaf| leaf.name == name));
+    Some(full)
+        .filter(known)
+        .or_else(|| Some(name.to_owned()).filter(known))
+        .or_else(|| root().map(|table| table.name.clone()))
 }
 
 /// The tables to leave out after a refusal at the end of the transaction.

@@ -9,13 +9,14 @@ use redis::{RedisResult, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::super::super::error::refusal;
+use super::super::super::keys::{Keys, slot};
 use super::super::super::{RedisStore, connect};
 use super::super::{acl, hexadecimal};
 use super::rules::{FORBIDDEN, Group, with_keys};
 use crate::config::Endpoint;
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::Proof;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::stores::tenant_verify::Ask;
 
@@ -25,10 +26,23 @@ const SAFETY: &str = "60000";
 /// Reads a key that it does not declare.
 const UNDECLARED: &str = "return redis.call('GET', ARGV[1])";
 
-/// The two tenants of a verification: whose user tries, and whose keys are tried.
-fn made_up(id: &str) -> Result<[Tenant; 2]> {
-    let named = |name: &str| Tenant::new("verify", Some(&format!("lyrox_{name}_{id}")));
-    Ok([named("verify")?, named("other")?])
+/// The two tenants of a verification: whose user tries, and whose keys are tried. Their keys share a slot, so that no
+/// refusal is one of a cluster. The same for the same id.
+fn made_up(keys: &Keys, id: &str) -> Result<[Tenant; 2]> {
+    let one = Tenant::new("verify", Some(&format!("lyrox_verify_{id}")))?;
+    if !keys.is_cluster() {
+        return Ok([one, Tenant::new("verify", Some(&format!("lyrox_other_{id}")))?]);
+    }
+    let slot_of = |tenant: &Tenant| slot(acl::prefix(keys, tenant).as_bytes());
+    let wanted = slot_of(&one);
+    // One of 16,384 fits.
+    for number in 0..1_000_000 {
+        let two = Tenant::new("verify", Some(&format!("lyrox_other_{id}_{number}")))?;
+        if slot_of(&two) == wanted {
+            return Ok([one, two]);
+        }
+    }
+    Err(Error::bug("no two names share a slot"))
 }
 
 impl RedisStore {
@@ -43,7 +57,7 @@ impl RedisStore {
             redis::cmd("HGETALL").arg(&key).query_async(&mut self.books.link).await?;
         let mut removed = Vec::new();
         for (user, id) in journal {
-            for tenant in made_up(&id).into_iter().flatten() {
+            for tenant in made_up(&self.books.keys, &id).into_iter().flatten() {
                 let key = format!("{}x", acl::prefix(&self.books.keys, &tenant));
                 redis::cmd("DEL").arg(key).exec_async(&mut self.books.link).await?;
             }
@@ -68,7 +82,7 @@ impl RedisStore {
         }
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "try a user");
-        let [one, two] = made_up(&ask.run.id)?;
+        let [one, two] = made_up(&self.books.keys, &ask.run.id)?;
         let user = acl::user(&one);
         let password = Secret::new(uuid::Uuid::new_v4().simple().to_string());
         let optional = self.known_subcommands().await.map_err(&failed)?;
@@ -129,7 +143,9 @@ impl RedisStore {
         };
         let own = redis::cmd("GET").arg(&ours).query_async::<String>(&mut connected.link).await;
         if own.as_deref() != Ok("1") {
-            proof.untried("login", "throw-away user", "it cannot read its own key: its refusals prove nothing", "");
+            let said = own.map_or_else(|error| error.to_string(), |_| "it reads something else".into());
+            let why = format!("it cannot read its own key ({said}): its refusals prove nothing");
+            proof.untried("login", "throw-away user", why, "");
             return Ok(());
         }
         proof.held(1);
@@ -195,5 +211,21 @@ impl RedisStore {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tenants_of_a_try_share_a_slot_in_a_cluster() {
+        for prefix in ["app:", "{app}:"] {
+            let keys = Keys::new(prefix, true);
+            let [one, two] = made_up(&keys, "0a1b2c3d").expect("two");
+            let of = |tenant: &Tenant| slot(format!("{}x", acl::prefix(&keys, tenant)).as_bytes());
+            assert!(one.slug() != two.slug() && of(&one) == of(&two), "{prefix}");
+            assert_eq!(made_up(&keys, "0a1b2c3d").expect("the same"), [one, two]);
+        }
     }
 }
