@@ -59,6 +59,7 @@ fn each_cause_has_its_code() {
         (StoreKind::Mongodb, format!("mongodb://{}/?directConnection=true", place(mongo)), Code::AuthMissing),
         (StoreKind::Mongodb, format!("mongodb://no:body@{}/?directConnection=true", place(mongo)), Code::AuthMongodb),
         (StoreKind::Mongodb, format!("{mongo}&tls=true"), Code::TlsAbsent),
+        (StoreKind::Mongodb, format!("{mongo}&proxyHost=proxy.invalid"), Code::UrlInvalid),
         (StoreKind::Redis, "redis://127.0.0.1:1".into(), Code::ConnectRefused),
         (StoreKind::Redis, "redis://no-such-host.invalid".into(), Code::ConnectName),
         (StoreKind::Redis, format!("redis://127.0.0.1:{silent}"), Code::ConnectTimeout),
