@@ -16,6 +16,8 @@ fn terminal(project: &Project, columns: usize, variables: &[(&str, &str)], argum
     for (name, value) in command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))) {
         script.env(name, value);
     }
+    // With CI set no file is read for them.
+    script.env("DATABASE_URL", &project.postgres).env("MONGODB_URI", &project.mongodb).env("REDIS_URL", &project.redis);
     script.env("TERM", "xterm-256color").envs(variables.iter().copied());
     command.stdin(Stdio::null());
     Output::new(arguments, &script.output().expect("script, of util-linux"))
