@@ -46,7 +46,7 @@ fn no_line_is_wider_than_the_terminal() {
         "CREATE TABLE wide (id int PRIMARY KEY);",
     );
     project.write("migrations/20251108120001_fails.up.sql", "CREATE TABLE wide (id int);");
-    for columns in [64, 80, 100, 140] {
+    for columns in [70, 80, 100, 140] {
         for (arguments, code) in [
             (&["check"][..], 0),
             (&["db", "migrate"], 1),
