@@ -69,12 +69,19 @@ struct Runner {
     folder: tempfile::TempDir,
     /// The project, in a folder of the workspace.
     app: PathBuf,
+    /// What a job hands over as secrets: in CI no file is read for them.
+    urls: [(&'static str, String); 3],
 }
 
 impl Runner {
     fn new(project: &Project) -> Self {
         let folder = tempfile::Builder::new().prefix("lyrox-it-runner-").tempdir().expect("a folder");
-        Self { folder, app: project.root().to_path_buf() }
+        let urls = [
+            ("DATABASE_URL", project.postgres.clone()),
+            ("MONGODB_URI", project.mongodb.clone()),
+            ("REDIS_URL", project.redis.clone()),
+        ];
+        Self { folder, app: project.root().to_path_buf(), urls }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -134,6 +141,7 @@ impl Runner {
                 };
                 command.env(name, value);
             }
+            command.envs(self.urls.iter().map(|(name, url)| (*name, url)));
             command.envs(variables.iter().copied());
             let output = Output::new(&[&step.name], &command.output().expect("bash"));
             all.push_str(&output.stdout);

@@ -255,7 +255,7 @@ fn a_password_in_an_argument_is_refused() {
     let project = Project::new("secrets_argument", "");
     project.write("migrations/1_a.up.sql", "SELECT 1;").write("migrations/2_b.up.sql", "SELECT 2;");
     let url = "postgres://u:argument-secret@127.0.0.1:1/d";
-    for command in [&["db", "rehearse"][..], &["db", "diff", "--replay"], &["db", "squash", "--to", "2"]] {
+    for command in [&["db", "rehearse"][..], &["db", "diff", "--replay"], &["db", "squash", "both", "--to", "2"]] {
         let run = project.lyrox(&[command, &["--scratch-url", url]].concat());
         run.exit(2).says("holds a password").says("--scratch-url '${NAME}'").never_says("argument-secret");
     }

@@ -110,6 +110,7 @@ impl Drop for Roles {
     fn drop(&mut self) {
         for role in [0, 1, 2] {
             let role = &self.names[role].1;
+            let _ = crate::support::sql(&self.project.postgres, &format!("GRANT {role} TO CURRENT_USER"));
             let _ = crate::support::sql(&self.project.postgres, &format!("REASSIGN OWNED BY {role} TO CURRENT_USER"));
             let _ = crate::support::sql(&self.project.postgres, &format!("DROP OWNED BY {role} CASCADE"));
         }

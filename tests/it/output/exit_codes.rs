@@ -86,7 +86,7 @@ fn every_row_of_the_table_of_exit_codes_is_true() {
     // Some tenants are made, one cannot be.
     let tenants = Project::new(
         "exit_tenants",
-        "[tenancy]\nmodel = \"row\"\ntable = \"company\"\nkey_column = \"id\"\ncolumn = \"company_id\"\n",
+        "[tenancy]\nmodel = \"row\"\ntable = \"company\"\nkey_column = \"id\"\ncolumn = \"company_id\"\nusers = false\n",
     );
     tenants.write(
         "migrations/1_a.up.sql",

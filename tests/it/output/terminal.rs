@@ -16,6 +16,8 @@ fn terminal(project: &Project, columns: usize, variables: &[(&str, &str)], argum
     for (name, value) in command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))) {
         script.env(name, value);
     }
+    // With CI set no file is read for them.
+    script.env("DATABASE_URL", &project.postgres).env("MONGODB_URI", &project.mongodb).env("REDIS_URL", &project.redis);
     script.env("TERM", "xterm-256color").envs(variables.iter().copied());
     command.stdin(Stdio::null());
     Output::new(arguments, &script.output().expect("script, of util-linux"))
@@ -44,7 +46,7 @@ fn no_line_is_wider_than_the_terminal() {
         "CREATE TABLE wide (id int PRIMARY KEY);",
     );
     project.write("migrations/20251108120001_fails.up.sql", "CREATE TABLE wide (id int);");
-    for columns in [64, 80, 100, 140] {
+    for columns in [70, 80, 100, 140] {
         for (arguments, code) in [
             (&["check"][..], 0),
             (&["db", "migrate"], 1),
