@@ -22,6 +22,7 @@ pub mod source;
 pub mod squash;
 pub mod stages;
 pub mod tenant;
+pub mod tenant_run;
 pub mod tenant_verify;
 pub mod told;
 pub mod trips;

@@ -3,6 +3,7 @@
 
 pub mod create;
 pub mod credentials;
+pub mod fanout;
 pub mod inside;
 pub mod list;
 pub mod name;
@@ -10,8 +11,11 @@ pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod renew;
+pub mod run;
 pub mod template;
+pub mod unit;
 pub mod verify;
+pub mod wave;
 
 pub use name::{Slug, Tenant, shown};
 pub use registry::{Record, State, Which};

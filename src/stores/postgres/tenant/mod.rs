@@ -4,9 +4,11 @@
 //! roles and databases belong to the whole server.
 
 mod database;
+mod lease;
 mod policies;
 mod registry;
 mod row;
+mod run;
 mod schema;
 mod scram;
 mod verify;
