@@ -134,6 +134,5 @@ fn summary(fanned: &Fanned, is_dry: bool, time: &str) -> String {
     if fanned.incomplete + fanned.skipped > 0 {
         words.push(format!("{} left alone", fanned.incomplete + fanned.skipped));
     }
-    let code = if fanned.failed > 0 { format!(" ({})", Code::TenantsFailed) } else { String::new() };
-    format!("{total}: {} in {time}{code}", words.join(", "))
+    format!("{total}: {} in {time}", words.join(", "))
 }

@@ -4,7 +4,7 @@
 use super::AnyStore;
 use crate::config::{Config, Target};
 use crate::engine::tenant::Record;
-use crate::engine::tenant::run::{Begun, Ended, Overview, Summary, Turn, Want};
+use crate::engine::tenant::run::{Begun, Ended, Group, Overview, Summary, Turn, Want};
 use crate::error::{Error, Result};
 
 /// What every store can do.
@@ -27,6 +27,9 @@ pub trait Enter {
 pub trait RunStore {
     /// Tells in one query who is behind. Reads only.
     async fn overview(&mut self, want: &Want) -> Result<Overview>;
+
+    /// The versions that the tenants are at, and how many are at each, in one query. Reads only.
+    async fn groups(&mut self, want: &Want) -> Result<Vec<Group>>;
 
     /// The tenants that are behind, sorted by key, at most `limit`. Reads only.
     async fn behind(&mut self, want: &Want, limit: usize) -> Result<Vec<Record>>;
@@ -80,6 +83,9 @@ macro_rules! postgres {
 impl RunStore for AnyStore {
     async fn overview(&mut self, want: &Want) -> Result<Overview> {
         postgres!(self, store => store.overview(want).await)
+    }
+    async fn groups(&mut self, want: &Want) -> Result<Vec<Group>> {
+        postgres!(self, store => store.groups(want).await)
     }
     async fn behind(&mut self, want: &Want, limit: usize) -> Result<Vec<Record>> {
         postgres!(self, store => store.behind(want, limit).await)

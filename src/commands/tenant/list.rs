@@ -61,7 +61,11 @@ pub(super) fn record_json(record: &Record, is_behind: bool) -> serde_json::Value
 
 fn data(listed: &Listed) -> serde_json::Value {
     let tenants: Vec<_> = listed.records.iter().map(|record| record_json(record, listed.is_behind(record))).collect();
-    json!({ "tenants": tenants, "unmanaged": listed.unmanaged, "newest": listed.newest })
+    let levels = listed.levels().into_iter().map(|level| {
+        json!({ "version": level.version, "tenants": level.tenants, "behind": level.is_behind, "other": level.is_other })
+    });
+    let levels: Vec<_> = levels.collect();
+    json!({ "tenants": tenants, "unmanaged": listed.unmanaged, "newest": listed.newest, "versions": levels })
 }
 
 fn text(listed: &Listed) -> String {
@@ -77,6 +81,7 @@ fn text(listed: &Listed) -> String {
     for record in &listed.records {
         let version = match (&record.version, listed.is_behind(record)) {
             (Some(version), true) => format!("{version}  behind"),
+            (Some(version), false) if listed.is_other(record) => format!("{version}  other files"),
             (Some(version), false) => version.clone(),
             (None, true) => "none  behind".to_owned(),
             (None, false) => String::new(),
@@ -85,6 +90,19 @@ fn text(listed: &Listed) -> String {
     }
     for key in &listed.unmanaged {
         line(&shown(key), "", "unmanaged", "");
+    }
+    let levels = listed.levels();
+    if levels.len() > 1 {
+        text.push_str("\nversion skew\n");
+        for level in levels {
+            let remark = match (level.is_behind, level.is_other) {
+                (true, _) => ", behind",
+                (false, true) => ", with other files than there are now",
+                (false, false) => "",
+            };
+            let version = level.version.unwrap_or_else(|| "none".into());
+            text.push_str(&format!("  {version:<36} {}{remark}\n", plural(level.tenants, "tenant")));
+        }
     }
     text
 }
@@ -99,7 +117,11 @@ fn summary(listed: &Listed) -> String {
     }
     let behind = listed.records.iter().filter(|record| listed.is_behind(record)).count();
     if behind > 0 {
-        words.push(format!("{behind} behind"));
+        words.push(format!("{behind} behind: lyrox db migrate --tenants all"));
+    }
+    let others = listed.records.iter().filter(|record| listed.is_other(record)).count();
+    if others > 0 {
+        words.push(format!("{others} with other files"));
     }
     match listed.unmanaged.len() {
         0 => {}

@@ -23,6 +23,7 @@ use crate::engine::{guard, ledger};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
+use crate::project::migration::Migration;
 use crate::project::text::sha256;
 use crate::report::{Change, Item, plural};
 use crate::stores::tenant::TenantStore as _;
@@ -183,14 +184,16 @@ pub async fn fan_out(work: Work<'_>, request: &Request<'_>) -> Result<Fanned> {
     Ok(fanned)
 }
 
-fn want(work: Work<'_>, model: TenancyModel, request: &Request<'_>) -> Want {
+/// The stores of the project that tenants' migrations have a part for.
+pub(super) fn kinds(work: Work<'_>, files: &[Migration]) -> Vec<StoreKind> {
+    let own = work.config.stores();
+    inside::stores(files).into_iter().filter(|kind| own.contains(kind)).collect()
+}
+
+pub(super) fn want(work: Work<'_>, model: TenancyModel, request: &Request<'_>) -> Want {
     let (what, settled, goal) = match request.task {
         Task::Migrate(files, goal) => {
-            let kinds: Vec<StoreKind> = inside::stores(files)
-                .into_iter()
-                .filter(|kind| work.config.stores().contains(kind))
-                .collect();
-            (What::Migrate, Some(settled_heads(files, &kinds, goal)), format!("{goal:?}"))
+            (What::Migrate, Some(settled_heads(files, &kinds(work, files), goal)), format!("{goal:?}"))
         }
         Task::Seed(set) => (What::Seed, None, set.name.clone()),
     };
@@ -560,6 +563,10 @@ impl Fan<'_> {
         item.title = record.tenant.shown();
         item.tenant = Some(record.tenant.key().to_owned());
         item.detail = Some(sentence.clone());
+        if let (Task::Migrate(..), Some(hint)) = (self.task, &mut item.hint) {
+            let own = format!("lyrox db migrate --tenant {}", quoted(record.tenant.key()));
+            *hint = hint.replace("lyrox db migrate", &own);
+        }
         item.exit = Some(Exit::Tenants);
         self.work.events.item(item.elapsed(elapsed));
         let mut told = self.told.borrow_mut();

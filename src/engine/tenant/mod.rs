@@ -12,6 +12,7 @@ pub mod policies;
 pub mod registry;
 pub mod renew;
 pub mod run;
+pub mod skew;
 pub mod template;
 pub mod unit;
 pub mod verify;

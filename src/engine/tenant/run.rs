@@ -133,6 +133,17 @@ pub struct Overview {
     pub unknown: Vec<String>,
 }
 
+/// Tenants that are at the same version.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Group {
+    /// The newest version of their migrations; none where none is applied.
+    pub version: Option<String>,
+    /// All that is there to apply is applied to them, as it is now.
+    pub is_settled: bool,
+    /// How many they are.
+    pub tenants: u64,
+}
+
 /// A run as a process finds or begins it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Begun {

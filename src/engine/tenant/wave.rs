@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::registry::Record;
-use super::run::{Begun, Ended, Failure, How, Overview, Selection, Summary, Turn, Unit, Want};
+use super::run::{Begun, Ended, Failure, Group, How, Overview, Selection, Summary, Turn, Unit, Want};
 
 /// A unit and how far it is.
 struct Kept {
@@ -49,6 +49,20 @@ pub fn overview(want: &Want, records: &[Record]) -> Overview {
         overview.unknown = names.iter().filter(|name| !is_known(name)).take(5).cloned().collect();
     }
     overview
+}
+
+/// How many are at which version.
+pub fn groups(want: &Want, records: &[Record]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for record in meant(want, records).filter(|record| want.is_complete(record)) {
+        let is_settled = want.is_settled(record);
+        let known = groups.iter_mut().find(|group| group.version == record.version && group.is_settled == is_settled);
+        match known {
+            Some(group) => group.tenants += 1,
+            None => groups.push(Group { version: record.version.clone(), is_settled, tenants: 1 }),
+        }
+    }
+    groups
 }
 
 /// The records that are behind.

@@ -11,7 +11,7 @@ use super::super::{PostgresStore, run};
 use super::registry::{COLUMNS, read_record};
 use crate::config::{Config, Target};
 use crate::engine::tenant::Record;
-use crate::engine::tenant::run::{Begun, Ended, Failure, LEASE, Overview, Selection, Summary, Turn, Want};
+use crate::engine::tenant::run::{Begun, Ended, Failure, Group, LEASE, Overview, Selection, Summary, Turn, Want};
 use crate::error::{Code, Error, Result};
 use crate::stores::Store as _;
 use crate::stores::tenant_run::{Enter, RunStore};
@@ -96,6 +96,27 @@ impl RunStore for PostgresStore {
             has_run: text(first, 3).as_deref() == Some("t"),
             unknown: names.iter().filter_map(|row| text(row, 0)).collect(),
         })
+    }
+
+    async fn groups(&mut self, want: &Want) -> Result<Vec<Group>> {
+        let sql = format!(
+            "SELECT t.version, {settled} AS is_settled, pg_catalog.count(*) FROM lyrox.tenants t \
+             WHERE {} AND {} GROUP BY 1, 2",
+            self.meant(want),
+            complete(want),
+            settled = settled(want)
+        );
+        let rows = match run(&mut self.connection, sql).await {
+            Ok(rows) => rows,
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(&error)),
+        };
+        let group = |row| Group {
+            version: text(row, 0),
+            is_settled: text(row, 1).as_deref() == Some("t"),
+            tenants: text(row, 2).and_then(|count| count.parse().ok()).unwrap_or(0),
+        };
+        Ok(rows.iter().map(group).collect())
     }
 
     async fn behind(&mut self, want: &Want, limit: usize) -> Result<Vec<Record>> {
