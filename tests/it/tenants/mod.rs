@@ -1,6 +1,7 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
 mod database;
+mod fanout;
 mod kills;
 mod names;
 mod policies;
