@@ -158,13 +158,16 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 
 /// A set for many tenants.
 async fn tenants(app: &App, args: &Args) -> Result<Report> {
-    let is_other = args.from.is_some() || args.fill.is_some() || args.check || args.reject.is_some() || args.slug.is_some();
+    let is_other =
+        args.from.is_some() || args.fill.is_some() || args.check || args.reject.is_some() || args.slug.is_some();
     if is_other {
         return Err(Error::new(Code::Usage, "--from, --fill, --check, --reject and --slug are not for --tenants")
             .data("nothing was contacted")
             .hint("lyrox db seed --tenant KEY, for one tenant"));
     }
-    let Some(selection) = args.fan.selection(&args.tenant)? else { return Err(Error::bug("tenants without a selection")) };
+    let Some(selection) = args.fan.selection(&args.tenant)? else {
+        return Err(Error::bug("tenants without a selection"));
+    };
     let config = app.config()?;
     let name = args.set.as_deref().unwrap_or(&config.settings.seeds.tenant_set);
     if args.set.is_none() && !project::seed::sets(config)?.iter().any(|set| set == name) {

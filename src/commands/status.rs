@@ -171,9 +171,11 @@ async fn tenants(app: &App, work: Work<'_>, selection: Selection, checks: bool) 
         };
         app.item(item);
     }
-    let named = skew.behind.iter().map(|record| (record, "behind")).chain(
-        skew.incomplete.iter().map(|record| (record, "not complete")),
-    );
+    let named = skew
+        .behind
+        .iter()
+        .map(|record| (record, "behind"))
+        .chain(skew.incomplete.iter().map(|record| (record, "not complete")));
     for (record, what) in named {
         let mut item = Item::skip(format!("tenant.{}", record.tenant.shown()), record.tenant.shown());
         item.tenant = Some(record.tenant.key().to_owned());

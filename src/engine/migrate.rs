@@ -228,7 +228,11 @@ async fn is_settled(
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
-pub(super) async fn current(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+pub(super) async fn current(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    files: &[Migration],
+) -> Result<Vec<(StoreKind, Ledger)>> {
     let ledgers = ledgers(stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     let mut has_finished = false;

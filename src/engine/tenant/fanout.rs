@@ -176,7 +176,8 @@ pub async fn fan_out(work: Work<'_>, request: &Request<'_>) -> Result<Fanned> {
         .await;
         migrate::close(stores).await;
         return outcome.map(|()| fanned).map_err(|error| {
-            error.data_if_none("each tenant is as it was, or done: a tenant is one transaction or its own journal")
+            error
+                .data_if_none("each tenant is as it was, or done: a tenant is one transaction or its own journal")
                 .hint_if_none("run it again: it goes on where it stopped")
         });
     }
@@ -199,7 +200,8 @@ pub(super) fn want(work: Work<'_>, model: TenancyModel, request: &Request<'_>) -
     };
     let kinds: Vec<&str> = work.targets.stores.iter().map(|target| target.kind.name()).collect();
     let digest = sha256(
-        format!("{:?}\n{goal}\n{settled:?}\n{:?}\n{kinds:?}\n{}", what, request.selection, request.only_failed).as_bytes(),
+        format!("{:?}\n{goal}\n{settled:?}\n{:?}\n{kinds:?}\n{}", what, request.selection, request.only_failed)
+            .as_bytes(),
     );
     Want {
         what,
@@ -315,7 +317,10 @@ async fn run(
     let Some(store) = stores.first_mut() else { return Ok(()) };
     let (book, begun) = begin(store, want).await?;
     if begun.is_joined {
-        work.events.note(format!("going on with a run that was begun before: {} of {} tenants are left", begun.open, begun.units));
+        work.events.note(format!(
+            "going on with a run that was begun before: {} of {} tenants are left",
+            begun.open, begun.units
+        ));
     }
     let jobs = request.jobs.clamp(1, usize::try_from(begun.open.max(1)).unwrap_or(1));
     let fan = Fan {
@@ -442,7 +447,12 @@ impl Fan<'_> {
             let mut full = None;
             for unit in turn.units {
                 if full.is_some() || self.work.events.is_cancelled() {
-                    ended.push(Ended { place: unit.place, how: How::Back(Duration::ZERO), record: None, elapsed: Duration::ZERO });
+                    ended.push(Ended {
+                        place: unit.place,
+                        how: How::Back(Duration::ZERO),
+                        record: None,
+                        elapsed: Duration::ZERO,
+                    });
                     continue;
                 }
                 match self.one(&mut stores, unit).await {
@@ -461,7 +471,11 @@ impl Fan<'_> {
                 let since = *full_since.get_or_insert_with(Instant::now);
                 if self.workers.get() > 1 {
                     self.workers.set(self.workers.get() - 1);
-                    self.work.events.note(format!("{}; going on with {}", error.what(), plural(self.workers.get(), "worker")));
+                    self.work.events.note(format!(
+                        "{}; going on with {}",
+                        error.what(),
+                        plural(self.workers.get(), "worker")
+                    ));
                     self.book.lock().await.turn(&ended, 0).await?;
                     return Ok(End::Dismissed);
                 }
@@ -535,7 +549,9 @@ impl Fan<'_> {
                 let change = if count > 0 { Change::Applied } else { Change::Unchanged };
                 item.change(change).detail(format!("{}{at}", plural(count, "migration")))
             }
-            Task::Seed(set) => item.change(Change::Applied).detail(format!("seeds `{}`, {}", set.name, plural(count, "target"))),
+            Task::Seed(set) => {
+                item.change(Change::Applied).detail(format!("seeds `{}`, {}", set.name, plural(count, "target")))
+            }
         };
         let mut told = self.told.borrow_mut();
         told.done += 1;
@@ -578,7 +594,13 @@ impl Fan<'_> {
     fn progress(&self, told: &Told) {
         if told.is_short && self.started.elapsed().as_millis() > 200 {
             let (done, total) = (told.ended, Some(told.total));
-            self.work.events.event(Event::Progress { task: "tenants".into(), store: None, done, total, unit: "tenants" });
+            self.work.events.event(Event::Progress {
+                task: "tenants".into(),
+                store: None,
+                done,
+                total,
+                unit: "tenants",
+            });
         }
     }
 }

@@ -187,7 +187,12 @@ mod tests {
         let level = |version: &str, tenants, is_behind, is_other| (version.to_owned(), tenants, is_behind, is_other);
         assert_eq!(
             levels,
-            [level("10", 2, false, false), level("10", 1, false, true), level("9", 1, true, false), level("", 1, true, false)]
+            [
+                level("10", 2, false, false),
+                level("10", 1, false, true),
+                level("9", 1, true, false),
+                level("", 1, true, false)
+            ]
         );
         listed.newest = None;
         assert!(listed.levels().is_empty());

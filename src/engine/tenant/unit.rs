@@ -91,7 +91,12 @@ impl Quiet<'_> {
 ///
 /// # Errors
 /// A server that cannot be reached, a ledger that cannot be read, a state that needs a human: what keeps it from starting.
-pub async fn work_in(work: Work<'_>, stores: &mut Vec<AnyStore>, record: &mut Record, task: Task<'_>) -> Result<Became> {
+pub async fn work_in(
+    work: Work<'_>,
+    stores: &mut Vec<AnyStore>,
+    record: &mut Record,
+    task: Task<'_>,
+) -> Result<Became> {
     match task {
         Task::Migrate(files, goal) => migrate_in(work, stores, record, files, goal).await,
         Task::Seed(set) => seed_in(work, record, set).await,

@@ -25,9 +25,9 @@ fn meant<'a>(want: &'a Want, records: &'a [Record]) -> impl Iterator<Item = &'a 
     let has_key = |name: &str| records.iter().any(|record| record.tenant.key() == name);
     records.iter().filter(move |record| match &want.selection {
         Selection::All => true,
-        Selection::Named(names) => names.iter().any(|name| {
-            record.tenant.key() == name || (record.tenant.slug() == name && !has_key(name))
-        }),
+        Selection::Named(names) => {
+            names.iter().any(|name| record.tenant.key() == name || (record.tenant.slug() == name && !has_key(name)))
+        }
     })
 }
 
@@ -90,15 +90,16 @@ impl OwnRun {
                 not_before: None,
             })
             .collect();
-        let begun =
-            Begun { id: String::new(), is_joined: false, units: units.len() as u64, open: units.len() as u64 };
+        let begun = Begun { id: String::new(), is_joined: false, units: units.len() as u64, open: units.len() as u64 };
         (Self { want: want.clone(), units }, begun)
     }
 
     /// Notes how units ended, and hands out others.
     pub fn turn(&mut self, ended: &[Ended], limit: usize) -> Turn {
         for end in ended {
-            let Some(unit) = usize::try_from(end.place).ok().and_then(|place| self.units.get_mut(place)) else { continue };
+            let Some(unit) = usize::try_from(end.place).ok().and_then(|place| self.units.get_mut(place)) else {
+                continue;
+            };
             unit.is_leased = false;
             match &end.how {
                 How::Back(pause) => unit.not_before = Some(Instant::now() + *pause),
@@ -134,7 +135,8 @@ impl OwnRun {
 
     /// How it stands.
     pub fn summary(&self) -> Summary {
-        let count = |is: fn(&How) -> bool| self.units.iter().filter(|unit| unit.end.as_ref().is_some_and(is)).count() as u64;
+        let count =
+            |is: fn(&How) -> bool| self.units.iter().filter(|unit| unit.end.as_ref().is_some_and(is)).count() as u64;
         let failure = |unit: &Kept| match &unit.end {
             Some(How::Failed(code, error)) => Some(Failure {
                 key: unit.record.tenant.key().to_owned(),
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn only_who_is_behind_and_complete_is_a_unit() {
-        let mut records = vec![record("a", Some("new")), record("b", Some("old")), record("c", None), record("d", None)];
+        let mut records =
+            vec![record("a", Some("new")), record("b", Some("old")), record("c", None), record("d", None)];
         records[3].state = State::Pending;
         let want = want(0, 0, None);
         let seen = overview(&want, &records);

@@ -9,8 +9,8 @@ pub(super) use registry::TENANTS;
 
 use super::ledger::Books;
 use super::{MongodbStore, foreign};
-use crate::config::{Config, Target};
 use crate::config::file::TenancyModel;
+use crate::config::{Config, Target};
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::Result;
 use crate::stores::Store as _;

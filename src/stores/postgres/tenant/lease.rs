@@ -43,7 +43,9 @@ impl PostgresStore {
         let rows = run(&mut self.connection, sql).await.map_err(|error| unwritable(&error))?;
         let mut turn = Turn::default();
         for row in &rows {
-            let place = text(row, 0).and_then(|place| place.parse().ok()).ok_or_else(|| Error::bug("a unit without a place"))?;
+            let place = text(row, 0)
+                .and_then(|place| place.parse().ok())
+                .ok_or_else(|| Error::bug("a unit without a place"))?;
             let record = if text(row, 1).is_some() { Some(read_record(row, 1)?) } else { None };
             turn.units.push(Unit { place, record });
         }
@@ -61,7 +63,12 @@ impl PostgresStore {
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
         let Some(row) = rows.first() else { return Ok(Turn::default()) };
         let number = |at| text(row, at).and_then(|count| count.parse().ok()).unwrap_or(0);
-        let turn = Turn { units: Vec::new(), waiting: number(0), leased: number(1), is_halted: text(row, 2).as_deref() == Some("t") };
+        let turn = Turn {
+            units: Vec::new(),
+            waiting: number(0),
+            leased: number(1),
+            is_halted: text(row, 2).as_deref() == Some("t"),
+        };
         if text(row, 3).as_deref() == Some("superseded") && turn.waiting > 0 {
             return Err(Error::new(Code::LockLost, "another run over tenants took the place of this one")
                 .why("this process was silent for longer than its lease")

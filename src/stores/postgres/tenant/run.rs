@@ -1,8 +1,8 @@
 //! The record of runs over tenants: `lyrox.tenant_runs`, and a row for each tenant of a run in `lyrox.tenant_units`. The
 //! leases are [`lease`](super::lease)'s.
 
-use super::super::connect::text;
 use super::super::connect::Settings;
+use super::super::connect::text;
 use super::super::error::{server_error, sqlstate};
 use super::super::foreign;
 use super::super::ident::literal;
@@ -128,7 +128,8 @@ impl RunStore for PostgresStore {
     }
 
     async fn begin_run(&mut self, want: &Want) -> Result<Begun> {
-        let failed = |error: &sqlx::Error| server_error(Code::LedgerDamaged, "a run over tenants cannot be begun", error);
+        let failed =
+            |error: &sqlx::Error| server_error(Code::LedgerDamaged, "a run over tenants cannot be begun", error);
         // Two processes that begin at the same moment begin one run.
         let sql = format!(
             "BEGIN; LOCK TABLE lyrox.tenant_runs IN SHARE ROW EXCLUSIVE MODE; \
@@ -228,7 +229,8 @@ impl PostgresStore {
                         id = literal(&id)
                     );
                     let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
-                    open = rows.first().and_then(|row| text(row, 0)).and_then(|count| count.parse().ok()).unwrap_or(open);
+                    open =
+                        rows.first().and_then(|row| text(row, 0)).and_then(|count| count.parse().ok()).unwrap_or(open);
                 }
                 return Ok(Begun { id, is_joined: true, units: number(4), open });
             }
