@@ -26,3 +26,8 @@ soak promise="":
 # Writes what is generated from code: docs/errors.md and docs/report.schema.json.
 generate:
     LYROX_WRITE_GENERATED=1 cargo test --locked --test it generated
+
+# Writes the screens in docs/screens: lyrox at a real terminal, on servers of its own. Needs Python 3.
+screens:
+    cargo build --release --locked
+    python3 docs/screens/make.py target/release/lyrox

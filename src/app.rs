@@ -1,12 +1,13 @@
 //! What every command gets: flags, configuration, and the recorder of its report. Made once.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Instant;
 
 use crate::cli::Global;
-use crate::config::{self, Choice, Config, Targets};
+use crate::config::{self, Choice, Config, Targets, dotenv};
 use crate::engine::event::{Event, Events};
+use crate::engine::tenant::shard;
 use crate::error::Result;
 use crate::kind::StoreKind;
 use crate::report::{Item, Layout, Report};
@@ -22,12 +23,20 @@ pub struct App {
     started: Instant,
     is_cancelled: AtomicBool,
     config: OnceLock<Config>,
+    dotenv: Once,
 }
 
 impl App {
     /// Takes the flags; reads nothing yet.
     pub fn new(global: Global, ui: Ui) -> Self {
-        Self { global, ui, started: Instant::now(), is_cancelled: AtomicBool::new(false), config: OnceLock::new() }
+        Self {
+            global,
+            ui,
+            started: Instant::now(),
+            is_cancelled: AtomicBool::new(false),
+            config: OnceLock::new(),
+            dotenv: Once::new(),
+        }
     }
 
     /// The project's configuration, read at the first call.
@@ -42,20 +51,43 @@ impl App {
             directory: self.global.directory.clone(),
             file: self.global.config.clone(),
             environment: self.global.env.clone(),
+            env_files: self.global.env_files(),
         })?;
         self.ui.environment(&config.environment);
+        self.ui.root(&config.root);
         Ok(self.config.get_or_init(|| config))
     }
 
-    /// The servers of this run, `--only` applied, the running local ones included.
+    /// The servers of this run, `--only` and `--shard` applied, the running local ones included.
+    ///
+    /// # Errors
+    /// A store without a URL, or with one that cannot be read; `LYX-SHARD-UNKNOWN`.
+    pub fn targets(&self) -> Result<Targets> {
+        let targets = self.home()?;
+        match &self.global.shard {
+            Some(name) => shard::only(self.config()?, &targets, name),
+            None => Ok(targets),
+        }
+    }
+
+    /// The project's own servers, whatever `--shard` says: where the registry of tenants is.
     ///
     /// # Errors
     /// A store without a URL, or with one that cannot be read.
-    pub fn targets(&self) -> Result<Targets> {
+    pub fn home(&self) -> Result<Targets> {
         let config = self.config()?;
+        self.dotenv.call_once(|| {
+            let tracked =
+                dotenv::remarks(&config.root, &config.environment).into_iter().filter(|found| found.id == "tracked");
+            tracked.for_each(|found| self.note(format!("{}; {}", found.what, found.hint)));
+        });
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
-        Targets::resolve(config, &self.global.only, &local)
+        let targets = Targets::resolve(config, &self.global.only, &local)?;
+        if !self.global.insecure_tls {
+            targets.are_verified()?;
+        }
+        Ok(targets)
     }
 
     /// The stores of the run as `--only` leaves them.
@@ -101,6 +133,16 @@ impl App {
 impl Events for App {
     fn event(&self, event: Event) {
         self.ui.event(event);
+    }
+
+    fn contact(&self, targets: &Targets) {
+        // Servers of this machine answer at once; whoever waits for others wants to know for whom.
+        let remote = targets.stores.iter().filter(|target| !target.direct.url.is_local());
+        let places: Vec<String> =
+            remote.map(|target| format!("{} at {}", target.kind, target.direct.url.authority())).collect();
+        if !places.is_empty() {
+            self.ui.contact(&places.join(", "));
+        }
     }
 
     fn is_cancelled(&self) -> bool {

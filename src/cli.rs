@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands;
-use crate::config::Period;
-use crate::error::Result;
+use crate::config::{EnvFiles, Period, Skip};
+use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::Report;
 
@@ -44,9 +44,21 @@ pub struct Global {
     /// The environment: a section [env.NAME] of lyrox.toml
     #[arg(id = "environment", short = 'e', long = "env", global = true, value_name = "NAME", env = "LYROX_ENV")]
     pub env: Option<String>,
+    /// Read variables from this file too, before all others; `-` is standard input
+    #[arg(long, global = true, value_name = "FILE", env = "LYROX_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Leave the project's .env files alone; so it is where CI is set
+    #[arg(long, global = true)]
+    pub no_env_file: bool,
+    /// Accept URLs that give up the verification of a remote server's certificate
+    #[arg(long, global = true)]
+    pub insecure_tls: bool,
     /// Only these stores, separated by commas: postgres, mongodb, redis
     #[arg(long, global = true, value_name = "STORE,...", value_delimiter = ',')]
     pub only: Vec<StoreKind>,
+    /// Work on the servers of this shard; `tenant create`, `adopt` and `list`: tenants there
+    #[arg(long, global = true, value_name = "NAME")]
+    pub shard: Option<String>,
     /// How to print the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "LYROX_OUTPUT")]
     pub output: Output,
@@ -77,6 +89,12 @@ pub struct Global {
 }
 
 impl Global {
+    /// Which files of variables are read.
+    pub fn env_files(&self) -> EnvFiles {
+        let skip = if self.no_env_file { Some(Skip::Flag) } else { crate::ui::prompt::is_ci().then_some(Skip::Ci) };
+        EnvFiles { given: self.env_file.clone(), skip }
+    }
+
     /// The bound of the whole command, if one was given.
     pub fn limit(&self) -> Option<Duration> {
         self.timeout.map(Period::duration)
@@ -200,6 +218,72 @@ pub enum Db {
     SmokeTest(commands::smoke_test::Args),
     /// Drop what lyrox manages, then migrate and seed again; asks first
     Reset(commands::reset::Args),
+}
+
+/// A command line that cannot be run; asking for help is one.
+#[derive(Debug)]
+pub struct Wrong {
+    /// In clap's words.
+    pub error: clap::Error,
+    /// The form of report that a program asked for; none where clap's words go to a person.
+    pub output: Option<Output>,
+}
+
+impl Wrong {
+    /// The same as an error of lyrox.
+    pub fn told(&self) -> Error {
+        let text = self.error.to_string();
+        let mut parts = text.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
+        let what = parts.next().unwrap_or("the command line cannot be read").trim_start_matches("error: ");
+        let tip =
+            parts.next().filter(|part| part.starts_with("tip:")).map(|part| part.trim_start_matches("tip:").trim());
+        let error = Error::new(Code::Usage, what.split_whitespace().collect::<Vec<_>>().join(" "));
+        let error = error.data("nothing was contacted");
+        match tip {
+            Some(tip) => error.why(tip).hint("lyrox --help"),
+            None => error.hint("lyrox --help"),
+        }
+    }
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What is wrong with it, or the help that it asks for.
+pub fn parse() -> Result<Cli, Wrong> {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let color = match value_of::<Color>(&words, "--color") {
+        Some(Color::Always) => clap::ColorChoice::Always,
+        Some(Color::Never) => clap::ColorChoice::Never,
+        Some(Color::Auto) | None => clap::ColorChoice::Auto,
+    };
+    let command = <Cli as clap::CommandFactory>::command().color(color);
+    let parsed = command.try_get_matches_from(&words).and_then(|mut found| Cli::from_arg_matches_mut(&mut found));
+    parsed.and_then(|cli| cli.has_form().map(|()| cli)).map_err(|error| {
+        // Help that was asked for is text, whatever the form of reports.
+        let output = error.use_stderr().then(|| {
+            let given = std::env::var("LYROX_OUTPUT").ok().and_then(|name| Output::from_str(&name, true).ok());
+            value_of::<Output>(&words, "--output").or(given)
+        });
+        let output = output.flatten().filter(|output| !matches!(output, Output::Human | Output::Sarif));
+        Wrong { error, output }
+    })
+}
+
+/// The value of a flag in words that clap could not read as a whole.
+fn value_of<T: ValueEnum>(words: &[std::ffi::OsString], flag: &str) -> Option<T> {
+    let mut words = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix(flag) {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        if let Some(value) = value {
+            return T::from_str(value, true).ok();
+        }
+    }
+    None
 }
 
 impl Cli {

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Parser as _;
 use lyrox::app::App;
-use lyrox::cli::{self, Cli};
+use lyrox::cli;
 use lyrox::error::{Code, Error, Result};
 use lyrox::exit::Exit;
 use lyrox::report::Report;
@@ -29,11 +28,18 @@ fn main() -> ExitCode {
         // SAFETY: no other thread exists yet.
         unsafe { std::env::remove_var(name) };
     }
-    std::panic::set_hook(Box::new(report_bug));
-    let cli = Cli::parse();
-    if let Err(error) = cli.has_form() {
-        error.exit();
+    // A shell that completes a line gets its answer and nothing else, whatever goes wrong.
+    if std::env::var_os(lyrox::commands::complete::VARIABLE).is_some() {
+        std::panic::set_hook(Box::new(|_| ()));
+        if lyrox::commands::complete::answer() {
+            return ExitCode::SUCCESS;
+        }
     }
+    std::panic::set_hook(Box::new(report_bug));
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return refuse(&wrong),
+    };
     let ui = Ui::new(&cli.global);
     let app = App::new(cli.global, ui);
     // The drivers must agree on one TLS provider; it is chosen once, before any of them is used.
@@ -67,6 +73,15 @@ fn main() -> ExitCode {
         runtime.shutdown_timeout(Duration::from_millis(200));
     }
     ExitCode::from(exit.code())
+}
+
+/// A command line that is none: clap's own words for a person, a report in the form that was asked for else.
+fn refuse(wrong: &cli::Wrong) -> ExitCode {
+    let Some(output) = wrong.output else { wrong.error.exit() };
+    let global = cli::Global { output, ..cli::Global::default() };
+    let app = App::new(global.clone(), Ui::new(&global));
+    app.begin("lyrox", lyrox::report::Layout::Lines);
+    ExitCode::from(render(&app, Err(wrong.told()), None).code())
 }
 
 /// A panic is a bug: it is told like any error, through the redactor, and ends with its own exit code.

@@ -4,6 +4,8 @@
 //! the second: every secret that lyrox reads is known to [`redact`], through which all output goes.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::RwLock;
 
@@ -16,7 +18,8 @@ pub const MASK: &str = "***";
 /// RFC 3986's unreserved characters stay; everything else is percent-encoded.
 pub const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// Longest first, so that a secret that contains another is removed as a whole.
+static KNOWN: RwLock<BTreeSet<(Reverse<usize>, String)>> = RwLock::new(BTreeSet::new());
 
 /// A secret text: a password, a token, a whole connection string.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub fn register(text: &str) {
     }
     let strict = utf8_percent_encode(text, STRICT).to_string();
     let json = serde_json::to_string(text).unwrap_or_default();
-    let mut forms = vec![
+    let forms = [
         text.to_owned(),
         strict.to_lowercase(),
         strict,
@@ -68,18 +71,14 @@ pub fn register(text: &str) {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text),
     ];
     let Ok(mut known) = KNOWN.write() else { return };
-    forms.retain(|form| form.len() >= 4 && !known.contains(form));
-    known.append(&mut forms);
-    // Longest first, so that a secret that contains another is removed as a whole.
-    known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    known.dedup();
+    known.extend(forms.into_iter().filter(|form| form.len() >= 4).map(|form| (Reverse(form.len()), form)));
 }
 
 /// Removes every known secret, in each of its forms.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let Ok(known) = KNOWN.read() else { return Cow::Borrowed(MASK) };
     let mut result = Cow::Borrowed(text);
-    for form in known.iter() {
+    for (_, form) in known.iter() {
         if result.contains(form.as_str()) {
             result = Cow::Owned(result.replace(form.as_str(), MASK));
         }

@@ -13,13 +13,20 @@ use crate::report::{Layout, Report};
 #[command(
     after_help = "Each store is looked at stage by stage: url, name, tcp, tls, hello, auth, database, ping, server,\n\
     privileges; each stage has its own time limit. Nothing is changed. A store without a remark takes one\n\
-    line; -v shows every stage.\n\n\
-    Examples:\n  lyrox check\n  lyrox check --only postgres -v       every stage of one store\n  lyrox check --wait 60s               servers that are starting are tried again for a minute\n  lyrox check --timeout 5s --output json\n  lyrox -e staging check"
+    line; -v shows every stage. --deep also writes a little and takes it back: PostgreSQL and MongoDB in a\n\
+    transaction that is rolled back, Redis under a key that expires; and it logs in to every host of a URL.\n\n\
+    Examples:\n  lyrox check\n  lyrox check --only postgres -v       every stage of one store\n  lyrox check --wait 60s               servers that are starting are tried again for a minute\n  lyrox check --deep                   try writes as well, and every host\n  lyrox check --timeout 5s --output json\n  lyrox -e staging check"
 )]
 pub struct Args {
     /// Try servers that take no connections yet again for so long
     #[arg(long, value_name = "TIME")]
     pub wait: Option<Period>,
+    /// Leave [[check.expect]] out: before the first migration there is nothing to expect
+    #[arg(long)]
+    pub connections: bool,
+    /// Also try writes, which are taken back, and every host of each URL
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// Runs the command.
@@ -29,7 +36,9 @@ pub struct Args {
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("check", Layout::Stages);
     let targets = app.targets()?;
-    let outcomes = perform(app, &targets, args.wait.map(Period::duration), Parts::All).await?;
+    let parts = if args.connections { Parts::Stages } else { Parts::All };
+    let how = How { wait: args.wait.map(Period::duration), is_deep: args.deep };
+    let outcomes = perform(app, &targets, how, parts).await?;
     let mut report = app.finish();
     report.summary = Some(summary(outcomes, report.elapsed_ms));
     Ok(report)
@@ -41,7 +50,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 /// # Errors
 /// None that an item can hold.
 pub async fn verify(app: &App, targets: &Targets, wait: Option<Duration>) -> Result<()> {
-    perform(app, targets, wait, Parts::Stages).await.map(|_| ())
+    perform(app, targets, How { wait, is_deep: false }, Parts::Stages).await.map(|_| ())
 }
 
 /// Tells what `[[check.expect]]` finds, as part of a larger command that has migrated and seeded.
@@ -49,16 +58,23 @@ pub async fn verify(app: &App, targets: &Targets, wait: Option<Duration>) -> Res
 /// # Errors
 /// None that an item can hold.
 pub async fn expect(app: &App, targets: &Targets) -> Result<()> {
-    perform(app, targets, None, Parts::Expectations).await.map(|_| ())
+    perform(app, targets, How { wait: None, is_deep: false }, Parts::Expectations).await.map(|_| ())
 }
 
-async fn perform(app: &App, targets: &Targets, wait: Option<Duration>, parts: Parts) -> Result<Outcomes> {
+/// What the flags ask for.
+#[derive(Clone, Copy)]
+struct How {
+    wait: Option<Duration>,
+    is_deep: bool,
+}
+
+async fn perform(app: &App, targets: &Targets, how: How, parts: Parts) -> Result<Outcomes> {
     // A little before the command is cut short, so that the stage that hangs can say so.
     let until = app.global.limit().map(|limit| {
         let spent = app.elapsed();
         Instant::now() + limit.saturating_sub(spent).mul_f32(0.9)
     });
-    Ok(check(app.config()?, targets, Options { parts, wait, until }, app).await)
+    Ok(check(app.config()?, targets, Options { parts, wait: how.wait, is_deep: how.is_deep, until }, app).await)
 }
 
 /// `3 stores: 2 ok, 1 failed, 1 warning in 0.13 s`.

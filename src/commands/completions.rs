@@ -1,17 +1,16 @@
 //! `lyrox completions`
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::complete;
 use crate::app::App;
-use crate::cli::Cli;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::{Layout, Report};
 
 /// Flags of `completions`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox completions bash > lyrox.bash    then: source lyrox.bash\n  lyrox completions zsh > _lyrox         into a folder of $fpath\n  lyrox completions fish > lyrox.fish    into ~/.config/fish/completions"
+    after_help = "Examples:\n  lyrox completions bash > lyrox.bash    then: source lyrox.bash\n  lyrox completions zsh > _lyrox         into a folder of $fpath\n  lyrox completions fish > lyrox.fish    into ~/.config/fish/completions\n\nThe script asks lyrox itself: it completes environments, versions, seed sets, tags and tenants as well, and\nstays right when lyrox is updated."
 )]
 pub struct Args {
     /// The shell
@@ -24,9 +23,9 @@ pub struct Args {
 /// None of its own.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("completions", Layout::Lines);
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "lyrox", &mut script);
+    let shell = args.shell.to_string();
+    let script = complete::script(&shell).ok_or_else(|| Error::bug(format!("no completions for `{shell}`")))?;
     let mut report = app.finish();
-    report.text = Some(String::from_utf8_lossy(&script).into_owned());
+    report.text = Some(script);
     Ok(report)
 }

@@ -1,7 +1,7 @@
 //! `lyrox config show | check`
 
 use crate::app::App;
-use crate::config;
+use crate::config::{self, dotenv};
 use crate::error::Result;
 use crate::project::{formats, seed, smoke};
 use crate::report::{Item, Layout, Report, plural};
@@ -37,8 +37,14 @@ fn show(app: &App) -> Result<Report> {
     let values = config::values(config);
     let width = values.iter().map(|value| value.key.len()).max().unwrap_or(0);
     let mut text = format!("# {}, environment {}\n", config.file.display(), config.environment);
-    for (file, count) in config.variables.files() {
-        text.push_str(&format!("# {file}: {count} variables\n"));
+    for (file, names) in config.variables.files() {
+        text.push_str(&format!("# {file}: {}\n", ui::one_line(&names.join(", "), 200)));
+    }
+    if let Some(skip) = config.variables.skipped() {
+        text.push_str(&format!("# .env files are not read: {}\n", skip.reason()));
+    }
+    for remark in dotenv::remarks(&config.root, &config.environment) {
+        text.push_str(&format!("# {}\n", remark.what));
     }
     for value in &values {
         let shown = ui::one_line(&value.text, 60);
@@ -47,7 +53,8 @@ fn show(app: &App) -> Result<Report> {
     let data = values
         .iter()
         .map(|value| serde_json::json!({ "key": value.key, "value": value.text, "origin": value.origin.to_string() }));
-    let data = serde_json::json!({ "values": data.collect::<Vec<_>>() });
+    let files = config.variables.files().map(|(file, names)| serde_json::json!({ "file": file, "sets": names }));
+    let data = serde_json::json!({ "values": data.collect::<Vec<_>>(), "files": files.collect::<Vec<_>>() });
     let mut report = app.finish();
     report.data = Some(data);
     report.text = Some(text);
@@ -70,6 +77,10 @@ fn check(app: &App) -> Result<Report> {
             }
         }
         Err(error) => app.item(Item::fail("config.urls", "URLs", &error)),
+    }
+    for remark in dotenv::remarks(&config.root, &config.environment) {
+        let id = format!("config.dotenv.{}", remark.id);
+        app.item(Item::warn(id, ".env").detail(remark.what).hint(remark.hint));
     }
     let told = |id: &str, title: &str, result: Result<String>| {
         app.item(match result {

@@ -13,6 +13,7 @@ use crate::kind::StoreKind;
 use crate::report::{Change, Item, Layout, Report};
 use crate::stores::{AnyStore, LockAnswer, Store as _};
 use crate::ui::prompt;
+use crate::url::quote::{dotenv, shell};
 
 /// Flags of `env`.
 #[derive(Debug, clap::Args)]
@@ -119,29 +120,6 @@ fn urls(config: &Config, targets: &Targets) -> Vec<(String, String)> {
     urls
 }
 
-/// A word of a POSIX shell, whatever it holds.
-fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// A value of a `.env` file. Between single quotes everything stands for itself; a text with one
-/// of those goes between double quotes, where `\`, `"` and `$` are escaped.
-fn dotenv(text: &str) -> String {
-    if !text.contains(['\'', '\n']) {
-        return format!("'{text}'");
-    }
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '\\' | '"' | '$' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// Gives every store of the run another mark.
 ///
 /// # Errors
@@ -160,9 +138,9 @@ async fn mark(app: &App, args: &MarkArgs) -> Result<Report> {
         let question = format!("The stores will remember that they are `{0}`. Type `{0}` to go on:", args.name);
         consent.confirm = Some(prompt::line(&question)?);
     }
-    let permit = guard::permit_mark(&args.name, &consent)?;
-    let mark = Mark { environment: args.name.clone(), is_protected: named.is_some_and(|named| named.protected) };
     let targets = app.targets()?;
+    let permit = guard::permit_mark(config, &targets, &args.name, &consent)?;
+    let mark = Mark { environment: args.name.clone(), is_protected: named.is_some_and(|named| named.protected) };
     for target in &targets.stores {
         let id = format!("{}.mark", target.kind);
         let title = target.direct.url.label();
@@ -203,7 +181,11 @@ async fn mark_one(
         match &old {
             Some(old) if old == mark => {}
             None => store.prepare(mark).await?,
-            Some(_) => store.set_mark(mark, permit).await?,
+            Some(old) => {
+                let marks = [(target.kind, Some(old.clone()))];
+                guard::refuse_agent(config, &Targets::default(), &marks, "changing the mark")?;
+                store.set_mark(mark, permit).await?;
+            }
         }
         Ok(old)
     }

@@ -153,7 +153,7 @@ async fn look(app: &App, root: &Path, text: &str) -> Vec<Seen> {
 }
 
 fn read(root: &Path, text: &str) -> Result<Config> {
-    let choice = ConfigChoice { directory: None, file: None, environment: None };
+    let choice = ConfigChoice::default();
     from_text(root.join(FILE_NAME), text, &choice)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod check;
+pub mod complete;
 pub mod completions;
 pub mod config;
 pub mod diff;

@@ -11,8 +11,8 @@ use crate::engine::lock::WAIT;
 use crate::engine::migrate::Work;
 use crate::engine::seed::fill::Fill;
 use crate::engine::seed::{self, Options, Seeded};
-use crate::engine::tenant::Tenant;
 use crate::engine::tenant::unit::Task;
+use crate::engine::tenant::{list, shard};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
@@ -117,7 +117,15 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             .data("nothing was contacted")
             .hint(format!("lyrox db seed --tenant {}", args.tenant[0])));
     }
-    let tenant = args.tenant.first().map(|key| Tenant::new(key, args.slug.as_deref())).transpose()?;
+    let (config, mut targets) = (app.config()?, app.targets()?);
+    let mut tenant = None;
+    if let Some(key) = args.tenant.first() {
+        let home = app.home()?;
+        let work = Work { config, targets: &home, events: app, wait: args.lock_wait.duration() };
+        let (named, placement) = list::settle(work, key, args.slug.as_deref()).await?;
+        targets = shard::targets(config, &home, &placement)?;
+        tenant = Some(named);
+    }
     let is_dry = args.plan || args.check;
     let options = Options {
         is_dry,
@@ -127,7 +135,6 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         keeps_indexes: args.keep_indexes,
         ..Options::default()
     };
-    let (config, targets) = (app.config()?, app.targets()?);
     let work = Work { config, targets: &targets, events: app, wait: args.lock_wait.duration() };
     let seeded = match (&args.from, &args.into) {
         (Some(from), Some(into)) => {

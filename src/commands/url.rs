@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod show;
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -24,9 +25,11 @@ pub enum Command {
     #[command(
         after_help = "The text is taken from the argument, from a prompt without echo, or from standard input:\n\
         an argument is visible in the process list and in the shell's history.\n\n\
-        Examples:\n  lyrox url encode 'p??ss'             prints p%3F%3Fss\n  lyrox url encode                     asks for the text\n  printf 'p??ss' | lyrox url encode\n  lyrox url encode -- '-starts-with-a-dash'"
+        Examples:\n  lyrox url encode 'p??ss'             prints p%3F%3Fss\n  lyrox url encode                     asks for the text\n  printf 'p??ss' | lyrox url encode\n  lyrox url encode -- '-starts-with-a-dash'\n\n\
+        A text that looks encoded already is refused: encoded twice it is another password. Where it is raw\n\
+        all the same: --raw."
     )]
-    Encode(TextArgs),
+    Encode(EncodeArgs),
     /// Undo percent-encoding
     #[command(
         after_help = "Examples:\n  lyrox url decode p%3F%3Fss           prints p??ss\n  echo p%3F%3Fss | lyrox url decode"
@@ -53,6 +56,16 @@ pub struct TextArgs {
     pub text: Option<String>,
 }
 
+/// Flags of `url encode`.
+#[derive(Debug, clap::Args)]
+pub struct EncodeArgs {
+    /// The text; asked for or read from standard input where it is left out
+    pub text: Option<String>,
+    /// The text is raw although it looks encoded: its `%` is encoded as well
+    #[arg(long)]
+    pub raw: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -62,16 +75,24 @@ pub async fn run(app: &App, command: &Command) -> Result<Report> {
         Command::Encode(args) => encode(app, args),
         Command::Decode(args) => decode(app, args),
         Command::Build(args) => build::run(app, args),
-        Command::Inspect(args) => inspect::run(app, args),
+        Command::Inspect(args) => inspect::run(app, args).await,
         Command::Redact => redact(app).await,
     }
 }
 
-fn encode(app: &App, args: &TextArgs) -> Result<Report> {
+fn encode(app: &App, args: &EncodeArgs) -> Result<Report> {
     app.begin("url encode", Layout::Lines);
     let text = given(app, args.text.as_deref(), "Text to encode:")?;
-    if looks_encoded(&text) {
-        app.note("the text looks encoded already; encoding it again gives another password".to_owned());
+    if looks_encoded(&text) && !args.raw {
+        return Err(Error::new(Code::Usage, "the text looks encoded already")
+            .why("encoded twice it is another password")
+            .hint("use it as it is, or give --raw where its `%` is meant to be a `%`"));
+    }
+    if url::kind_of(&text).is_ok() {
+        app.note(
+            "the text is a whole URL; only its password needs encoding: lyrox url inspect --reveal prints it mended"
+                .to_owned(),
+        );
     }
     Ok(revealed(app, utf8_percent_encode(&text, STRICT).to_string()))
 }
@@ -177,7 +198,11 @@ fn variables(app: &App) -> Result<Variables> {
         Ok(config) => Ok(config.variables.clone()),
         Err(error) if error.code() == Code::ConfigMissing => {
             let folder = app.global.directory.clone().unwrap_or_else(|| ".".into());
-            Variables::read(&folder, app.global.env.as_deref().unwrap_or(crate::config::LOCAL))
+            Variables::read_with(
+                &folder,
+                app.global.env.as_deref().unwrap_or(crate::config::LOCAL),
+                &app.global.env_files(),
+            )
         }
         Err(error) => Err(error),
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::period::Period;
+use super::shards::{MongodbShard, PostgresShard};
 use crate::kind::StoreKind;
 
 /// The whole file.
@@ -52,8 +53,16 @@ pub struct Project {
 pub struct Postgres {
     /// What the application uses; may be a pooler.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// The owner's direct connection: migrate, seed, reset. Falls back to `url`.
     pub direct_url: String,
+    /// A file that holds the direct URL and nothing else, in place of `direct_url`.
+    pub direct_url_file: Option<String>,
+    /// A command that prints the direct URL, in place of `direct_url`.
+    pub direct_url_command: Vec<String>,
     /// The schema the migrations work in.
     pub schema: String,
     /// The role of the application; lyrox creates it and grants after each migrate. Off unless set.
@@ -70,13 +79,19 @@ pub struct Postgres {
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
     pub optional: bool,
+    /// Further servers that tenants are placed on.
+    pub shards: Vec<PostgresShard>,
 }
 
 impl Default for Postgres {
     fn default() -> Self {
         Self {
             url: "${DATABASE_URL}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             direct_url: "${DIRECT_URL}".into(),
+            direct_url_file: None,
+            direct_url_command: Vec::new(),
             schema: "public".into(),
             app_role: None,
             app_grants_except: BTreeMap::new(),
@@ -85,6 +100,7 @@ impl Default for Postgres {
             statement_timeout: None,
             ca_file: None,
             optional: false,
+            shards: Vec::new(),
         }
     }
 }
@@ -95,6 +111,10 @@ impl Default for Postgres {
 pub struct Mongodb {
     /// The connection string.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// The database; falls back to the path of the URL.
     pub database: Option<String>,
     /// How the MongoDB files are laid out: `lyrox` or `golang-migrate`.
@@ -107,18 +127,23 @@ pub struct Mongodb {
     pub ca_file: Option<String>,
     /// A store that may be absent is reported as skip.
     pub optional: bool,
+    /// Further servers that tenants are placed on.
+    pub shards: Vec<MongodbShard>,
 }
 
 impl Default for Mongodb {
     fn default() -> Self {
         Self {
             url: "${MONGODB_URI}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             database: None,
             format: Format::Lyrox,
             migrations_dir: None,
             history: None,
             ca_file: None,
             optional: false,
+            shards: Vec::new(),
         }
     }
 }
@@ -129,6 +154,10 @@ impl Default for Mongodb {
 pub struct Redis {
     /// The connection URL.
     pub url: String,
+    /// A file that holds the URL and nothing else, in place of `url`.
+    pub url_file: Option<String>,
+    /// A command that prints the URL, program and arguments, in place of `url`.
+    pub url_command: Vec<String>,
     /// What every key of the project begins with. Default: `<project name>:`.
     pub key_prefix: Option<String>,
     /// The key spaces, by name.
@@ -145,6 +174,8 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: "${REDIS_URL}".into(),
+            url_file: None,
+            url_command: Vec::new(),
             key_prefix: None,
             keyspaces: BTreeMap::new(),
             channels: BTreeMap::new(),
@@ -166,6 +197,10 @@ pub struct Keyspace {
     /// How long a key lives; none: for ever.
     #[serde(default)]
     pub ttl: Option<Period>,
+    /// Whose a key is, where it is not below a tenant's prefix: `{placeholder}` of the pattern, a field of the hash that
+    /// holds the tenant's key, or `none`.
+    #[serde(default)]
+    pub tenant: Option<String>,
 }
 
 /// The type of a Redis value.
@@ -370,6 +405,9 @@ pub struct Tenancy {
     pub users: bool,
     /// Findings of `lyrox tenant verify` that are meant to be so, by their ids: shown as warnings.
     pub accepted: Vec<String>,
+    /// Where there are shards, which one a new tenant is placed on: `fewest` (that with the fewest for its weight),
+    /// `hash` (by its slug), or the name of one.
+    pub placement: String,
 }
 
 impl Default for Tenancy {
@@ -384,6 +422,7 @@ impl Default for Tenancy {
             migrations: "migrations/tenant".into(),
             users: true,
             accepted: Vec::new(),
+            placement: "fewest".into(),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The configuration in force: `lyrox.toml` with its environment laid over it and variables filled in.
 
+pub mod agent;
+pub mod dotenv;
 pub mod file;
 mod format;
 pub mod period;
 mod read;
+pub mod shards;
+pub mod sources;
 pub mod target;
 pub mod variables;
 
@@ -14,7 +18,7 @@ pub use period::Period;
 pub(crate) use read::unknown_field;
 pub use read::{Choice, Value, from_text, load, values, variable};
 pub use target::{Endpoint, Target, Targets};
-pub use variables::{Origin, Variables};
+pub use variables::{EnvFiles, Origin, Skip, Variables};
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "lyrox.toml";
@@ -36,12 +40,16 @@ pub struct Config {
     pub is_protected: bool,
     /// The one seed set that `[env.NAME]` allows where seeding is guarded.
     pub allowed_seeds: Option<String>,
+    /// The variable by which a coding agent shows that it runs this process.
+    pub agent: Option<&'static str>,
     /// The variables that were looked at.
     pub variables: Variables,
     /// Keys whose variable is unset: the key's path and the variable's name.
     pub unset: Vec<(String, String)>,
     /// Where keys that hold a variable got their value: the key's path and its origin.
     pub origins: Vec<(String, Origin)>,
+    /// What files and commands of `url_file` and `url_command` gave in this run.
+    pub sources: sources::Sources,
 }
 
 impl Config {

@@ -6,8 +6,9 @@ use serde::Deserialize as _;
 use toml::Table;
 
 use super::file::Settings;
-use super::variables::{Filled, Origin, Variables, fill};
-use super::{Config, FILE_NAME, LOCAL};
+use super::sources::Sources;
+use super::variables::{EnvFiles, Filled, Origin, Variables, fill};
+use super::{Config, FILE_NAME, LOCAL, sources};
 use crate::error::{Code, Error, Place, Result};
 
 /// What the command line says about the configuration.
@@ -19,6 +20,8 @@ pub struct Choice {
     pub file: Option<PathBuf>,
     /// `-e`: the environment.
     pub environment: Option<String>,
+    /// `--env-file`, `--no-env-file`.
+    pub env_files: EnvFiles,
 }
 
 /// One value in force, for `config show`.
@@ -75,8 +78,8 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
         over.remove("seeds");
         merge(&mut merged, over);
     }
-    with_default_urls(&mut merged);
-    let variables = Variables::read(&root, &environment)?;
+    let variables = Variables::read_with(&root, &environment, &choice.env_files)?;
+    with_default_urls(&mut merged, &variables);
     let mut unset = Vec::new();
     let mut origins = Vec::new();
     fill_table(&mut merged, "", &variables, &mut unset, &mut origins, &shown)?;
@@ -84,14 +87,29 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
         Error::new(Code::ConfigValue, format!("`{shown}` cannot be used")).why(error.message().to_owned())
     })?;
     unset_urls(&mut settings);
+    sources::check(&settings, &shown)?;
     super::format::check(&settings, &shown)?;
+    super::shards::check(&settings, &shown)?;
     settings.env = typed.env;
     if settings.project.name.is_empty() {
         let folder =
             root.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
         settings.project.name = folder.unwrap_or_else(|| "app".into());
     }
-    Ok(Config { root, file, settings, environment, is_protected, allowed_seeds, variables, unset, origins })
+    let agent = super::agent::agent();
+    Ok(Config {
+        root,
+        file,
+        settings,
+        environment,
+        is_protected,
+        allowed_seeds,
+        agent,
+        variables,
+        unset,
+        origins,
+        sources: Sources::default(),
+    })
 }
 
 fn find(choice: &Choice) -> Result<PathBuf> {
@@ -183,6 +201,14 @@ pub(crate) fn unknown_field(message: &str) -> Option<(String, Option<String>)> {
 }
 
 fn merge(base: &mut Table, over: Table) {
+    // A URL that the environment names in one way is not the one that the section above names in another.
+    for ways in sources::KEYS.iter().map(|(_, _, ways)| ways) {
+        if ways.iter().any(|way| over.contains_key(*way)) {
+            for way in ways.iter() {
+                base.remove(*way);
+            }
+        }
+    }
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
@@ -193,16 +219,16 @@ fn merge(base: &mut Table, over: Table) {
     }
 }
 
-/// Writes the default URLs out, so that they are filled in like given ones.
-fn with_default_urls(table: &mut Table) {
-    for (section, key, default) in [
-        ("postgres", "url", "${DATABASE_URL}"),
-        ("postgres", "direct_url", "${DIRECT_URL}"),
-        ("mongodb", "url", "${MONGODB_URI}"),
-        ("redis", "url", "${REDIS_URL}"),
-    ] {
-        if let Some(toml::Value::Table(section)) = table.get_mut(section) {
-            section.entry(key).or_insert_with(|| toml::Value::String(default.into()));
+/// Writes the default URLs out, so that they are filled in like given ones. Where the usual variable is not set,
+/// the first is taken of the names that providers give it.
+fn with_default_urls(table: &mut Table, variables: &Variables) {
+    for (key, names, ways) in sources::KEYS {
+        let Some((section, _)) = key.split_once('.') else { continue };
+        if let Some(toml::Value::Table(section)) = table.get_mut(section)
+            && !ways.iter().any(|way| section.contains_key(*way))
+        {
+            let name = names.iter().find(|name| variables.get(name).is_some()).unwrap_or(&names[0]);
+            section.insert(ways[0].to_owned(), toml::Value::String(format!("${{{name}}}")));
         }
     }
 }
@@ -239,6 +265,12 @@ fn fill_table(
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
             toml::Value::Table(inner) => fill_table(inner, &path, variables, unset, origins, shown)?,
+            toml::Value::Array(items) if is_shards(&path) => {
+                for inner in items.iter_mut().filter_map(toml::Value::as_table_mut) {
+                    let path = format!("{path}.{}", shard_name(inner));
+                    fill_table(inner, &path, variables, unset, origins, shown)?;
+                }
+            }
             toml::Value::String(text) if text.contains("${") => {
                 let filled = fill(text, variables).map_err(|why| {
                     Error::new(Code::ConfigValue, format!("`{path}` in `{shown}` cannot be filled in")).why(why)
@@ -265,6 +297,15 @@ fn fill_table(
     Ok(())
 }
 
+/// Lists whose entries have a name: its keys are `postgres.shards.NAME.url`.
+fn is_shards(path: &str) -> bool {
+    matches!(path, "postgres.shards" | "mongodb.shards")
+}
+
+fn shard_name(shard: &Table) -> String {
+    shard.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned()
+}
+
 /// Every value in force, with where it came from; URLs as their labels only.
 pub fn values(config: &Config) -> Vec<Value> {
     let text = std::fs::read_to_string(&config.file).unwrap_or_default();
@@ -273,7 +314,7 @@ pub fn values(config: &Config) -> Vec<Value> {
     if let Some(toml::Value::Table(over)) = over {
         merge(&mut table, over);
     }
-    with_default_urls(&mut table);
+    with_default_urls(&mut table, &config.variables);
     let given = text.parse::<Table>().unwrap_or_default();
     let mut result = Vec::new();
     collect(&table, "", &mut |key, value| {
@@ -284,8 +325,14 @@ pub fn values(config: &Config) -> Vec<Value> {
             None if is_written => Origin::File,
             None => Origin::Default,
         };
+        let source = sources::KEYS.iter().any(|(path, _, ways)| {
+            let section = path.split('.').next().unwrap_or("");
+            ways[1..].iter().any(|way| key == format!("{section}.{way}"))
+        });
         let text = match (config.unset.iter().find(|(path, _)| path == key), is_url_key(key)) {
             (Some((_, variable)), _) => format!("(not set: {variable})"),
+            // The program alone: arguments may name what nobody else should know.
+            (None, _) if source => value.as_array().and_then(|words| words.first()).unwrap_or(value).to_string(),
             (None, true) => url_label(config, key),
             (None, false) => match value {
                 toml::Value::String(text) => match fill(text, &config.variables) {
@@ -309,19 +356,33 @@ pub fn variable(config: &Config, key: &str) -> Option<String> {
     {
         merge(&mut table, over);
     }
-    with_default_urls(&mut table);
+    with_default_urls(&mut table, &config.variables);
     let name = lookup(&table, key)?.as_str()?.strip_prefix("${")?.strip_suffix('}')?;
     (!name.contains(['$', '}'])).then(|| name.to_owned())
 }
 
 fn is_url_key(key: &str) -> bool {
+    let is_of_shard = key.starts_with("postgres.shards.") || key.starts_with("mongodb.shards.");
     matches!(key, "postgres.url" | "postgres.direct_url" | "mongodb.url" | "redis.url")
+        || (is_of_shard && (key.ends_with(".url") || key.ends_with(".direct_url")))
 }
 
 fn url_label(config: &Config, key: &str) -> String {
     use crate::kind::StoreKind;
     let settings = &config.settings;
+    let mut parts = key.split('.').skip(2);
+    let (shard, field) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let (kind, text) = match key {
+        _ if key.starts_with("postgres.shards.") => {
+            let shards = settings.postgres.iter().flat_map(|section| &section.shards);
+            let shard = shards.into_iter().find(|known| known.name == shard);
+            let url = shard.map(|known| if field == "url" { &known.url } else { &known.direct_url });
+            (StoreKind::Postgres, url)
+        }
+        _ if key.starts_with("mongodb.shards.") => {
+            let mut shards = settings.mongodb.iter().flat_map(|section| &section.shards);
+            (StoreKind::Mongodb, shards.find(|known| known.name == shard).map(|known| &known.url))
+        }
         "postgres.url" => (StoreKind::Postgres, settings.postgres.as_ref().map(|section| &section.url)),
         "postgres.direct_url" => (StoreKind::Postgres, settings.postgres.as_ref().map(|section| &section.direct_url)),
         "mongodb.url" => (StoreKind::Mongodb, settings.mongodb.as_ref().map(|section| &section.url)),
@@ -338,6 +399,9 @@ fn lookup<'a>(table: &'a Table, path: &str) -> Option<&'a toml::Value> {
     for part in path.split('.') {
         value = match value {
             None => table.get(part),
+            Some(toml::Value::Array(items)) => {
+                items.iter().find(|item| item.as_table().is_some_and(|item| shard_name(item) == part))
+            }
             Some(value) => value.get(part),
         };
         value?;
@@ -350,6 +414,11 @@ fn collect(table: &Table, path: &str, each: &mut impl FnMut(&str, &toml::Value))
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
             toml::Value::Table(inner) => collect(inner, &path, each),
+            toml::Value::Array(items) if is_shards(&path) => {
+                for inner in items.iter().filter_map(toml::Value::as_table) {
+                    collect(inner, &format!("{path}.{}", shard_name(inner)), each);
+                }
+            }
             other => each(&path, other),
         }
     }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::file::{Mongodb, Postgres, Redis};
-use super::{Config, LOCAL, Origin};
+use super::{Config, LOCAL, Origin, Skip, sources};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::url::{self, SecretUrl};
+use crate::url::{self, SecretUrl, TlsMode};
 
 /// A URL in force and where it came from.
 #[derive(Clone, Debug)]
@@ -86,6 +86,35 @@ impl Targets {
         Ok(targets)
     }
 
+    /// Refuses URLs that give up the verification of a remote server.
+    ///
+    /// # Errors
+    /// `LYX-URL-UNVERIFIED` naming the store, where the URL is from, and what in it says so.
+    pub fn are_verified(&self) -> Result<()> {
+        for endpoint in self.stores.iter().flat_map(|target| [&target.direct, &target.app]) {
+            let url = &endpoint.url;
+            if url.tls() == TlsMode::Unverified && !url.is_local() {
+                let what = match url.kind() {
+                    StoreKind::Postgres => "`sslmode=no-verify`",
+                    StoreKind::Mongodb if url.option("tlsInsecure").is_some() => "`tlsInsecure=true`",
+                    StoreKind::Mongodb => "`tlsAllowInvalidCertificates=true`",
+                    StoreKind::Redis => "`#insecure`",
+                };
+                return Err(Error::new(
+                    Code::UrlUnverified,
+                    format!("the URL of {} gives up the verification of `{}`", url.kind().title(), url.host().name),
+                )
+                .why(format!("it says {what} ({})", endpoint.origin))
+                .data("nothing was contacted")
+                .hint(format!(
+                    "name the authority with `ca_file` under [{}] and take {what} out; --insecure-tls accepts it",
+                    url.kind()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The target of a kind, if the run has it.
     pub fn get(&self, kind: StoreKind) -> Option<&Target> {
         self.stores.iter().find(|target| target.kind == kind)
@@ -114,13 +143,18 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
         StoreKind::Postgres => {
             let section: &Postgres = settings.postgres.as_ref().ok_or_else(|| Error::bug("no postgres section"))?;
             let app = endpoint(config, kind, "postgres.url", &section.url, local.postgres.as_deref());
-            let given = (!section.direct_url.is_empty() || section.url.is_empty()).then(|| {
+            let has = |key: &str, text: &str| !text.is_empty() || sources::of(settings, key) != (None, &[]);
+            let (has_url, has_direct) =
+                (has("postgres.url", &section.url), has("postgres.direct_url", &section.direct_url));
+            let given = (has_direct || !has_url).then(|| {
                 endpoint(config, kind, "postgres.direct_url", &section.direct_url, local.postgres_direct.as_deref())
             });
             let (app, direct) = match (app, given) {
                 (Ok(app), None) => (app.clone(), behind_pooler(app)),
                 (Ok(app), Some(Ok(direct))) => (app, direct),
-                (Err(_), Some(Ok(direct))) if !section.direct_url.is_empty() => (direct.clone(), direct),
+                (Err(error), Some(Ok(direct))) if has_direct && error.code() == Code::UrlUnset => {
+                    (direct.clone(), direct)
+                }
                 (Err(error), _) | (_, Some(Err(error))) => return Err(error),
             };
             Ok(Target {
@@ -170,14 +204,27 @@ fn target(config: &Config, kind: StoreKind, local: &LocalUrls) -> Result<Target>
 
 /// The server behind a provider's transaction pooler, where the pooler's address tells it and no direct
 /// address is configured.
-fn behind_pooler(app: Endpoint) -> Endpoint {
+pub(super) fn behind_pooler(app: Endpoint) -> Endpoint {
     match url::provider::direct(&app.url) {
         Some(url) => Endpoint { url, origin: Origin::Derived(Box::new(app.origin)) },
         None => app,
     }
 }
 
-fn endpoint(config: &Config, kind: StoreKind, key: &str, text: &str, local: Option<&str>) -> Result<Endpoint> {
+pub(super) fn endpoint(
+    config: &Config,
+    kind: StoreKind,
+    key: &str,
+    text: &str,
+    local: Option<&str>,
+) -> Result<Endpoint> {
+    if let Some((text, origin)) = config.sources.get(&config.root, &config.settings, key)? {
+        let url = url::parse(kind, &text).map_err(|error| {
+            let why = format!("{} ({origin})", error.why_text().unwrap_or("it is no URL"));
+            error.why(why)
+        })?;
+        return Ok(Endpoint { url, origin });
+    }
     if !text.is_empty() {
         let origin =
             config.origins.iter().find(|(path, _)| path == key).map_or(Origin::File, |(_, origin)| origin.clone());
@@ -187,27 +234,46 @@ fn endpoint(config: &Config, kind: StoreKind, key: &str, text: &str, local: Opti
         })?;
         return Ok(Endpoint { url, origin });
     }
-    if config.environment == LOCAL {
-        if let Some(local) = local {
-            return Ok(Endpoint { url: url::parse(kind, local)?, origin: Origin::Local });
-        }
-        let variable = variable(config, key);
-        return Err(Error::new(
-            Code::UrlUnset,
-            format!("{kind} has no URL: {variable} is not set, and no local server is running"),
-        )
-        .hint(format!("lyrox up, or set {variable} in the environment or in .env")));
+    if config.environment == LOCAL
+        && let Some(local) = local
+    {
+        return Ok(Endpoint { url: url::parse(kind, local)?, origin: Origin::Local });
     }
     let variable = variable(config, key);
-    Err(Error::new(Code::UrlUnset, format!("{kind} has no URL: {variable} is not set"))
-        .why(format!("environment `{}` does not use local servers", config.environment))
-        .hint(format!("set {variable} in the environment or in .env.{}", config.environment)))
+    let (what, mut why, file) = if config.environment == LOCAL {
+        (format!("{kind} has no URL: {variable} is not set, and no local server is running"), Vec::new(), ".env".into())
+    } else {
+        let why = format!("environment `{}` does not use local servers", config.environment);
+        (format!("{kind} has no URL: {variable} is not set"), vec![why], format!(".env.{}", config.environment))
+    };
+    let mut hint = match config.environment.as_str() {
+        LOCAL => format!("lyrox up, or set {variable} in the environment or in .env"),
+        _ => format!("set {variable} in the environment or in {file}"),
+    };
+    // A variable that is set under another of the names it goes by.
+    let other = sources::KEYS.iter().find(|(name, ..)| *name == key).and_then(|(_, names, ways)| {
+        let name = names.iter().find(|name| **name != variable && config.variables.get(name).is_some())?;
+        Some((*name, ways[0], key.split('.').next().unwrap_or("")))
+    });
+    if let Some((name, way, section)) = other {
+        why.push(format!("{name} is set, but lyrox.toml names {variable}"));
+        hint = format!("write `{way} = \"${{{name}}}\"` under [{section}], or set {variable}");
+    }
+    match config.variables.skipped() {
+        Some(Skip::Ci) => {
+            why.push("CI is set, so that the .env files of the project were not read".to_owned());
+            hint = format!("set {variable} in the environment, or have a file read with --env-file {file}");
+        }
+        Some(Skip::Flag) => why.push("--no-env-file: the .env files of the project were not read".to_owned()),
+        None => {}
+    }
+    let error = Error::new(Code::UrlUnset, what).hint(hint);
+    Err(if why.is_empty() { error } else { error.why(why.join("; ")) })
 }
 
+/// The variable whose absence leaves the key without a value, whichever way the key is written.
 fn variable(config: &Config, key: &str) -> String {
-    config
-        .unset
-        .iter()
-        .find(|(path, _)| path == key)
-        .map_or_else(|| format!("`{key}`"), |(_, variable)| variable.clone())
+    let is_way = |path: &str| path == key || path == format!("{key}_file");
+    let unset = config.unset.iter().find(|(path, _)| is_way(path));
+    unset.map_or_else(|| format!("`{key}`"), |(_, variable)| variable.clone())
 }

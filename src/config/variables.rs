@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Place, Result};
 
@@ -23,6 +24,10 @@ pub enum Origin {
     Local,
     /// Made from another value: a provider's direct address from its pooler's.
     Derived(Box<Origin>),
+    /// A file that holds nothing else: `url_file`.
+    Secret(String),
+    /// What a command printed: `url_command`.
+    Command(String),
 }
 
 impl Origin {
@@ -46,52 +51,101 @@ impl fmt::Display for Origin {
             Self::Default => out.write_str("default"),
             Self::Local => out.write_str("local server"),
             Self::Derived(from) => write!(out, "derived from {from}"),
+            Self::Secret(file) => write!(out, "the file {file}"),
+            Self::Command(program) => write!(out, "the command `{program}`"),
         }
     }
 }
 
-/// The variables in force. Process variables win over `.env.<env>`, which wins over `.env`.
+/// Which files of variables are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvFiles {
+    /// `--env-file`: read besides, wins over everything; `-` is standard input.
+    pub given: Option<PathBuf>,
+    /// The project's own `.env` files are left alone.
+    pub skip: Option<Skip>,
+}
+
+/// Why the project's own `.env` files are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// `--no-env-file`.
+    Flag,
+    /// `CI` is set: what a checkout holds must not decide which servers a pipeline works on.
+    Ci,
+}
+
+impl Skip {
+    /// Why, in words.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Flag => "--no-env-file",
+            Self::Ci => "CI is set; --env-file FILE reads one all the same",
+        }
+    }
+}
+
+/// The variables in force. What `--env-file` names wins over the process, whose variables win over `.env.<env>`,
+/// which wins over `.env`.
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
+    given: Option<(String, BTreeMap<String, String>)>,
     files: Vec<(String, BTreeMap<String, String>)>,
+    skipped: Option<Skip>,
 }
 
 impl Variables {
     /// Reads the `.env` files of the project's root: there only, never above. Missing files are fine.
     ///
     /// # Errors
-    /// A file that cannot be read or parsed.
+    /// A file that cannot be read or parsed, a link that leaves the folder.
     pub fn read(root: &Path, environment: &str) -> Result<Self> {
-        let mut files = Vec::new();
+        Self::read_with(root, environment, &EnvFiles::default())
+    }
+
+    /// The same with other files, or none.
+    ///
+    /// # Errors
+    /// As [`Variables::read`], and a named file that is not there.
+    pub fn read_with(root: &Path, environment: &str, which: &EnvFiles) -> Result<Self> {
+        let mut variables = Self { given: None, files: Vec::new(), skipped: None };
+        if let Some(file) = &which.given {
+            variables.given = Some(given(file)?);
+        }
         for name in [format!(".env.{environment}"), ".env".to_owned()] {
             let path = root.join(&name);
-            let text = match std::fs::read(&path) {
-                Ok(bytes) => String::from_utf8(bytes)
-                    .map_err(|_| Error::new(Code::FileEncoding, format!("`{name}` is not valid UTF-8")))?,
+            if which.skip.is_some() {
+                if path.exists() {
+                    variables.skipped = which.skip;
+                }
+                continue;
+            }
+            if leaves(root, &path) {
+                return Err(Error::new(Code::FileKind, format!("`{name}` is a link that leaves the project's folder"))
+                    .why("only what lies beside lyrox.toml is read unasked")
+                    .data("nothing was contacted")
+                    .hint(format!("lyrox --no-env-file --env-file {}", link_target(&path))));
+            }
+            let bytes = match std::fs::read(&path) {
+                Ok(bytes) => bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     return Err(Error::new(Code::FileKind, format!("cannot read `{name}`")).why(error.to_string()));
                 }
             };
-            let mut values = BTreeMap::new();
-            for pair in dotenvy::from_read_iter(text.as_bytes()) {
-                // The parser's own message quotes the line, which may hold a secret.
-                let (key, value) = pair.map_err(|_| {
-                    let good = values.len();
-                    Error::new(Code::FileSyntax, format!("`{name}` has a line that is no `KEY=value`"))
-                        .why(format!("after {good} good lines; a value with spaces or quotes needs quotes around it"))
-                        .at(Place::file(&name))
-                        .hint("lyrox url encode turns a password into characters that need no quotes")
-                })?;
-                values.insert(key, value);
-            }
-            files.push((name, values));
+            let values = parse(&bytes, &name)?;
+            variables.files.push((name, values));
         }
-        Ok(Self { files })
+        Ok(variables)
     }
 
     /// The value of a variable that is set and not empty, and where it came from.
     pub fn get(&self, name: &str) -> Option<(String, Origin)> {
+        if let Some((file, values)) = &self.given
+            && let Some(value) = values.get(name).filter(|value| !value.is_empty())
+        {
+            return Some((value.clone(), Origin::DotEnv(name.to_owned(), file.clone())));
+        }
         if let Ok(value) = std::env::var(name)
             && !value.is_empty()
         {
@@ -105,13 +159,71 @@ impl Variables {
 
     /// Every variable that the `.env` files set, whether or not the process environment overrides it.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().flat_map(|(_, values)| values.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        let files = self.given.iter().chain(&self.files);
+        files.flat_map(|(_, values)| values.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
-    /// The `.env` files that were read, with how many variables each sets.
-    pub fn files(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.files.iter().map(|(name, values)| (name.as_str(), values.len()))
+    /// The files that were read, with the names that each sets.
+    pub fn files(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        let files = self.given.iter().chain(&self.files);
+        files.map(|(name, values)| (name.as_str(), values.keys().map(String::as_str).collect()))
     }
+
+    /// Why the project's `.env` files were left alone although there are some.
+    pub const fn skipped(&self) -> Option<Skip> {
+        self.skipped
+    }
+}
+
+/// What `--env-file` names.
+fn given(file: &Path) -> Result<(String, BTreeMap<String, String>)> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::new(Code::Usage, "standard input cannot be read").why(error.to_string()))?;
+        return Ok(("standard input".to_owned(), parse(&bytes, "standard input")?));
+    }
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| {
+        Error::new(Code::FileMissing, format!("cannot read `{name}`"))
+            .why(format!("--env-file names it: {error}"))
+            .data("nothing was contacted")
+    })?;
+    let values = parse(&bytes, &name)?;
+    Ok((name, values))
+}
+
+fn parse(bytes: &[u8], name: &str) -> Result<BTreeMap<String, String>> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Error::new(Code::FileEncoding, format!("`{name}` is not valid UTF-8")))?;
+    let mut values = BTreeMap::new();
+    for pair in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
+        // The parser's own message quotes the line, which may hold a secret.
+        let (key, value) = pair.map_err(|_| {
+            let good = values.len();
+            Error::new(Code::FileSyntax, format!("`{name}` has a line that is no `KEY=value`"))
+                .why(format!("after {good} good lines; a value with spaces or quotes needs quotes around it"))
+                .at(Place::file(name))
+                .hint("lyrox url encode turns a password into characters that need no quotes")
+        })?;
+        values.insert(key, value);
+    }
+    Ok(values)
+}
+
+/// Whether a file is a link to something outside of a folder.
+fn leaves(root: &Path, file: &Path) -> bool {
+    let is_link = std::fs::symlink_metadata(file).is_ok_and(|found| found.file_type().is_symlink());
+    is_link
+        && match (root.canonicalize(), file.canonicalize()) {
+            (Ok(root), Ok(file)) => !file.starts_with(root),
+            _ => false,
+        }
+}
+
+fn link_target(file: &Path) -> String {
+    std::fs::read_link(file).map_or_else(|_| "FILE".to_owned(), |target| target.display().to_string())
 }
 
 /// A string of the configuration with its variables filled in.

@@ -263,7 +263,7 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
     let places: BTreeMap<&str, usize> =
         known.iter().enumerate().flat_map(|(at, one)| keys(one.foreign).map(move |key| (key.as_str(), at))).collect();
     for recorded in &records.rows {
-        let place = places.get(recorded.key.as_str()).copied();
+        let place = places.get(recorded.key.as_str()).or_else(|| by_text(&places, recorded)).copied();
         match (&recorded.state, place) {
             (RecordedState::Applied, Some(at)) => known[at].recorded = Some(recorded),
             (RecordedState::AppliedUpTo, Some(at)) => up_to(&mut known[..=at], recorded, drift, store),
@@ -304,6 +304,14 @@ fn mark<'a>(known: &mut [Known<'a>], store: StoreKind, records: &'a Records, ado
             }
         }
     }
+}
+
+/// The file of a row that has a moment for its key: several files may be of one second, and one may have moved to another.
+fn by_text<'a>(places: &'a BTreeMap<&str, usize>, recorded: &Recorded) -> Option<&'a usize> {
+    let checksum = recorded.checksum.as_deref()?;
+    let is_moment = !recorded.key.is_empty() && recorded.key.bytes().all(|byte| byte.is_ascii_digit());
+    let exact = || places.get(format!("{} {checksum}", recorded.key).as_str());
+    if is_moment { exact().or_else(|| places.get(checksum)) } else { None }
 }
 
 /// A high-water mark says nothing of a file that came late: one that lyrox, which has rows behind it, never saw.

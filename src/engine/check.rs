@@ -1,4 +1,5 @@
-//! Checking: every URL of every store at the same time, told store by store in order. Reads only.
+//! Checking: every URL of every store at the same time, told store by store in order. Reads only; where it is asked
+//! to look deep, what it writes is taken back.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub struct Options {
     pub parts: Parts,
     /// Servers that do not take connections yet are tried again for so long.
     pub wait: Option<Duration>,
+    /// Writes are tried and taken back, and every host is logged in to.
+    pub is_deep: bool,
     /// When all of it has to be done.
     pub until: Option<Instant>,
 }
@@ -53,13 +56,19 @@ pub struct Outcomes {
 
 /// Checks every store. Takes as long as the slowest of them.
 pub async fn check(config: &Config, targets: &Targets, options: Options, events: &dyn Events) -> Outcomes {
+    events.contact(targets);
     let expects = if options.parts == Parts::Stages { &[] } else { config.settings.check.expect.as_slice() };
     let subjects = targets.stores.iter().flat_map(|target| subjects(config, target, expects, options));
     let mut checks = stream::iter(subjects.map(|subject| subject.run(options, events))).buffered(8);
     let mut outcomes = Outcomes { absent: targets.absent.len(), ..Outcomes::default() };
     let mut failed: Vec<StoreKind> = Vec::new();
+    let mut application: Option<(StoreKind, String)> = None;
     while let Some((block, is_optional)) = checks.next().await {
-        let block = if is_optional { excused(block) } else { block };
+        let mut block = if is_optional { excused(block) } else { block };
+        match &application {
+            Some((kind, identity)) if *kind == block.kind => differ(&mut block, identity),
+            _ => application = block.identity.clone().map(|identity| (block.kind, identity)),
+        }
         let all = || block.items.iter().chain(&block.expected);
         outcomes.warnings += all().filter(|item| item.outcome == Outcome::Warn).count();
         if all().any(|item| item.outcome == Outcome::Fail) && !failed.contains(&block.kind) {
@@ -94,11 +103,31 @@ fn tell(block: Block, events: &dyn Events) {
     block.expected.into_iter().for_each(|item| events.item(item));
 }
 
+/// The direct URL leads elsewhere than the application's: what lyrox changes, the application would not see.
+fn differ(direct: &mut Block, application: &str) {
+    if direct.identity.as_deref().is_none_or(|identity| identity == application) {
+        return;
+    }
+    let warning = Item::warn(format!("{}.direct.urls", direct.kind), "urls")
+        .store(direct.kind)
+        .code(Code::UrlsDiffer)
+        .detail("`url` and `direct_url` lead to different databases or servers")
+        .hint("let both name the same database: lyrox config show");
+    direct.items.push(warning);
+}
+
 /// A store that may be absent and is: its failure is no failure.
 fn excused(mut block: Block) -> Block {
     let is_absent = matches!(
         block.failure(),
-        Some(Code::ConnectName | Code::ConnectRefused | Code::ConnectTimeout | Code::ConnectClosed)
+        Some(
+            Code::ConnectName
+                | Code::ConnectIpv6
+                | Code::ConnectRefused
+                | Code::ConnectUnreachable
+                | Code::ConnectTimeout
+                | Code::ConnectClosed
+        )
     );
     if is_absent {
         for item in block.items.iter_mut().filter(|item| item.outcome == Outcome::Fail) {
@@ -131,6 +160,7 @@ fn subjects<'a>(config: &'a Config, target: &'a Target, expects: &'a [Expect], o
         is_direct: true,
         is_app: true,
         expects: Vec::new(),
+        is_deep: options.is_deep,
         until: options.until,
     };
     let is_one = target.app.url.expose() == target.direct.url.expose();
@@ -182,6 +212,13 @@ const fn is_worth_waiting(failure: Option<Code>) -> bool {
                 | Code::ConnectStarting
                 | Code::ConnectTimeout
                 | Code::ConnectName
+                | Code::ConnectUnreachable
+                | Code::ConnectLimit
+                | Code::PoolerFull
+                | Code::PoolerServer
+                | Code::ReplicaSetNew
+                | Code::ReplicaSetPrimary
+                | Code::ClusterDown
         )
     )
 }

@@ -1,5 +1,6 @@
 //! What an operation tells while it runs. Whoever listens decides what a person sees.
 
+use crate::config::Targets;
 use crate::kind::StoreKind;
 use crate::report::Item;
 
@@ -48,6 +49,9 @@ pub trait Events: Send + Sync {
     fn item(&self, item: Item) {
         self.event(Event::Item(Box::new(item)));
     }
+
+    /// These servers are about to be contacted.
+    fn contact(&self, _: &Targets) {}
 
     /// Something worth a line that is no item.
     fn note(&self, text: String) {

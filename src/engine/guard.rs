@@ -1,7 +1,7 @@
 //! The guard: who may destroy what. Destructive methods of a store demand a [`Permit`], which only
 //! this file makes, so a new command cannot forget to ask.
 
-use crate::config::{Config, Targets};
+use crate::config::{Config, LOCAL, Targets};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 
@@ -19,7 +19,7 @@ pub struct Consent {
 }
 
 /// The name that has to be typed: the PostgreSQL database (else MongoDB's, else the key prefix), with
-/// `@host` where the server is not this machine.
+/// `@host` of the first server that is not this machine.
 pub fn name_to_confirm(targets: &Targets) -> String {
     let Some(target) = targets.stores.first() else { return String::new() };
     let url = &target.direct.url;
@@ -27,7 +27,20 @@ pub fn name_to_confirm(targets: &Targets) -> String {
         StoreKind::Postgres => url.database().or(url.user()).unwrap_or("postgres").to_owned(),
         StoreKind::Mongodb | StoreKind::Redis => target.namespace.clone(),
     };
-    if url.is_local() { name } else { format!("{name}@{}", url.host().name) }
+    at_host(name, targets)
+}
+
+/// The name that has to be typed to delete a tenant: its key, with `@host` as [`name_to_confirm`] has it.
+pub fn name_to_delete(targets: &Targets, tenant: &str) -> String {
+    at_host(tenant.to_owned(), targets)
+}
+
+/// Whoever types the name knows that it is not this machine: one remote store among local ones is enough.
+fn at_host(name: String, targets: &Targets) -> String {
+    match targets.stores.iter().map(|target| &target.direct.url).find(|url| !url.is_local()) {
+        Some(url) => format!("{name}@{}", url.host().name),
+        None => name,
+    }
 }
 
 /// Refuses at once where configuration or marks protect the environment. Reads only what is given.
@@ -77,7 +90,27 @@ pub fn refuse_other_mark(config: &Config, marks: &[(StoreKind, Option<Mark>)]) -
     Ok(())
 }
 
-/// Lets a destructive act through if the exact name was given.
+/// Refuses what destroys data where a coding agent runs the process, and the stores are more than this
+/// machine's own development servers: there a person does it. No flag and no name lifts it.
+///
+/// # Errors
+/// `LYX-CONSENT`.
+pub fn refuse_agent(config: &Config, targets: &Targets, marks: &[(StoreKind, Option<Mark>)], what: &str) -> Result<()> {
+    let Some(variable) = config.agent else { return Ok(()) };
+    let is_marked = marks.iter().any(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.is_protected));
+    let where_it_is = if !targets.is_local() {
+        "a server is not on this machine".to_owned()
+    } else if config.is_protected || is_marked {
+        "the environment is protected".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Code::Consent, format!("{what} is refused to an agent: {where_it_is}"))
+        .why(format!("`{variable}` is set: a person has to do this, in a terminal of their own"))
+        .data("nothing was changed"))
+}
+
+/// Lets a reset through if the exact name was given.
 ///
 /// # Errors
 /// `LYX-PROTECTED`, `LYX-MARK-DIFFERS` or `LYX-CONSENT`.
@@ -90,17 +123,59 @@ pub fn permit(
 ) -> Result<Permit> {
     refuse_protected(config, marks, what)?;
     refuse_other_mark(config, marks)?;
-    let name = name_to_confirm(targets);
-    match &consent.confirm {
-        Some(given) if *given == name => Ok(Permit(())),
-        Some(_) => Err(Error::new(Code::Consent, format!("{what} needs the exact name, and another was given"))
-            .data("nothing was changed")
-            .hint(format!("lyrox db {what} --confirm {name}"))),
-        None => Err(Error::new(Code::Consent, format!("{what} needs consent"))
-            .why("it destroys data; `--yes` is not consent")
-            .data("nothing was changed")
-            .hint(format!("lyrox db {what} --confirm {name}"))),
+    refuse_agent(config, targets, marks, what)?;
+    let command = format!("lyrox {}db {what}", environment_flag(config));
+    agree(consent, &name_to_confirm(targets), what, &command)
+}
+
+/// Lets the removal of a tenant through if its exact name was given: its slug. A protected environment does not
+/// forbid it: customers leave production. There, too, it is the name that counts. A removal that was consented to and cut
+/// short goes on without: the registry remembers it.
+///
+/// # Errors
+/// `LYX-MARK-DIFFERS` or `LYX-CONSENT`.
+pub fn permit_delete(
+    config: &Config,
+    targets: &Targets,
+    marks: &[(StoreKind, Option<Mark>)],
+    consent: &Consent,
+    slug: &str,
+    is_resumed: bool,
+) -> Result<Permit> {
+    let what = format!("removing tenant `{slug}`");
+    refuse_other_mark(config, marks)?;
+    refuse_agent(config, targets, marks, &what)?;
+    if is_resumed {
+        return Ok(Permit(()));
     }
+    let command = format!("lyrox {}tenant delete {}", environment_flag(config), word(slug));
+    agree(consent, &name_to_delete(targets, slug), &what, &command)
+}
+
+/// The one place that compares a name.
+fn agree(consent: &Consent, name: &str, what: &str, command: &str) -> Result<Permit> {
+    let error = match &consent.confirm {
+        Some(given) if given == name && !name.is_empty() => return Ok(Permit(())),
+        Some(_) => Error::new(Code::Consent, format!("{what} needs the exact name, and another was given")),
+        None => {
+            Error::new(Code::Consent, format!("{what} needs consent")).why("it destroys data; `--yes` is not consent")
+        }
+    };
+    Err(error.data("nothing was changed").hint(format!("{command} --confirm {}", word(name))))
+}
+
+/// `-e NAME `, for a command that is to be run again; nothing in the environment that needs none.
+fn environment_flag(config: &Config) -> String {
+    if config.environment == LOCAL { String::new() } else { format!("-e {} ", config.environment) }
+}
+
+/// A word as a shell takes it: quoted where it has to be.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Lets the rest of a reset through that was consented to and cut short: the store itself remembers it.
@@ -123,7 +198,8 @@ pub fn permit_resume(config: &Config, mark: Option<&Mark>, is_resetting: bool) -
 ///
 /// # Errors
 /// `LYX-CONSENT`.
-pub fn permit_mark(environment: &str, consent: &Consent) -> Result<Permit> {
+pub fn permit_mark(config: &Config, targets: &Targets, environment: &str, consent: &Consent) -> Result<Permit> {
+    refuse_agent(config, targets, &[], "changing the mark")?;
     if consent.confirm.as_deref() == Some(environment) {
         return Ok(Permit(()));
     }
@@ -145,20 +221,23 @@ pub fn permit_rollback(
     said_yes: bool,
 ) -> Result<Permit> {
     refuse_other_mark(config, marks)?;
+    refuse_agent(config, targets, marks, "rollback")?;
     let is_protected =
         config.is_protected || marks.iter().any(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.is_protected));
     let name = name_to_confirm(targets);
-    let has_name = consent.confirm.as_deref() == Some(name.as_str());
+    let has_name = consent.confirm.as_deref() == Some(name.as_str()) && !name.is_empty();
     if has_name || (said_yes && !is_protected) {
         return Ok(Permit(()));
     }
     let error = Error::new(Code::Consent, "rollback needs consent").data("nothing was changed");
     Err(if is_protected {
-        error
-            .why("the environment is protected; `--yes` is not enough")
-            .hint(format!("lyrox db rollback --confirm {name}"))
+        error.why("the environment is protected; `--yes` is not enough").hint(format!(
+            "lyrox {}db rollback --confirm {}",
+            environment_flag(config),
+            word(&name)
+        ))
     } else {
-        error.hint("lyrox db rollback --yes")
+        error.hint(format!("lyrox {}db rollback --yes", environment_flag(config)))
     })
 }
 

@@ -47,6 +47,7 @@ impl Work<'_> {
     /// # Errors
     /// The first store, in order, that cannot be reached; nothing was changed.
     pub async fn open(&self) -> Result<Vec<AnyStore>> {
+        self.events.contact(self.targets);
         for target in &self.targets.stores {
             if let Origin::Derived(_) = target.direct.origin {
                 let place = target.direct.url.authority();

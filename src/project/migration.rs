@@ -11,6 +11,7 @@ use super::{text, words};
 use crate::config::Period;
 use crate::error::{Code, Error, Place, Result};
 use crate::kind::StoreKind;
+use crate::project::distribute::{self, Distribution, Spread};
 
 /// A version: digits, compared as a number and then as text, so that `2` comes before `10`. Other tools' versions may
 /// have several parts, told apart by `.` or `_`, of which each is compared so. A repeatable migration has its name in its
@@ -230,6 +231,8 @@ pub struct Header {
     pub fill: Fill,
     /// Repeatable: the names of those that run before it.
     pub after: Vec<String>,
+    /// How its tables or collections are spread, where the server is one that spreads them.
+    pub distribute: Vec<Distribution>,
     /// Squashed: the versions that it stands for, with the checksum each was applied with.
     pub replaces: Vec<(Version, String)>,
 }
@@ -446,7 +449,7 @@ pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> 
                 .why(why)
                 .at(Place::at_line(shown, text, index + 1))
                 .data("nothing was changed")
-                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars, after NAME")
+                .hint("no-transaction, lock-timeout 5s, statement-timeout 10m, allow out-of-order, lint ignore RULE, vars, after NAME, distribute TABLE by COLUMN, reference TABLE, shard COLLECTION by FIELD")
         };
         let words: Vec<&str> = directive.split_whitespace().collect();
         match words.as_slice() {
@@ -464,7 +467,21 @@ pub fn read_header(shown: &str, text: &str, store: StoreKind) -> Result<Header> 
             ["replaces", version, checksum] => {
                 header.replaces.push((Version::new(*version), (*checksum).to_owned()));
             }
-            _ => return Err(wrong("it is not known".into())),
+            words => {
+                // The text is what the line is a part of.
+                let offset = line.as_ptr().addr() - text.as_ptr().addr();
+                match distribute::read(words, offset) {
+                    Some(found) => {
+                        let found = found.map_err(wrong)?;
+                        let is_collection = matches!(found.what, Spread::Collection { .. });
+                        if store == StoreKind::Redis || is_collection != (store == StoreKind::Mongodb) {
+                            return Err(wrong(format!("it means nothing for {}", store.title())));
+                        }
+                        header.distribute.push(found);
+                    }
+                    None => return Err(wrong("it is not known".into())),
+                }
+            }
         }
     }
     Ok(header)

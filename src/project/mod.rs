@@ -1,6 +1,7 @@
 //! What a project has on disk: migrations, seeds, smoke tests. Reads files; knows no server.
 
 pub mod changed;
+pub mod distribute;
 pub mod formats;
 pub mod hooks;
 pub mod migration;

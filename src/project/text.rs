@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Place, Result};
 /// # Errors
 /// `LYX-FILE-MISSING`, `LYX-FILE-KIND` (a folder, no permission) or `LYX-FILE-ENCODING` with the line.
 pub fn read(path: &Path, shown: &str) -> Result<String> {
+    stays(path, shown)?;
     let bytes = std::fs::read(path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::IsADirectory || path.is_dir() {
             return Error::new(Code::FileKind, format!("`{shown}` is a folder, not a file"))
@@ -29,6 +30,34 @@ pub fn read(path: &Path, shown: &str) -> Result<String> {
             .data("nothing was changed")
             .hint(format!("save `{shown}` as UTF-8"))
     })
+}
+
+/// Refuses a file that a symbolic link takes out of the project: what a repository holds must not bring the
+/// machine's own files into a database. `path` ends with `shown`, the file's place below the project's root; a
+/// place that says itself that it lies elsewhere is the project's own word.
+///
+/// # Errors
+/// `LYX-FILE-KIND`.
+pub fn stays(path: &Path, shown: &str) -> Result<()> {
+    let place = Path::new(shown);
+    let is_below = place.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if !is_below || !path.ends_with(place) {
+        return Ok(());
+    }
+    let count = place.components().count();
+    let is_linked =
+        path.ancestors().take(count).any(|part| part.symlink_metadata().is_ok_and(|found| found.is_symlink()));
+    let Some(root) = path.ancestors().nth(count).filter(|_| is_linked) else { return Ok(()) };
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    match (root.canonicalize(), path.canonicalize()) {
+        (Ok(root), Ok(real)) if !real.starts_with(&root) => {
+            Err(Error::new(Code::FileKind, format!("`{shown}` is a link out of the project"))
+                .why("what a repository holds must not bring the machine's own files into a database")
+                .data("nothing was changed")
+                .hint(format!("put the file itself at `{shown}`, or name its folder in lyrox.toml")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The text with its byte-order mark gone and every line end a single LF: what is hashed and run.

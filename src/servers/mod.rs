@@ -127,6 +127,8 @@ pub struct Found {
     pub product: String,
     /// It lies in the cache of what lyrox fetched.
     pub is_fetched: bool,
+    /// The program itself.
+    pub path: PathBuf,
 }
 
 /// The programs that `up` would start for the stores of a request, side by side; what is missing is fetched. A server
@@ -142,12 +144,16 @@ pub async fn programs(request: &UpRequest, events: &dyn Events) -> Result<Vec<(S
         if let Some(record) = record.filter(|record| find(&root, kind, record).is_some())
             && let (Some(product), Some(program)) = (&record.product, &record.program)
         {
-            return Ok(Found { product: product.clone(), is_fetched: download::is_fetched(program) });
+            return Ok(Found {
+                product: product.clone(),
+                is_fetched: download::is_fetched(program),
+                path: program.clone(),
+            });
         }
         let data = record.filter(|_| kind == StoreKind::Postgres).map(|record| home(&root, kind, record));
         let major = data.and_then(|home| postgres::data_version(&home)).or(request.postgres_major);
         let program = binaries::find(kind, request, major, events).await?;
-        Ok(Found { product: program.product(), is_fetched: download::is_fetched(&program.path) })
+        Ok(Found { product: program.product(), is_fetched: download::is_fetched(&program.path), path: program.path })
     };
     let found = futures_util::future::join_all(request.stores.iter().map(|kind| one(*kind))).await;
     Ok(request.stores.iter().copied().zip(found).collect())

@@ -51,13 +51,20 @@ pub fn unreachable(endpoint: &Endpoint, host: &str, port: u16, error: &io::Error
         io::ErrorKind::TimedOut => Error::new(Code::ConnectTimeout, what)
             .why(format!("no answer: a firewall, a paused project, or a wrong address ({from})"))
             .hint("let this machine's address in at the provider, or wake the project"),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
-            Error::new(Code::ConnectClosed, what).why(format!("the connection was closed at once ({from})"))
-        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Error::new(Code::ConnectClosed, what)
+            .why(format!("the connection was closed at once ({from})"))
+            .hint("lyrox check --wait 60s waits for a server that is starting; else look at its log"),
         // The system's resolver has no kind of its own for a name that does not exist.
         _ if error.raw_os_error().is_none() => Error::new(Code::ConnectName, what)
             .why(format!("the name `{host}` cannot be resolved ({from})"))
             .hint("look for a typing error in the host: lyrox url inspect"),
-        _ => Error::new(Code::ConnectTimeout, what).why(format!("{error} ({from})")),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            Error::new(Code::ConnectUnreachable, what)
+                .why(format!("{error} ({from})"))
+                .hint("look at the network, the VPN and the firewall of this machine")
+        }
+        _ => Error::new(Code::ConnectTimeout, what)
+            .why(format!("{error} ({from})"))
+            .hint("look at the network, the VPN and the firewall of this machine"),
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Item, Outcome};
 use crate::stores::query::Answer;
+use crate::stores::support::{self, Product};
 use crate::url::provider::provider;
 use crate::url::remarks;
 
@@ -33,6 +34,24 @@ pub mod limit {
     pub const REST: Duration = Duration::from_secs(5);
 }
 
+/// How far clocks may be apart, in seconds, before it is worth a word.
+const SKEW: f64 = 5.0;
+
+/// This machine's time, in seconds since 1970.
+pub fn now() -> f64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+/// `12 s`, `3 min`, `2 h`, `5 days`.
+fn span(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds if seconds < 172_800.0 => format!("{:.0} h", seconds / 3600.0),
+        seconds => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
+
 /// What is to be checked: one URL of one store.
 #[derive(Clone)]
 pub struct Request<'a> {
@@ -50,6 +69,8 @@ pub struct Request<'a> {
     pub is_app: bool,
     /// What should be found there.
     pub expects: Vec<&'a Expect>,
+    /// Writes are tried and taken back, and every host is logged in to.
+    pub is_deep: bool,
     /// When the whole command has to be done.
     pub until: Option<Instant>,
 }
@@ -67,6 +88,8 @@ pub struct Block {
     pub expected: Vec<Item>,
     /// The server in few words; empty where it was not reached.
     pub facts: String,
+    /// What tells this server and database from every other one, where it could be asked.
+    pub identity: Option<String>,
     /// How long all of it took.
     pub elapsed: Duration,
 }
@@ -90,20 +113,24 @@ pub struct Stages<'a> {
     begun: Instant,
     items: Vec<Item>,
     expected: Vec<Item>,
+    identity: Option<String>,
 }
 
 impl<'a> Stages<'a> {
     /// Begins with the URL itself: what is odd about it is a warning each.
     pub fn new(request: Request<'a>) -> Self {
         let endpoint = request.endpoint;
-        let mut stages = Self { request, begun: Instant::now(), items: Vec::new(), expected: Vec::new() };
+        let mut stages =
+            Self { request, begun: Instant::now(), items: Vec::new(), expected: Vec::new(), identity: None };
         let remarks = remarks(&endpoint.url);
         if remarks.is_empty() {
             stages.pass("url", endpoint.origin.to_string());
         }
         for (index, remark) in remarks.into_iter().enumerate() {
             let id = if index == 0 { "url".to_owned() } else { format!("url.{}", index + 1) };
-            let item = Item::warn(stages.id(&id), "url").store(stages.kind()).detail(remark.what).hint(remark.mend);
+            let code = if remark.is_wrong { Code::UrlOdd } else { Code::UrlUnwise };
+            let item = Item::warn(stages.id(&id), "url").store(stages.kind()).code(code);
+            let item = item.detail(remark.what).hint(remark.mend);
             stages.items.push(item);
         }
         stages
@@ -134,7 +161,8 @@ impl<'a> Stages<'a> {
             }
             Err(error) => {
                 // The server looks at the login before it looks at the database.
-                let name = if name == "auth" && error.code() == Code::DatabaseMissing {
+                let is_database = matches!(error.code(), Code::DatabaseMissing | Code::DatabaseClosed);
+                let name = if name == "auth" && is_database {
                     self.pass_after("auth", self.login_words(), begun.elapsed());
                     "database"
                 } else {
@@ -176,13 +204,48 @@ impl<'a> Stages<'a> {
     }
 
     /// Something that works and will hurt some day.
-    pub fn warn(&mut self, name: &str, detail: impl Into<String>, hint: impl Into<String>) {
-        let mut id = self.id(name);
-        let same = self.items.iter().filter(|item| item.title == name).count();
-        if same > 0 {
-            id = format!("{id}.{}", same + 1);
+    pub fn warn(&mut self, name: &str, code: Code, detail: impl Into<String>, hint: impl Into<String>) {
+        let item = Item::warn(self.next_id(name), name).store(self.kind()).code(code).detail(detail).hint(hint);
+        self.items.push(item);
+    }
+
+    /// What is to be said of the server's version: a note where the server is this machine's own.
+    pub fn version(&mut self, product: Product, version: &str) {
+        let is_local = self.request.endpoint.url.is_local();
+        for finding in support::findings(product, version) {
+            if is_local {
+                let item = Item::pass(self.next_id("version"), "version").store(self.kind());
+                self.items.push(item.detail(format!("{}; it serves this machine alone", finding.what)));
+            } else {
+                self.warn("version", finding.code, finding.what, finding.mend);
+            }
         }
-        self.items.push(Item::warn(id, name).store(self.kind()).detail(detail).hint(hint));
+    }
+
+    /// Compares the server's clock with this machine's. `server` and the two times of this machine between which it
+    /// was read are seconds since 1970.
+    pub fn clock(&mut self, server: f64, asked: f64, answered: f64) {
+        // Between the two any time may be the server's.
+        let ahead = if server < asked { server - asked } else { (server - answered).max(0.0) };
+        if ahead.abs() < SKEW {
+            return;
+        }
+        let direction = if ahead > 0.0 { "ahead of" } else { "behind" };
+        let what = format!("the server's clock is {} {direction} this machine's", span(ahead.abs()));
+        self.warn("clock", Code::ClockSkew, what, "let both keep their time with NTP: timedatectl status");
+    }
+
+    /// Remembers what tells this server and database from every other one.
+    pub fn identify(&mut self, identity: String) {
+        self.identity = Some(identity);
+    }
+
+    /// The id of a further item of a stage.
+    fn next_id(&self, name: &str) -> String {
+        match self.items.iter().filter(|item| item.title == name).count() {
+            0 => self.id(name),
+            same => format!("{}.{}", self.id(name), same + 1),
+        }
     }
 
     /// A stage that failed.
@@ -192,7 +255,7 @@ impl<'a> Stages<'a> {
 
     fn fail_after(&mut self, name: &str, error: Error, elapsed: Option<Duration>) {
         let error = explained(self.request.endpoint, error);
-        let item = Item::fail(self.id(name), name, &error).store(self.kind());
+        let item = Item::fail(self.next_id(name), name, &error).store(self.kind());
         self.items.push(match elapsed {
             Some(elapsed) => item.elapsed(elapsed),
             None => item,
@@ -229,6 +292,7 @@ impl<'a> Stages<'a> {
                 .find(|item| item.title == "server" && item.outcome == Outcome::Pass)
                 .and_then(|item| item.detail.clone())
                 .unwrap_or_default(),
+            identity: self.identity,
             items: self.items,
             expected: self.expected,
             elapsed: self.begun.elapsed(),
@@ -265,18 +329,29 @@ fn explained(endpoint: &Endpoint, error: Error) -> Error {
     let origin = endpoint.origin.to_string();
     let said = format!("{} {} {}", error.what(), error.why_text().unwrap_or(""), error.hint_text().unwrap_or(""));
     let mut why: Vec<String> = error.why_text().map(str::to_owned).into_iter().collect();
-    let is_login = matches!(error.code(), Code::AuthPostgres | Code::AuthMongodb | Code::AuthRedis);
+    let is_login = matches!(error.code(), Code::AuthPostgres | Code::AuthMongodb | Code::AuthRedis | Code::PoolerLogin);
     let odd = endpoint.url.problems().first().filter(|_| is_login);
     match odd {
         Some(problem) => why.push(format!("{} ({origin})", problem.remark().what)),
         None if !said.contains(&origin) => why.push(format!("the URL is from {origin}")),
         None => {}
     }
+    if is_login && odd.is_none() && endpoint.url.password().is_some_and(|password| looks_encoded(password.expose())) {
+        why.push("the password, decoded once, still looks percent-encoded: was it encoded twice?".to_owned());
+    }
     let error = if why.is_empty() { error } else { error.why(why.join("\n")) };
     match (odd, endpoint.origin.variable()) {
         (Some(_), Some(variable)) => error.hint(format!("lyrox url inspect --env {variable}")),
         _ => error,
     }
+}
+
+/// Whether a decoded password still holds an escape of a character that has to be encoded.
+fn looks_encoded(password: &str) -> bool {
+    const ESCAPES: [&str; 13] =
+        ["%25", "%40", "%3A", "%2F", "%3F", "%23", "%26", "%2B", "%20", "%5B", "%5D", "%21", "%24"];
+    let upper = password.to_ascii_uppercase();
+    ESCAPES.iter().any(|escape| upper.contains(escape))
 }
 
 /// A query that fails is an expectation that fails; what is missing is made by migrations.

@@ -78,6 +78,16 @@ pub trait TenantStore {
     /// Reads records; a store that has none answers none.
     async fn read_tenants(&mut self, which: &Which) -> Result<Vec<Record>>;
 
+    /// How many tenants the registry has at each shard, by what it remembers of where they are. Those count that have a place,
+    /// or are to have one.
+    async fn tenants_by_shard(&mut self) -> Result<Vec<(String, u64)>> {
+        let mut counts = std::collections::BTreeMap::new();
+        for record in self.read_tenants(&Which::All).await? {
+            *counts.entry(record.shard).or_default() += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
     /// Writes records, new or as they are now, in one act. The server's clock gives the times.
     async fn write_tenants(&mut self, records: &[Record]) -> Result<()>;
 
@@ -145,6 +155,9 @@ impl TenantStore for AnyStore {
     }
     async fn read_tenants(&mut self, which: &Which) -> Result<Vec<Record>> {
         forward!(self, store => store.read_tenants(which).await)
+    }
+    async fn tenants_by_shard(&mut self) -> Result<Vec<(String, u64)>> {
+        forward!(self, store => store.tenants_by_shard().await)
     }
     async fn write_tenants(&mut self, records: &[Record]) -> Result<()> {
         forward!(self, store => store.write_tenants(records).await)

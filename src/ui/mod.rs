@@ -32,11 +32,19 @@ pub struct Ui {
     is_quiet: bool,
     verbose: u8,
     colors: Colors,
+    /// The columns of a terminal on standard error.
+    columns: Option<usize>,
+    /// A GitHub runner reads what is printed.
+    is_runner: bool,
     state: Mutex<State>,
 }
 
 struct State {
     report: Report,
+    /// From the repository to the project, with a slash at its end; empty where they are one.
+    root: String,
+    /// The servers that were named as about to be contacted.
+    contacted: String,
     progress: Progress,
     human: human::Human,
 }
@@ -65,16 +73,24 @@ impl Ui {
     /// Looks at the streams and takes the flags.
     pub fn new(global: &Global) -> Self {
         let colors = Colors::new(global.color);
-        let is_live = global.output == Output::Human && !global.quiet && std::io::stderr().is_terminal();
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "false");
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        // Where nobody sits a display that moves is noise, terminal or not.
+        let is_watched = std::io::stderr().is_terminal() && !is_dumb && !is_set("CI");
+        let is_live = global.output == Output::Human && !global.quiet && is_watched;
         Self {
             output: global.output,
             is_quiet: global.quiet,
             verbose: global.verbose,
             colors,
+            columns: columns(&console::Term::stderr()),
+            is_runner: is_set("GITHUB_ACTIONS"),
             state: Mutex::new(State {
                 report: Report::new(""),
+                root: String::new(),
+                contacted: String::new(),
                 progress: Progress::new(is_live, !global.quiet),
-                human: human::Human::default(),
+                human: human::Human::new(columns(&console::Term::stdout())),
             }),
         }
     }
@@ -89,6 +105,11 @@ impl Ui {
         self.output == Output::Human
     }
 
+    /// Whether items are shown as they come: annotations stand at the end of a log that a person reads.
+    fn shows(&self) -> bool {
+        matches!(self.output, Output::Human | Output::Github) && !self.is_quiet
+    }
+
     /// Begins the report of a command.
     pub fn begin(&self, command: &str, layout: Layout) {
         self.with(|state| {
@@ -99,7 +120,7 @@ impl Ui {
 
     /// Shows items that are all there already, in one piece.
     pub fn items(&self, items: impl Iterator<Item = Item>) {
-        let shows = self.output == Output::Human && !self.is_quiet;
+        let shows = self.shows();
         self.with(|state| {
             let mut text = String::new();
             for item in items {
@@ -109,7 +130,7 @@ impl Ui {
                 state.report.push(item);
             }
             if shows {
-                state.progress.suspend(|| self.out(&text));
+                state.progress.suspend(|| self.told(&text));
             }
         });
     }
@@ -127,6 +148,15 @@ impl Ui {
     /// Notes the environment in the report.
     pub fn environment(&self, name: &str) {
         self.with(|state| state.report.environment = Some(name.to_owned()));
+    }
+
+    /// Notes where the project is: a runner's annotations are placed in its repository.
+    pub fn root(&self, root: &Path) {
+        let workspace = std::env::var_os("GITHUB_WORKSPACE").map(std::path::PathBuf::from);
+        let Some(workspace) = workspace.and_then(|path| path.canonicalize().ok()) else { return };
+        let inside = root.canonicalize().ok().and_then(|root| root.strip_prefix(workspace).map(Path::to_path_buf).ok());
+        let Some(inside) = inside.filter(|inside| !inside.as_os_str().is_empty()) else { return };
+        self.with(|state| state.root = format!("{}/", inside.display()));
     }
 
     /// The report as it stands, which is taken out: the end of a command, or of one that was cut short.
@@ -152,15 +182,17 @@ impl Ui {
                     Some(text) => self.out(text),
                     None => {}
                 }
-                let text = self.with(|state| state.human.closing(report, self.colors.out));
-                if !text.is_empty() && (!self.is_quiet || !report.ok) {
-                    self.out(&text);
-                }
+                self.close(report);
             }
             Output::Json if report.reveals => self.out_raw(&json::render(report)),
             Output::Json => self.out(&json::render(report)),
             Output::Junit => self.out(&junit::render(report)),
-            Output::Github => self.out(&github::render(report)),
+            Output::Github => {
+                self.close(report);
+                let root = self.with(|state| state.root.clone());
+                self.out(&github::render(report, &root));
+                self.summarize(report)?;
+            }
             Output::Sarif => self.out(&sarif::render(report)),
             Output::Html => self.out(&html::render(report)),
         }
@@ -179,10 +211,42 @@ impl Ui {
         Ok(())
     }
 
+    /// The closing lines of the report.
+    fn close(&self, report: &Report) {
+        let text = self.with(|state| state.human.closing(report, self.colors.out));
+        if !text.is_empty() && (!self.is_quiet || !report.ok) {
+            self.told(&text);
+        }
+    }
+
+    /// Adds the report to the summary of the job, where a runner names a file for it.
+    fn summarize(&self, report: &Report) -> Result<()> {
+        use std::io::Write as _;
+        let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(redact(&github::summary(report)).as_bytes()));
+        written.map_err(|error| {
+            Error::new(Code::WriteFailed, "cannot write the summary of the job")
+                .why(format!("GITHUB_STEP_SUMMARY names its file: {error}"))
+        })
+    }
+
     /// Prints an error that ended the command, on standard error.
     pub fn error(&self, error: &Error) {
         self.with(|state| state.progress.clear());
-        self.err(&human::error(error, self.colors.err));
+        self.err(&human::error(error, self.columns, self.colors.err));
+    }
+
+    /// Says who is about to be contacted: the first sign of life of a run that may have to wait.
+    pub fn contact(&self, places: &str) {
+        let text = format!("  contacting {}", human::flat(places));
+        self.with(|state| {
+            if self.shows() && state.contacted != text {
+                let shown = paint(&text, &Style::new().dim(), self.colors.err);
+                state.progress.suspend(|| self.err(&shown));
+                state.contacted = text;
+            }
+        });
     }
 
     /// Prints a line on standard error, unless quiet.
@@ -218,8 +282,15 @@ impl Ui {
         write_quietly(&mut std::io::stdout().lock(), &redact(text));
     }
 
+    /// Prints what lyrox tells, in words that may be a server's.
+    fn told(&self, text: &str) {
+        if self.is_runner { self.out(&human::disarm(text)) } else { self.out(text) }
+    }
+
     fn err(&self, text: &str) {
-        write_quietly(&mut std::io::stderr().lock(), &redact(text));
+        let text = redact(text);
+        let text = if self.is_runner { human::disarm(&text).into() } else { text };
+        write_quietly(&mut std::io::stderr().lock(), &text);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -230,7 +301,7 @@ impl Ui {
 
 impl Events for Ui {
     fn event(&self, event: Event) {
-        let shows = self.output == Output::Human && !self.is_quiet;
+        let shows = self.shows();
         self.with(|state| match event {
             Event::Item(item) => {
                 if shows {
@@ -238,7 +309,7 @@ impl Events for Ui {
                     if self.verbose > 0 {
                         text.push_str(&human::more(&item.lines, self.colors.out));
                     }
-                    state.progress.suspend(|| self.out(&text));
+                    state.progress.suspend(|| self.told(&text));
                 }
                 state.report.push(*item);
             }
@@ -247,7 +318,7 @@ impl Events for Ui {
                 if shows {
                     for item in shown {
                         let text = state.human.item(item, state.report.layout, self.colors.out);
-                        state.progress.suspend(|| self.out(&text));
+                        state.progress.suspend(|| self.told(&text));
                     }
                 }
                 items.into_iter().for_each(|item| state.report.push(item));
@@ -255,7 +326,7 @@ impl Events for Ui {
             Event::Heading(text) => {
                 if shows {
                     let text = state.human.heading(&text, self.colors.out);
-                    state.progress.suspend(|| self.out(&text));
+                    state.progress.suspend(|| self.told(&text));
                 }
             }
             Event::Note(text) => {
@@ -272,6 +343,15 @@ impl Events for Ui {
             }
         });
     }
+}
+
+/// The columns of a terminal; none where it is none.
+fn columns(term: &console::Term) -> Option<usize> {
+    term.is_term()
+        .then(|| term.size_checked())
+        .flatten()
+        .map(|(_, columns)| usize::from(columns))
+        .filter(|columns| *columns > 0)
 }
 
 /// A closed pipe is the reader's choice, not an error.

@@ -8,10 +8,18 @@ use super::human::clean;
 use crate::error::{Code, Error, Result};
 use crate::secret::redact;
 
-/// Whether anyone is there to answer.
+/// Whether a person is there to answer: an agent at a terminal is none.
 pub fn can_ask(no_input: bool) -> bool {
-    let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
-    !no_input && !is_ci && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    !no_input
+        && !is_ci()
+        && crate::config::agent::agent().is_none()
+        && std::io::stdin().is_terminal()
+        && std::io::stderr().is_terminal()
+}
+
+/// Whether a pipeline runs this: `CI` is set to something other than `false`.
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
 /// Asks for a line of text on standard error.

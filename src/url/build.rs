@@ -96,7 +96,8 @@ mod tests {
             password: Some("p??s@s".into()),
             hosts: hosts.iter().map(ToString::to_string).collect(),
             port: Some(1234),
-            database: (kind != StoreKind::Redis).then(|| "my db".into()),
+            database: (kind != StoreKind::Redis)
+                .then(|| if kind == StoreKind::Postgres { "my db" } else { "my-db" }.into()),
             options: Vec::new(),
             is_tls: true,
             is_srv: false,
@@ -110,11 +111,11 @@ mod tests {
             url(parts(StoreKind::Postgres, &["a", "b:5"])),
             "postgresql://me:p%3F%3Fs%40s@a:1234,b:5/my%20db?sslmode=verify-full"
         );
-        assert_eq!(url(parts(StoreKind::Mongodb, &["::1"])), "mongodb://me:p%3F%3Fs%40s@[::1]:1234/my%20db?tls=true");
+        assert_eq!(url(parts(StoreKind::Mongodb, &["::1"])), "mongodb://me:p%3F%3Fs%40s@[::1]:1234/my-db?tls=true");
         assert_eq!(url(parts(StoreKind::Redis, &["r.example"])), "rediss://me:p%3F%3Fs%40s@r.example:1234");
         assert_eq!(url(parts(StoreKind::Redis, &["/run/r.sock"])), "unix://me:p%3F%3Fs%40s@/run/r.sock");
         let srv = Parts { port: None, is_srv: true, ..parts(StoreKind::Mongodb, &["c.mongodb.net"]) };
-        assert_eq!(url(srv), "mongodb+srv://me:p%3F%3Fs%40s@c.mongodb.net/my%20db");
+        assert_eq!(url(srv), "mongodb+srv://me:p%3F%3Fs%40s@c.mongodb.net/my-db");
         for bad in ["a@b", "a/b", "", "a:b:c", "a:0"] {
             assert!(build(parts(StoreKind::Postgres, &[bad])).is_err(), "{bad}");
         }

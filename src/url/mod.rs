@@ -4,9 +4,16 @@
 //! number". The part before the last `@` whose right side reads as hosts is the login, whatever it holds.
 
 mod build;
+pub mod clients;
+mod keywords;
+pub mod mongodb;
+pub mod parameters;
 mod parse;
+mod postgres;
 mod problem;
 pub mod provider;
+pub mod quote;
+mod redis;
 mod split;
 pub mod text;
 
@@ -20,7 +27,7 @@ use crate::secret::{STRICT, Secret};
 
 pub use build::{Parts, build};
 pub use parse::{decode, kind_of, parse, read, schemes};
-pub use problem::{Problem, Remark, direct_form, remarks};
+pub use problem::{Problem, Remark, direct_form, is_placeholder, remarks};
 
 /// A connection URL taken apart. Display and Debug print the label; `expose` is the one door.
 #[derive(Clone)]
@@ -159,6 +166,18 @@ impl SecretUrl {
         Self { options, ..self.clone() }
     }
 
+    /// The same login, path and parameters with other hosts.
+    #[must_use]
+    pub fn with_hosts(&self, scheme: &str, hosts: Vec<Host>) -> Self {
+        Self { scheme: scheme.to_owned(), hosts, ..self.clone() }
+    }
+
+    /// The same with other parameters.
+    #[must_use]
+    pub fn with_options(&self, options: Vec<(String, String)>) -> Self {
+        Self { options, ..self.clone() }
+    }
+
     /// Whether every host is this machine.
     pub fn is_local(&self) -> bool {
         self.scheme != "mongodb+srv" && self.hosts.iter().all(Host::is_loopback)
@@ -169,10 +188,13 @@ impl SecretUrl {
         self.scheme == "mongodb+srv"
     }
 
-    /// What the URL asks of TLS.
+    /// What the URL asks of TLS: verified for every remote host unless the URL spells out something weaker. Redis
+    /// spells it out in its scheme.
     pub fn tls(&self) -> TlsMode {
         let default = if self.is_local() { TlsMode::Off } else { TlsMode::Verified };
-        let is = |name: &str, value: &str| self.option(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+        if self.hosts.iter().all(Host::is_socket) {
+            return TlsMode::Off;
+        }
         match self.kind {
             StoreKind::Postgres => match self.option("sslmode") {
                 Some("disable") => TlsMode::Off,
@@ -184,26 +206,42 @@ impl SecretUrl {
                 Some("verify-ca") => TlsMode::VerifiedChain,
                 Some(_) => TlsMode::Verified,
             },
-            StoreKind::Mongodb => {
-                let off = is("tls", "false") || is("ssl", "false");
-                let on = is("tls", "true") || is("ssl", "true") || self.is_srv();
-                let insecure = is("tlsInsecure", "true") || is("tlsAllowInvalidCertificates", "true");
-                match (off, on, insecure) {
-                    (true, ..) => TlsMode::Off,
-                    (_, true, true) => TlsMode::Unverified,
-                    (_, true, false) if is("tlsAllowInvalidHostnames", "true") => TlsMode::VerifiedChain,
-                    (_, true, false) => TlsMode::Verified,
-                    // Unlike the others, a plain `mongodb://` URL means no TLS to every client.
-                    (false, false, _) => TlsMode::Off,
-                }
-            }
-            StoreKind::Redis => {
-                if self.scheme == "rediss" || self.scheme == "valkeys" {
-                    if self.is_insecure { TlsMode::Unverified } else { TlsMode::Verified }
+            StoreKind::Mongodb => self.mongodb_tls(default),
+            StoreKind::Redis if self.scheme == "rediss" || self.scheme == "valkeys" => {
+                if self.is_insecure {
+                    TlsMode::Unverified
                 } else {
-                    TlsMode::Off
+                    TlsMode::Verified
                 }
             }
+            StoreKind::Redis => TlsMode::Off,
+        }
+    }
+
+    /// Whether the URL itself speaks of TLS.
+    pub fn asks_tls(&self) -> bool {
+        self.is_srv()
+            || ["rediss", "valkeys"].contains(&self.scheme.as_str())
+            || self.options.iter().any(|(key, _)| {
+                let key = key.to_ascii_lowercase();
+                key.starts_with("tls") || key.starts_with("ssl")
+            })
+    }
+
+    fn mongodb_tls(&self, default: TlsMode) -> TlsMode {
+        let is = |name: &str, value: &str| self.option(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+        let off = is("tls", "false") || is("ssl", "false");
+        // Any option that is about TLS asks for it.
+        let asks = |(key, value): &(String, String)| {
+            let key = key.to_ascii_lowercase();
+            (key.starts_with("tls") || key == "ssl") && !value.is_empty() && !value.eq_ignore_ascii_case("false")
+        };
+        let on = self.is_srv() || default != TlsMode::Off || self.options.iter().any(asks);
+        match (off, on) {
+            (true, _) | (false, false) => TlsMode::Off,
+            _ if is("tlsInsecure", "true") || is("tlsAllowInvalidCertificates", "true") => TlsMode::Unverified,
+            _ if is("tlsAllowInvalidHostnames", "true") => TlsMode::VerifiedChain,
+            _ => TlsMode::Verified,
         }
     }
 
@@ -276,10 +314,21 @@ impl SecretUrl {
     }
 }
 
+/// The variable that usually holds the URL of a store.
+pub const fn usual_variable(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Postgres => "DATABASE_URL",
+        StoreKind::Mongodb => "MONGODB_URI",
+        StoreKind::Redis => "REDIS_URL",
+    }
+}
+
 /// Whether the value of a parameter is a secret.
 pub fn is_secret_option(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains("password") || name == "pass" || name == "authmechanismproperties"
+    ["password", "secret", "token", "scram_"].iter().any(|part| name.contains(part))
+        || name == "pass"
+        || name == "authmechanismproperties"
 }
 
 impl fmt::Display for SecretUrl {

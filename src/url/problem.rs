@@ -1,8 +1,8 @@
 //! What is odd about a URL that was nevertheless understood, and what is unwise about one that is well
 //! formed: each with the way to mend it. Nothing here shows a secret or contacts anything.
 
+use super::parameters::{self, Effect};
 use super::provider::{Pooling, provider};
-use super::split::known_parameters;
 use super::{SecretUrl, TlsMode};
 use crate::kind::StoreKind;
 
@@ -11,30 +11,73 @@ use crate::kind::StoreKind;
 pub enum Problem {
     /// The password holds these reserved characters unencoded.
     RawPassword(String),
+    /// The user holds these reserved characters unencoded.
+    RawUser(String),
     /// A `%` in the login is not followed by two hex digits and was taken literally.
     StrayPercent,
     /// White space around the URL was cut off.
     Whitespace,
+    /// Quotes around the URL were cut off.
+    Quoted,
+    /// White space or a control character stands inside the URL, outside of its login.
+    InnerWhitespace,
+    /// A raw `#` stands in the path or in a parameter.
+    RawFragment,
     /// The password is a placeholder of a documentation page.
     Placeholder,
+    /// User, host or database is a placeholder.
+    PlaceholderElsewhere,
     /// A Redis login without a colon was taken as the password.
     LoneWord,
+    /// MongoDB's options are separated by `;`.
+    Semicolon,
+    /// An option of MongoDB stands twice.
+    Repeated(String),
+    /// A truth is written in an old way: `1`, `yes`.
+    OldTruth(String),
+    /// The value of an option is none that it takes, so that the option has no effect.
+    BadValue(String),
 }
 
-/// Passwords that are none: what dashboards and templates print, in lower case.
-pub const PLACEHOLDERS: &[&str] = &[
-    "***",
-    "****",
-    "********",
-    "your-password",
-    "your_password",
-    "yourpassword",
-    "your_password_here",
-    "changeme",
-    "<password>",
-    "<db_password>",
-    "[your-password]",
-];
+/// Whether a text is what dashboards, templates and documentation print in a password's place.
+pub fn is_placeholder(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "your-password",
+        "your_password",
+        "yourpassword",
+        "your_password_here",
+        "your-password-here",
+        "yoursecret",
+        "changeme",
+        "change_me",
+        "change-me",
+        "replace_me",
+        "replaceme",
+        "insert_password_here",
+        "password_here",
+        "mypassword_here",
+        "xxx",
+        "xxxx",
+        "xxxxxx",
+        "xxxxxxxx",
+        "redacted",
+        "todo",
+        "...",
+    ];
+    let lower = text.to_ascii_lowercase();
+    let is_bracketed = |open: &str, close: &str| {
+        lower.len() > open.len() + close.len() && lower.starts_with(open) && lower.ends_with(close)
+    };
+    let speaks_of_one = ["pass", "pwd", "secret", "your", "token", "key"].iter().any(|word| lower.contains(word));
+    WORDS.contains(&lower.as_str())
+        || (lower.len() >= 3 && lower.chars().all(|c| c == '*'))
+        || (lower.len() >= 3 && text.chars().all(|c| c == '\u{2022}'))
+        || is_bracketed("${", "}")
+        || is_bracketed("{{", "}}")
+        || (speaks_of_one
+            && (is_bracketed("[", "]") || is_bracketed("<", ">") || is_bracketed("{", "}") || is_bracketed("%", "%")))
+        || ((lower.starts_with("your_") || lower.starts_with("your-")) && speaks_of_one)
+}
 
 /// One remark on a URL and the way to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +94,14 @@ impl Problem {
     /// The problem as a person reads it.
     pub fn remark(&self) -> Remark {
         match self {
-            Self::RawPassword(characters) => {
-                let list: Vec<String> = characters.chars().map(|c| format!("`{c}`")).collect();
-                wrong(
-                    format!("the password holds raw {}; other tools take such a URL apart wrongly", list.join(" ")),
-                    "write the password as lyrox url encode prints it; lyrox url inspect --reveal prints the whole URL mended",
-                )
-            }
+            Self::RawPassword(characters) => wrong(
+                format!("the password holds raw {}; other tools take such a URL apart wrongly", listed(characters)),
+                "write the password as `lyrox url encode` prints it; `lyrox url inspect --reveal` prints the whole URL mended",
+            ),
+            Self::RawUser(characters) => wrong(
+                format!("the user holds raw {}; other tools take such a URL apart wrongly", listed(characters)),
+                "write the user as `lyrox url encode` prints it; `lyrox url inspect --reveal` prints the whole URL mended",
+            ),
             Self::StrayPercent => wrong(
                 "a `%` in the login is not followed by two hex digits and was taken literally",
                 "write a literal `%` as `%25`: lyrox url encode",
@@ -65,6 +109,36 @@ impl Problem {
             Self::Whitespace => {
                 wrong("white space surrounds the URL and was cut off", "take it out where the URL is set")
             }
+            Self::Quoted => wrong(
+                "quotes surround the URL and were cut off; other tools take them for a part of it",
+                "take them out where the URL is set, or let a shell or a reader of .env files do it",
+            ),
+            Self::InnerWhitespace => wrong(
+                "white space stands inside the URL: some clients drop it, others refuse it",
+                "write a space as `%20`, and take line breaks and tabs out",
+            ),
+            Self::RawFragment => {
+                wrong("a raw `#` stands after the host: many clients cut the URL off there", "write it as `%23`")
+            }
+            Self::PlaceholderElsewhere => wrong(
+                "user, host or database is a placeholder, not a name",
+                "put the real name in its place; the provider's dashboard shows it",
+            ),
+            Self::Semicolon => {
+                wrong("the options are separated by `;`, which few clients still read", "write `&` between options")
+            }
+            Self::Repeated(name) => wrong(
+                format!("`{name}` stands twice; which of the two counts differs from client to client"),
+                "take one of them out",
+            ),
+            Self::OldTruth(name) => unwise(
+                format!("`{name}` is written in an old way that some clients refuse"),
+                format!("write `{name}=true` or `{name}=false`"),
+            ),
+            Self::BadValue(name) => wrong(
+                format!("the value of `{name}` is none that it takes; it has no effect"),
+                "mend the value, or take the option out",
+            ),
             Self::Placeholder => wrong(
                 "the password is a placeholder, not a password",
                 "put the real password in its place, as lyrox url encode prints it",
@@ -75,6 +149,16 @@ impl Problem {
             ),
         }
     }
+}
+
+fn listed(characters: &str) -> String {
+    let shown = |c: char| match c {
+        ' ' => "a space".to_owned(),
+        c if c.is_whitespace() || c.is_control() => "white space".to_owned(),
+        c => format!("`{c}`"),
+    };
+    let list: Vec<String> = characters.chars().map(shown).collect();
+    list.join(" ")
 }
 
 fn wrong(what: impl Into<String>, mend: impl Into<String>) -> Remark {
@@ -94,20 +178,15 @@ pub fn remarks(url: &SecretUrl) -> Vec<Remark> {
         StoreKind::Redis => redis(url, &mut found),
     }
     for (key, _) in url.options() {
-        if !known_parameters(url.kind()).iter().any(|known| known.eq_ignore_ascii_case(key)) {
-            let nearest = known_parameters(url.kind())
-                .iter()
-                .map(|known| {
-                    (strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &key.to_ascii_lowercase()), known)
-                })
-                .filter(|(distance, _)| *distance <= 2)
-                .min();
-            let shown: String =
-                key.chars().filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).take(40).collect();
+        let name = parameters::shown(key);
+        if !parameters::is_known(url.kind(), key) {
             found.push(unwise(
-                format!("the parameter `{shown}` is not known; it has no effect here"),
-                nearest.map_or_else(|| "take it out".to_owned(), |(_, known)| format!("did you mean `{known}`?")),
+                format!("the parameter `{name}` is not known; it has no effect here"),
+                parameters::nearest(url.kind(), key)
+                    .map_or_else(|| "take it out".to_owned(), |near| format!("did you mean `{near}`?")),
             ));
+        } else if parameters::effect(url.kind(), key) == Effect::Ignored {
+            found.push(unwise(format!("the parameter `{name}` has no effect in lyrox"), ignored_way(key)));
         }
     }
     if url.tls() == TlsMode::Unverified && !url.is_local() {
@@ -127,6 +206,22 @@ pub fn remarks(url: &SecretUrl) -> Vec<Remark> {
         ));
     }
     found
+}
+
+/// What to do about a parameter that lyrox does not follow.
+fn ignored_way(key: &str) -> &'static str {
+    match key {
+        "passfile" => "lyrox reads no password file: give the password in the URL, or with `url_file` or `url_command`",
+        "channel_binding" | "require_auth" => "the server is verified by its certificate: write `sslmode=verify-full`",
+        "proxyHost" | "proxyPort" | "proxyUsername" | "proxyPassword" => {
+            "lyrox opens its connections itself: let it run where the servers can be reached"
+        }
+        "ssl_ca_certs" => "name the authority with `ca_file` in lyrox.toml",
+        "ssl_cert_reqs" | "ssl_check_hostname" => {
+            "lyrox verifies; name a private authority with `ca_file` in lyrox.toml"
+        }
+        _ => "it stays in force for the clients that know it",
+    }
 }
 
 fn must_use_tls(url: &SecretUrl) -> bool {
@@ -155,17 +250,18 @@ fn postgres(url: &SecretUrl, found: &mut Vec<Remark>) {
             },
         ));
     }
-    if let Some(mode) = url.option("sslmode")
-        && !["disable", "allow", "prefer", "require", "verify-ca", "verify-full", "no-verify"].contains(&mode)
-    {
-        found.push(wrong("the value of `sslmode` is none that PostgreSQL knows", "write `sslmode=verify-full`"));
-    }
     if must_use_tls(url) && url.tls() == TlsMode::Off {
         found.push(wrong(format!("{} takes no connection without TLS", served.name), "write `?sslmode=verify-full`"));
     }
 }
 
 fn mongodb(url: &SecretUrl, found: &mut Vec<Remark>) {
+    if url.user().is_some() && url.password().is_none() && url.option("authMechanism").is_none() {
+        found.push(unwise(
+            "there is a user and no password",
+            "write `user:password@`, or name the mechanism that needs none: `authMechanism=MONGODB-X509`",
+        ));
+    }
     if !url.is_srv()
         && url.user().is_some()
         && url.option("authSource").is_none()
@@ -236,7 +332,8 @@ mod tests {
                 "direct_url to ep-cool-1.eu.aws.neon.tech",
             ),
             (StoreKind::Postgres, "postgres://u:p@db.example.com/db?sslmode=disable", "in the clear"),
-            (StoreKind::Postgres, "postgres://u:p@localhost/db?sslmod=disable", "did you mean `sslmode`?"),
+            (StoreKind::Mongodb, "mongodb://u:p@localhost/?replicaSe=rs0", "did you mean `replicaSet`?"),
+            (StoreKind::Postgres, "postgres://u:p@localhost/db?channel_binding=require", "no effect in lyrox"),
             (StoreKind::Postgres, "postgres://u:[YOUR-PASSWORD]@localhost/db", "placeholder"),
             (StoreKind::Mongodb, "mongodb://u:<db_password>@localhost/app", "placeholder"),
             (StoreKind::Mongodb, "mongodb://u:p@localhost/app", "authSource=admin"),

@@ -110,6 +110,24 @@ pub fn direct(url: &SecretUrl) -> Option<SecretUrl> {
     Some(direct)
 }
 
+/// The same server and login through its provider's transaction pooler, where its address is known by the direct
+/// one's: Neon's host with `-pooler`, port 6543 of Supabase's session pooler. Supabase's direct host has a pooler
+/// in some plans only.
+pub fn pooled(url: &SecretUrl) -> Option<SecretUrl> {
+    let served = provider(url);
+    let [host] = url.hosts() else { return None };
+    let mut host = host.clone();
+    match (served.name, served.pooling) {
+        ("Neon", Pooling::Direct) => {
+            let (first, rest) = host.name.split_once('.')?;
+            host.name = format!("{first}-pooler.{rest}");
+        }
+        ("Supabase", Pooling::Session) => host.port = Some(6543),
+        _ => return None,
+    }
+    Some(SecretUrl { hosts: vec![host], ..url.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +153,26 @@ mod tests {
         ] {
             let url = crate::url::parse(StoreKind::Postgres, pooled).expect("a URL");
             assert_eq!(direct(&url).map(|url| url.expose()).as_deref(), expected, "{pooled}");
+        }
+    }
+
+    #[test]
+    fn the_poolers_address_is_derived_where_the_direct_one_tells_it() {
+        for (direct, expected) in [
+            (
+                "postgres://u:p%40ss@ep-cool-dew-1.eu-central-1.aws.neon.tech/db?sslmode=require",
+                Some("postgres://u:p%40ss@ep-cool-dew-1-pooler.eu-central-1.aws.neon.tech/db?sslmode=require"),
+            ),
+            (
+                "postgres://postgres.ref:x@aws-0-eu-west-1.pooler.supabase.com:5432/postgres",
+                Some("postgres://postgres.ref:x@aws-0-eu-west-1.pooler.supabase.com:6543/postgres"),
+            ),
+            ("postgres://postgres:x@db.abcdefghijklmnopqrst.supabase.co:5432/postgres", None),
+            ("postgres://u:x@ep-cool-dew-1-pooler.eu-central-1.aws.neon.tech/db", None),
+            ("postgres://u:x@db.example.com/db", None),
+        ] {
+            let url = crate::url::parse(StoreKind::Postgres, direct).expect("a URL");
+            assert_eq!(pooled(&url).map(|url| url.expose()).as_deref(), expected, "{direct}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Cuts a URL into its raw pieces, even where the password holds raw reserved characters. Decodes nothing.
 //!
 //! The login ends at the last `@` whose right side begins with something that reads as hosts, whatever
-//! the login holds. One exception: an `@` inside a query of known parameters belongs to the query.
+//! the login holds. Two exceptions: an `@` inside a query of known parameters belongs to the query, and one after
+//! a `/` belongs to the path where what stands before it could only be a user with a raw `/` and no password.
 
-use super::Host;
 use super::parse::decode;
+use super::{Host, parameters};
 use crate::kind::StoreKind;
 
 /// The raw pieces of a URL.
@@ -26,32 +27,41 @@ pub struct Pieces<'a> {
 pub fn split(kind: StoreKind, rest: &str) -> Pieces<'_> {
     // Every way to read it: without a login, or with a login that ends at one of the `@`.
     let ways = std::iter::once(0).chain(rest.match_indices('@').map(|(at, _)| at + 1));
-    let readable: Vec<(usize, Pieces<'_>)> =
-        ways.map(|start| (start, tail(&rest[start..]))).filter(|(_, pieces)| reads_as_hosts(pieces.place)).collect();
+    let readable: Vec<(usize, Pieces<'_>)> = ways
+        .map(|start| (start, tail(kind, &rest[start..])))
+        .filter(|(_, pieces)| reads_as_hosts(kind, pieces.place))
+        .collect();
     let has_at_in_query = |pieces: &Pieces<'_>| {
         !pieces.path.is_some_and(|path| path.contains('@'))
             && pieces.query.is_some_and(|query| query.contains('@') && has_only_known_parameters(kind, query))
     };
+    let has_plain_start = readable.first().is_some_and(|(start, pieces)| *start == 0 && !pieces.place.is_empty());
+    let is_path = |start: usize| {
+        let login = &rest[..start.saturating_sub(1)];
+        has_plain_start && start > 0 && login.contains('/') && !login.contains(':')
+    };
     let chosen = readable.iter().find(|(_, pieces)| has_at_in_query(pieces)).or_else(|| {
-        let needs_login = rest.contains('@');
-        readable.iter().rev().find(|(start, _)| *start > 0 || !needs_login)
+        let needs_login = rest.match_indices('@').any(|(at, _)| !is_path(at + 1));
+        readable.iter().rev().find(|(start, _)| if *start > 0 { !is_path(*start) } else { !needs_login })
     });
     let (start, pieces) = match chosen {
         Some((start, pieces)) => (*start, *pieces),
         // Nothing reads as hosts: the error is about what follows the last `@`.
         None => {
             let start = rest.rfind('@').map_or(0, |at| at + 1);
-            (start, tail(&rest[start..]))
+            (start, tail(kind, &rest[start..]))
         }
     };
     Pieces { login: (start > 0).then(|| &rest[..start - 1]), ..pieces }
 }
 
-fn tail(text: &str) -> Pieces<'_> {
+/// A `#` begins a fragment in Redis' URLs only; PostgreSQL and MongoDB know none, so that it stands for itself in
+/// a path or a query. Right after the hosts it can be neither.
+fn tail(kind: StoreKind, text: &str) -> Pieces<'_> {
     let (place, after) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
     let (after, fragment) = match after.split_once('#') {
-        Some((after, fragment)) => (after, Some(fragment)),
-        None => (after, None),
+        Some((before, fragment)) if kind == StoreKind::Redis || before.is_empty() => (before, Some(fragment)),
+        _ => (after, None),
     };
     let (path, query) = match after.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -60,8 +70,15 @@ fn tail(text: &str) -> Pieces<'_> {
     Pieces { login: None, place, path: path.strip_prefix('/'), query, fragment }
 }
 
-fn reads_as_hosts(place: &str) -> bool {
-    place.split(',').all(|text| host(text).is_ok())
+fn reads_as_hosts(kind: StoreKind, place: &str) -> bool {
+    match kind {
+        // Every field of these is optional.
+        StoreKind::Redis if place.is_empty() => true,
+        StoreKind::Postgres => {
+            place.split(',').all(|text| text.is_empty() || text.starts_with(':') || host(text).is_ok())
+        }
+        _ => place.split(',').all(|text| host(text).is_ok()),
+    }
 }
 
 /// Reads `name`, `name:port`, `[address]:port` or the percent-encoded path of a socket.
@@ -96,129 +113,28 @@ pub fn host(text: &str) -> Result<Host, &'static str> {
     if !is_good {
         return Err("the host is neither a name nor an address");
     }
-    let port = match port {
-        None | Some("") => None,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => Some(port),
-            _ => return Err("the port is not a number from 1 to 65535"),
-        },
-    };
+    let port = port.map_or(Ok(None), self::port)?;
     Ok(Host { name, port })
+}
+
+/// Reads a port; an empty one is none.
+///
+/// # Errors
+/// What is wrong, without the text.
+pub fn port(text: &str) -> Result<Option<u16>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // `parse` would take a sign.
+    let number = text.parse::<u16>().ok().filter(|port| *port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.map(Some).ok_or("the port is not a number from 1 to 65535")
 }
 
 fn has_only_known_parameters(kind: StoreKind, query: &str) -> bool {
     query.split('&').filter(|pair| !pair.is_empty()).all(|pair| {
         let name = pair.split('=').next().unwrap_or("");
-        known_parameters(kind).iter().any(|known| known.eq_ignore_ascii_case(name))
+        parameters::is_known(kind, name)
     })
-}
-
-/// The parameters that clients of a store understand after the `?`.
-pub fn known_parameters(kind: StoreKind) -> &'static [&'static str] {
-    match kind {
-        StoreKind::Postgres => &[
-            "application_name",
-            "channel_binding",
-            "client_encoding",
-            "connect_timeout",
-            "connection_limit",
-            "dbname",
-            "endpoint",
-            "fallback_application_name",
-            "gssencmode",
-            "host",
-            "hostaddr",
-            "keepalives",
-            "keepalives_count",
-            "keepalives_idle",
-            "keepalives_interval",
-            "krbsrvname",
-            "load_balance_hosts",
-            "options",
-            "passfile",
-            "password",
-            "pgbouncer",
-            "pool_timeout",
-            "port",
-            "prepareThreshold",
-            "require_auth",
-            "schema",
-            "service",
-            "socket_timeout",
-            "ssl",
-            "sslaccept",
-            "sslcert",
-            "sslcrl",
-            "sslidentity",
-            "sslkey",
-            "ssl_min_protocol_version",
-            "sslmode",
-            "sslnegotiation",
-            "sslpassword",
-            "sslrootcert",
-            "sslsni",
-            "statement-cache-capacity",
-            "statement_cache_size",
-            "supa",
-            "target_session_attrs",
-            "tcp_user_timeout",
-            "user",
-        ],
-        StoreKind::Mongodb => &[
-            "appName",
-            "authMechanism",
-            "authMechanismProperties",
-            "authSource",
-            "compressors",
-            "connectTimeoutMS",
-            "directConnection",
-            "heartbeatFrequencyMS",
-            "journal",
-            "loadBalanced",
-            "localThresholdMS",
-            "maxConnecting",
-            "maxIdleTimeMS",
-            "maxPoolSize",
-            "maxStalenessSeconds",
-            "minPoolSize",
-            "proxyHost",
-            "proxyPassword",
-            "proxyPort",
-            "proxyUsername",
-            "readConcernLevel",
-            "readPreference",
-            "readPreferenceTags",
-            "replicaSet",
-            "retryReads",
-            "retryWrites",
-            "serverMonitoringMode",
-            "serverSelectionTimeoutMS",
-            "serverSelectionTryOnce",
-            "socketTimeoutMS",
-            "srvMaxHosts",
-            "srvServiceName",
-            "ssl",
-            "timeoutMS",
-            "tls",
-            "tlsAllowInvalidCertificates",
-            "tlsAllowInvalidHostnames",
-            "tlsCAFile",
-            "tlsCertificateKeyFile",
-            "tlsCertificateKeyFilePassword",
-            "tlsDisableCertificateRevocationCheck",
-            "tlsDisableOCSPEndpointCheck",
-            "tlsInsecure",
-            "uuidRepresentation",
-            "w",
-            "waitQueueMultiple",
-            "waitQueueTimeoutMS",
-            "wTimeoutMS",
-            "zlibCompressionLevel",
-        ],
-        StoreKind::Redis => {
-            &["client_name", "connection_limit", "db", "family", "pass", "password", "protocol", "user"]
-        }
-    }
 }
 
 #[cfg(test)]

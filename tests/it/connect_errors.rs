@@ -56,19 +56,19 @@ fn each_cause_has_its_code() {
         (StoreKind::Mongodb, "mongodb://no-such-host.invalid/x".into(), Code::ConnectName),
         (StoreKind::Mongodb, format!("mongodb://127.0.0.1:{silent}/x"), Code::ConnectTimeout),
         (StoreKind::Mongodb, format!("mongodb://127.0.0.1:{closing}/x"), Code::ConnectClosed),
-        (StoreKind::Mongodb, format!("mongodb://{}/?directConnection=true", place(mongo)), Code::AuthMongodb),
+        (StoreKind::Mongodb, format!("mongodb://{}/?directConnection=true", place(mongo)), Code::AuthMissing),
         (StoreKind::Mongodb, format!("mongodb://no:body@{}/?directConnection=true", place(mongo)), Code::AuthMongodb),
-        (StoreKind::Mongodb, format!("{mongo}&tls=true"), Code::Tls),
+        (StoreKind::Mongodb, format!("{mongo}&tls=true"), Code::TlsAbsent),
         (StoreKind::Mongodb, format!("{mongo}&nonsense=1"), Code::UrlInvalid),
         (StoreKind::Redis, "redis://127.0.0.1:1".into(), Code::ConnectRefused),
         (StoreKind::Redis, "redis://no-such-host.invalid".into(), Code::ConnectName),
         (StoreKind::Redis, format!("redis://127.0.0.1:{silent}"), Code::ConnectTimeout),
         (StoreKind::Redis, format!("redis://127.0.0.1:{closing}"), Code::ConnectClosed),
         (StoreKind::Redis, format!("redis://127.0.0.1:{talking}"), Code::Protocol),
-        (StoreKind::Redis, format!("redis://{}", place(redis)), Code::AuthRedis),
+        (StoreKind::Redis, format!("redis://{}", place(redis)), Code::AuthMissing),
         (StoreKind::Redis, format!("redis://:wrong-password@{}", place(redis)), Code::AuthRedis),
         (StoreKind::Redis, no_number, Code::DatabaseMissing),
-        (StoreKind::Redis, format!("rediss://127.0.0.1:{silent}"), Code::Tls),
+        (StoreKind::Redis, format!("rediss://127.0.0.1:{silent}"), Code::TlsAbsent),
     ];
     for (kind, url, code) in cases {
         let error = refused(kind, &url);

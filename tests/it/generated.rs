@@ -65,3 +65,22 @@ fn the_rules_of_lint_are_generated_from_their_table() {
     }
     hold("docs/lint-rules.md", &text);
 }
+
+/// The help of every command, as it is printed in 80 columns: a change of what users read is seen in review.
+#[test]
+fn the_help_of_every_command_is_kept() {
+    use clap::CommandFactory as _;
+    fn add(text: &mut String, command: &clap::Command, name: &str) {
+        let help = command.clone().color(clap::ColorChoice::Never).term_width(80).render_long_help();
+        let _ = write!(text, "\n$ lyrox help {name}\n{help}\n");
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
+            add(text, below, format!("{name} {}", below.get_name()).trim_start());
+        }
+    }
+    let mut root = lyrox::cli::Cli::command();
+    root.build();
+    let mut text = String::from("The help of every command. Generated; `just generate` writes it.\n");
+    add(&mut text, &root, "");
+    let text: String = text.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    hold("docs/help.txt", &text);
+}

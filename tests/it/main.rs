@@ -2,6 +2,7 @@
 
 mod bulk;
 mod check;
+mod ci;
 mod config;
 mod connect_errors;
 mod crash;
@@ -12,9 +13,11 @@ mod faults;
 mod fill;
 mod formats;
 mod generated;
+mod guards;
 mod help;
 mod hooks;
 mod interop;
+mod laboratory;
 mod lint;
 mod migrate;
 mod mongodb_store;

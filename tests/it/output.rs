@@ -1,5 +1,9 @@
 //! Output is a contract: every JSON report matches the committed schema, a pipe gets no escapes.
 
+mod exit_codes;
+mod speed;
+mod terminal;
+
 use crate::support::Project;
 
 fn project(name: &str) -> Project {

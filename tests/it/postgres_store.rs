@@ -70,7 +70,7 @@ impl Bench {
         for (file, text) in files {
             project.write(&format!("migrations/{file}"), text);
         }
-        let choice = Choice { directory: Some(project.root().to_owned()), file: None, environment: None };
+        let choice = Choice { directory: Some(project.root().to_owned()), ..Choice::default() };
         let config = config::load(&choice).expect("a configuration");
         let targets = Targets::resolve(&config, &[], &Default::default()).expect("targets");
         Self { project, config, targets, events: Recorder::default() }

@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::support::{Output, Project, block_on};
 
-const PASSWORD: &str = "Zq@:/?#%&+ \"'9w";
+pub const PASSWORD: &str = "Zq@:/?#%&+ \"'9w";
 
 /// The forms in which it must not appear.
 fn forms() -> Vec<String> {
@@ -33,8 +33,9 @@ fn forms() -> Vec<String> {
     ]
 }
 
+/// Fails where a text holds the planted password in any form.
 #[track_caller]
-fn is_clean(what: &str, text: &str) {
+pub fn is_clean(what: &str, text: &str) {
     for form in forms() {
         assert!(!text.contains(&form), "{what} holds the password as {form:?}:\n{text}");
     }
@@ -83,7 +84,7 @@ fn drop_users(project: &Project, users: &Users) {
 }
 
 /// Looks at every command line on the machine until told to stop.
-fn watch_processes() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
+pub fn watch_processes() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let watch = std::thread::spawn(move || {

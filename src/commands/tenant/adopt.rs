@@ -1,7 +1,7 @@
 //! `lyrox tenant adopt`
 
 use super::keep::{self, Given};
-use super::{finish, work};
+use super::{finish, placement, work};
 use crate::app::App;
 use crate::config::Period;
 use crate::engine::tenant::create::{Request, create};
@@ -9,12 +9,13 @@ use crate::engine::tenant::credentials::{Keeper, Nobody};
 use crate::engine::tenant::list;
 use crate::engine::tenant::plan::Wanted;
 use crate::error::{Code, Error, Result};
+use crate::project::migration::Version;
 use crate::report::{Layout, Report};
 
 /// Flags of `tenant adopt`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own."
+    after_help = "Examples:\n  lyrox tenant adopt --all --dry-run          which tenants would be taken in\n  lyrox tenant adopt --all --no-credentials   take in all that `lyrox tenant list` shows as unmanaged\n\nWhat the application made stays as it is: the tenant gets a record and, where the others have them, users of its own. In the\nmodels `schema` and `database` its migrations are recorded as applied, and not run, where something of it is there; `--to`\nsays up to which, and `lyrox tenant list` shows it as behind then.\nWhat is on a shard is taken in with `--shard NAME`."
 )]
 pub struct Args {
     /// The tenant's key: the value in the tenant column, or the slug of its schema or database
@@ -23,6 +24,9 @@ pub struct Args {
     /// Its short name: small letters, digits and `_`; default: it follows from the key
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub slug: Option<String>,
+    /// Its own migrations are there up to this version; default: all of them
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
     /// Every tenant that is unmanaged
     #[arg(long, conflicts_with = "key")]
     pub all: bool,
@@ -43,7 +47,7 @@ pub struct Args {
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant adopt", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let work = work(app, &targets, args.lock_wait.duration())?;
     let keeper: Box<dyn Keeper> = if args.dry_run { Box::new(Nobody) } else { keep::keeper(app, &args.given)? };
     let keys = match &args.key {
@@ -57,7 +61,12 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
                         .detail(format!("the first {} are taken in; run it again for the rest", list::UNMANAGED)),
                 );
             }
-            listed.unmanaged
+            match app.global.shard.as_deref() {
+                Some(shard) if shard != crate::config::shards::HOME => {
+                    listed.elsewhere.get(shard).cloned().unwrap_or_default()
+                }
+                _ => listed.unmanaged,
+            }
         }
     };
     let is_many = args.all;
@@ -71,7 +80,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         is_brief: is_many && !args.dry_run,
         takes_in: true,
         keeper: keeper.as_ref(),
+        to: args.to.as_deref().map(Version::new),
         seeds: None,
+        placement: placement(app)?,
     };
     let created = create(work, request).await?;
     keeper.finish()?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::file::Tenants;
 use super::keep::{self, Given};
-use super::{finish, seeds, work};
+use super::{finish, placement, seeds, work};
 use crate::app::App;
 use crate::config::Period;
 use crate::engine::tenant::create::{Request, create};
@@ -16,7 +16,7 @@ use crate::report::{Layout, Report};
 /// Flags of `tenant create`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox tenant create 00000000-0000-4000-8000-000000000009 --dry-run\n\nThe key is the value in the tenant column. Names of schemas, databases, users and key prefixes are made of the slug: the\nkey itself where it can be one, else one that follows from it.\n\n`lyrox tenant create acme --set name='Acme & Sons' --credentials acme.ndjson` makes a row in the tenant table with that\nname, and writes the passwords of its users to a new file.\n`lyrox tenant create --from-file tenants.csv --credentials all.ndjson --jobs 4` makes many: a CSV file with a heading; `key`,\n`slug`, and columns of the tenant table. Running it again makes those that are missing.\n\nExit codes: 0 done; 1 it was refused and taken back; 6 a name is taken; 7 some of many failed"
+    after_help = "Examples:\n  lyrox tenant create 00000000-0000-4000-8000-000000000009 --dry-run\n\nThe key is the value in the tenant column. Names of schemas, databases, users and key prefixes are made of the slug: the\nkey itself where it can be one, else one that follows from it.\n\n`lyrox tenant create acme --set name='Acme & Sons' --credentials acme.ndjson` makes a row in the tenant table with that\nname, and writes the passwords of its users to a new file.\n`lyrox tenant create --from-file tenants.csv --credentials all.ndjson --jobs 4` makes many: a CSV file with a heading; `key`,\n`slug`, and columns of the tenant table. Running it again makes those that are missing.\n`--shard NAME` places them on a shard; without it `placement` under [tenancy] decides.\n\nExit codes: 0 done; 1 it was refused and taken back; 6 a name is taken; 7 some of many failed"
 )]
 pub struct Args {
     /// The tenant's key: the value in the tenant column
@@ -51,7 +51,7 @@ pub struct Args {
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant create", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let seeds = seeds(app)?;
     let wanted: Box<dyn Iterator<Item = Result<Wanted>>> = match (&args.from_file, &args.key) {
         (Some(file), _) => Box::new(Tenants::open(file)?),
@@ -73,7 +73,9 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         is_brief: is_many,
         takes_in: false,
         keeper: keeper.as_ref(),
+        to: None,
         seeds: seeds.as_ref(),
+        placement: placement(app)?,
     };
     let created = create(work(app, &targets, args.lock_wait.duration())?, request).await?;
     keeper.finish()?;
@@ -81,7 +83,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
 }
 
 /// `COLUMN=VALUE`.
-fn pair(given: &str) -> Result<(String, String)> {
+pub(super) fn pair(given: &str) -> Result<(String, String)> {
     match given.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::new(Code::Usage, "--set wants COLUMN=VALUE").data("nothing was changed")),

@@ -36,7 +36,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
             .why("`users = false` under [tenancy] in lyrox.toml")
             .data("nothing was changed"));
     }
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let keeper = keep::keeper(app, &Given { credentials: args.credentials.clone(), no_credentials: false })?;
     renew::renew(work(app, &targets, args.lock_wait.duration())?, &args.key, keeper.as_ref()).await?;
     keeper.finish()?;

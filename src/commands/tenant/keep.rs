@@ -35,7 +35,7 @@ pub struct Given {
 pub fn keeper(app: &App, given: &Given) -> Result<Box<dyn Keeper>> {
     let config = app.config()?;
     let tenancy: Tenancy = config.settings.tenancy.clone().unwrap_or_default();
-    let has_users = !stores(&tenancy, &app.targets()?).is_empty();
+    let has_users = !stores(&tenancy, &app.home()?).is_empty();
     if let Some(path) = &given.credentials {
         return Ok(Box::new(InFile::open(path, &config.settings.project.name)?));
     }

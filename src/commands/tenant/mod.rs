@@ -3,7 +3,10 @@
 pub mod adopt;
 pub mod create;
 pub mod credentials;
+pub mod delete;
+pub mod export;
 mod file;
+pub mod import;
 mod keep;
 pub mod list;
 pub mod policies;
@@ -13,8 +16,9 @@ pub mod verify;
 use crate::app::App;
 use crate::config::Targets;
 use crate::engine::migrate::Work;
+use crate::engine::tenant::Placement;
 use crate::engine::tenant::create::Created;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::project;
 use crate::project::seed::Set;
@@ -33,6 +37,12 @@ pub enum Command {
     Show(show::Args),
     /// Prove by trying that no tenant reaches another's data
     Verify(verify::Args),
+    /// Write all that a tenant has in every store to one file
+    Export(export::Args),
+    /// Take a tenant in from such a file
+    Import(import::Args),
+    /// Remove a tenant from every store, and prove that nothing is left
+    Delete(delete::Args),
     /// Give a tenant's users new passwords
     Credentials(credentials::Args),
     /// Look whether row-level security keeps tenants apart; write the migration that does
@@ -44,15 +54,31 @@ pub enum Command {
 /// # Errors
 /// What kept it from starting; what concerns one tenant is an item.
 pub async fn run(app: &App, command: &Command) -> Result<Report> {
+    let takes_shard = matches!(command, Command::Create(_) | Command::Adopt(_) | Command::List(_) | Command::Import(_));
+    if app.global.shard.is_some() && !takes_shard {
+        return Err(Error::new(Code::Usage, "the registry knows on which shard a tenant is")
+            .why("--shard says where new tenants are placed, and which of them `tenant list` shows")
+            .data("nothing was changed")
+            .hint("leave --shard out"));
+    }
     match command {
         Command::Create(args) => create::run(app, args).await,
         Command::Adopt(args) => adopt::run(app, args).await,
         Command::List(args) => list::run(app, args).await,
         Command::Show(args) => show::run(app, args).await,
         Command::Verify(args) => verify::run(app, args).await,
+        Command::Export(args) => export::run(app, args).await,
+        Command::Import(args) => import::run(app, args).await,
+        Command::Delete(args) => delete::run(app, args).await,
         Command::Credentials(args) => credentials::run(app, args).await,
         Command::Policies(args) => policies::run(app, args).await,
     }
+}
+
+/// The place that `--shard` names.
+fn placement(app: &App) -> Result<Option<Placement>> {
+    let named = app.global.shard.as_deref();
+    named.map(|name| Placement::named(&app.config()?.settings, name)).transpose()
 }
 
 /// What the engine works with.

@@ -27,11 +27,14 @@ pub struct Args {
 /// `LYX-TENANT-UNKNOWN`; a store that cannot be reached.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant show", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let found = list::show(work(app, &targets, std::time::Duration::ZERO)?, &args.key).await?;
     let record = &found.record;
     for (store, places, is_known) in &found.places {
-        let words: Vec<String> = places.iter().map(|(what, name)| format!("{what} {name}")).collect();
+        let mut words: Vec<String> = places.iter().map(|(what, name)| format!("{what} {name}")).collect();
+        if let (false, Some(shard)) = (words.is_empty(), found.placement.of(*store)) {
+            words.push(format!("shard {shard}"));
+        }
         let item = if *is_known || record.state != State::Active {
             Item::pass(format!("{}.{store}", record.tenant.slug()), store.title())
         } else {
@@ -77,8 +80,8 @@ fn text(found: &Shown) -> String {
     if !record.step.is_empty() {
         lines.push(("last step", record.step.clone()));
     }
-    if !record.shard.is_empty() {
-        lines.push(("shard", record.shard.clone()));
+    if !found.placement.is_home() {
+        lines.push(("shard", found.placement.to_string()));
     }
     if let Some(version) = &record.version {
         lines.push(("version", if found.is_behind { format!("{version}, behind") } else { version.clone() }));

@@ -29,7 +29,7 @@ pub struct Args {
 /// `LYX-TENANT-UNKNOWN`; a store that cannot be reached, the lock. What leaks is an item.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("tenant verify", Layout::Lines);
-    let targets = app.targets()?;
+    let targets = app.home()?;
     let request = Request { names: args.keys.clone(), write: args.write };
     let verified = verify::verify(work(app, &targets, std::time::Duration::ZERO)?, &request).await?;
     let mut report = app.finish();

@@ -1,6 +1,7 @@
 //! `lyrox url build`
 
 use crate::app::App;
+use crate::engine::event::Events as _;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Layout, Report};
@@ -9,7 +10,7 @@ use crate::url::{self, Parts};
 
 /// What the help shows below the flags.
 pub const EXAMPLES: &str = "The password is asked for without echo or read from standard input; no flag takes it.\n\n\
-    Examples:\n  printf 'p??ss' | lyrox url build --store redis --host localhost --password-stdin\n  printf 'p@ss' | lyrox url build --store postgres --user me --host h.example --tls --password-stdin\n  printf 'p/ss' | lyrox url build --store mongodb --user me --host c.mongodb.net --srv --password-stdin\n  lyrox url build --store postgres --user me --host /var/run/postgresql --database app --no-password";
+    Examples:\n  printf 'p??ss' | lyrox url build --store redis --host localhost --password-stdin\n  printf 'p@ss' | lyrox url build --store postgres --user me --host h.example --tls --password-stdin\n  printf 'p/ss' | lyrox url build --store mongodb --user me --host c.mongodb.net --srv --password-stdin\n  lyrox url build --store postgres --user me --host /var/run/postgresql --database app --no-password\n  lyrox url build --store redis --host localhost --no-password --format dotenv    prints REDIS_URL='...'";
 
 /// Flags of `url build`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,30 @@ pub struct Args {
     /// The URL has no password
     #[arg(long)]
     no_password: bool,
+    /// How the URL is written
+    #[arg(long, value_enum, default_value_t = Format::Url)]
+    format: Format,
+    /// The variable that dotenv and shell set; the store's usual one where it is left out
+    #[arg(long, value_name = "VAR", value_parser = name)]
+    name: Option<String>,
+}
+
+/// How the URL is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The URL alone
+    #[default]
+    Url,
+    /// NAME='URL', for a .env file
+    Dotenv,
+    /// export NAME='URL', for eval
+    Shell,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let is_name = text.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    if is_name { Ok(text.to_owned()) } else { Err("a variable has letters, digits and `_`".to_owned()) }
 }
 
 /// Runs the command.
@@ -73,7 +98,18 @@ pub fn run(app: &App, args: &Args) -> Result<Report> {
         is_tls: args.tls,
         is_srv: args.srv,
     })?;
-    Ok(super::revealed(app, url.expose()))
+    for problem in url.problems() {
+        app.note(problem.remark().what);
+    }
+    let name = args.name.as_deref().unwrap_or_else(|| url::usual_variable(args.store));
+    Ok(super::revealed(
+        app,
+        match args.format {
+            Format::Url => url.expose(),
+            Format::Dotenv => format!("{name}={}", url::quote::dotenv(&url.expose())),
+            Format::Shell => format!("export {name}={}", url::quote::shell(&url.expose())),
+        },
+    ))
 }
 
 fn password(app: &App, args: &Args) -> Result<Option<String>> {

@@ -116,12 +116,29 @@ fn merge(a: &Wish, b: &Wish) -> Option<Wish> {
         }
         (a, b) => a.clone().or_else(|| b.clone()),
     };
+    let none_of = [a.none_of.as_slice(), &b.none_of].concat();
+    let (low, high) = (tighter(a.low, b.low, true), tighter(a.high, b.high, false));
+    let one_of = match one_of {
+        Some(mut texts) => {
+            texts.retain(|text| !none_of.contains(text) && is_between(text, low, high));
+            if texts.is_empty() {
+                return None;
+            }
+            Some(texts)
+        }
+        None => None,
+    };
+    if let (Some(Bound::Number(least, is_above)), Some(Bound::Number(most, is_below))) = (low, high)
+        && (least > most || (least == most && (is_above || is_below)))
+    {
+        return None;
+    }
     Some(Wish {
         is_null,
         one_of,
-        none_of: [a.none_of.as_slice(), &b.none_of].concat(),
-        low: tighter(a.low, b.low, true),
-        high: tighter(a.high, b.high, false),
+        none_of,
+        low,
+        high,
         shortest: a.shortest.max(b.shortest),
         longest: match (a.longest, b.longest) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -147,6 +164,22 @@ fn keys(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> BTreeMap<
         }
     }
     all
+}
+
+/// Whether a number lies between two numbers; what is none does not contradict them.
+fn is_between(text: &str, low: Option<Bound>, high: Option<Bound>) -> bool {
+    let Ok(number) = text.parse::<f64>() else { return true };
+    let is_above = match low {
+        Some(Bound::Number(least, true)) => number > least,
+        Some(Bound::Number(least, false)) => number >= least,
+        _ => true,
+    };
+    let is_below = match high {
+        Some(Bound::Number(most, true)) => number < most,
+        Some(Bound::Number(most, false)) => number <= most,
+        _ => true,
+    };
+    is_above && is_below
 }
 
 fn tighter(a: Option<Bound>, b: Option<Bound>, is_low: bool) -> Option<Bound> {
@@ -185,6 +218,15 @@ fn solve(expression: &Expression, wanted: bool) -> Option<Vec<Wishes>> {
         (Expression::IsNull(inner, is_null), wanted) => match &**inner {
             Expression::Column(column) => {
                 Some(vec![one(column, Wish { is_null: Some(*is_null == wanted), ..Wish::default() })])
+            }
+            // An empty array has no length.
+            Expression::Call(name, arguments)
+                if matches!(name.as_str(), "array_length" | "array_upper" | "array_lower")
+                    && *is_null != wanted
+                    && matches!(arguments.first(), Some(Expression::Column(_))) =>
+            {
+                let Some(Expression::Column(column)) = arguments.first() else { return None };
+                Some(vec![one(column, Wish { is_null: Some(false), shortest: Some(1), ..Wish::default() })])
             }
             inner => {
                 let (column, key) = member(inner).filter(|_| *is_null != wanted)?;

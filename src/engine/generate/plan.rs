@@ -343,8 +343,14 @@ impl Plan {
 /// The ways to satisfy CHECKs, domains and a partition's bounds together.
 pub fn recipes(table: &Table, lessons: &Lessons) -> Vec<Recipe> {
     let mut all: Vec<Wishes> = vec![Wishes::new()];
+    // What must not be NULL cannot be wished to be.
+    let is_required = |name: &String| table.column(name).is_some_and(|column| column.is_required);
+    let is_free = |wishes: &Wishes| !wishes.iter().any(|(name, wish)| wish.is_null == Some(true) && is_required(name));
     let mut more = |ways: &[Wishes]| {
-        let joined: Vec<Wishes> = all.iter().flat_map(|one| ways.iter().filter_map(|way| join(one, way))).collect();
+        let mut joined: Vec<Wishes> = all.iter().flat_map(|one| ways.iter().filter_map(|way| join(one, way))).collect();
+        if joined.iter().any(is_free) {
+            joined.retain(|wishes| is_free(wishes));
+        }
         // What contradicts everything else is left to chance and to the server.
         if !joined.is_empty() {
             let step = joined.len().div_ceil(MOST);

@@ -130,6 +130,9 @@ pub struct Constraint {
     /// The referenced table, qualified and quoted, where it lies elsewhere.
     #[serde(default)]
     pub outside: Option<String>,
+    /// Only some of the table's partitions have it.
+    #[serde(default)]
+    pub is_leaf: bool,
     /// It can wait for the end of the transaction.
     #[serde(default)]
     pub is_deferrable: bool,
@@ -195,7 +198,7 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Its foreign keys to tables of the schema.
+    /// Its foreign keys to tables of the project's schemas, those of single partitions included.
     pub fn foreign_keys(&self) -> impl Iterator<Item = &Constraint> {
         self.constraints.iter().filter(|constraint| constraint.kind == "f" && constraint.parent.is_some())
     }

@@ -303,6 +303,7 @@ impl Reader<'_> {
         }
         let file = self.root.join(&path);
         let unreadable = |error: std::io::Error| format!("`{}` cannot be read: {error}", path.display());
+        crate::project::text::stays(&file, &path.to_string_lossy()).map_err(|error| error.what().to_owned())?;
         let found = std::fs::metadata(&file).map_err(unreadable)?;
         if !found.is_file() || found.len() > FILE_BYTES {
             return Err(format!("`{}` is no file of up to 16 MB", path.display()));

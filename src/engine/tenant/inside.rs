@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
-use super::Tenant;
 use super::registry::{Record, heads};
+use super::{Tenant, shard};
 use crate::config::Targets;
 use crate::config::file::TenancyModel;
+use crate::engine::baseline;
 use crate::engine::event::{Event, Events};
 use crate::engine::ledger::{State, head};
 use crate::engine::lock::with_lock;
@@ -14,7 +15,7 @@ use crate::engine::plan::Goal;
 use crate::engine::seed;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::migration::{self, Migration};
+use crate::project::migration::{self, Migration, Version};
 use crate::project::seed::Set;
 use crate::report::{Item, Outcome};
 use crate::stores::AnyStore;
@@ -93,7 +94,7 @@ pub fn stores(files: &[Migration]) -> Vec<StoreKind> {
     StoreKind::ALL.into_iter().filter(has).collect()
 }
 
-/// Applies what is pending of a tenant's own migrations, and notes in its record where it is now.
+/// Applies what is pending of a tenant's own migrations, at the shard where it is, and notes in its record where it is now.
 ///
 /// # Errors
 /// What kept it from starting, and what failed.
@@ -102,7 +103,8 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
         return Ok(());
     }
     let tenant = record.tenant.clone();
-    let (config, targets) = tenant.migrating(work.config, work.targets);
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = tenant.migrating(work.config, &placed);
     let wanted = stores(files);
     let targets = Targets {
         stores: targets.stores.into_iter().filter(|target| wanted.contains(&target.kind)).collect(),
@@ -128,6 +130,79 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
     Ok(())
 }
 
+/// Records the migrations as applied to what the application made, and applies them to stores that hold nothing of the
+/// tenant yet. `recording` are the stores that are recorded; none: it is found out, and told to `decided` before anything is
+/// written, so that a kill in between does not make a half-recorded store look like one that lacks migrations.
+///
+/// # Errors
+/// As [`migrate`]; `LYX-BASELINE`.
+pub async fn take_in(
+    work: Work<'_>,
+    record: &mut Record,
+    files: &[Migration],
+    to: Option<&Version>,
+    is_brief: bool,
+    recording: Option<Vec<StoreKind>>,
+    decided: impl AsyncFnOnce(&[StoreKind]) -> Result<()>,
+) -> Result<()> {
+    let tenant = record.tenant.clone();
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = tenant.migrating(work.config, &placed);
+    let wanted = stores(files);
+    let only = |kinds: &[StoreKind]| Targets {
+        stores: targets.stores.iter().filter(|target| kinds.contains(&target.kind)).cloned().collect(),
+        absent: Vec::new(),
+    };
+    let inside = Inside::new(work.events, &tenant, is_brief);
+    let all = only(&wanted);
+    let work = Work { config: &config, targets: &all, events: &inside, wait: work.wait };
+    let kinds = match recording {
+        Some(kinds) => kinds,
+        None => {
+            let mut stores = work.open().await?;
+            let ledgers = migrate::ledgers(&mut stores, files).await?;
+            migrate::close(stores).await;
+            let there = ledgers.iter().filter(|(_, ledger)| !ledger.is_empty && ledger.rows.is_empty());
+            let kinds: Vec<StoreKind> = there.map(|(kind, _)| *kind).collect();
+            decided(&kinds).await?;
+            kinds
+        }
+    };
+    if !kinds.is_empty() {
+        let these = only(&kinds);
+        let outcome = baseline::baseline(Work { targets: &these, ..work }, files, to).await?;
+        if outcome.has_failed {
+            return Err(stopped(&inside, "the record of a migration"));
+        }
+    }
+    let goal = to.map_or(Goal::Latest, |to| Goal::To(to.clone()));
+    if migrate::migrate(work, files, &goal).await?.has_failed {
+        return Err(stopped(&inside, "a migration"));
+    }
+    let mut stores = work.open().await?;
+    let ledgers = migrate::ledgers(&mut stores, files).await?;
+    migrate::close(stores).await;
+    stand(record, &ledgers);
+    Ok(())
+}
+
+/// The record of a tenant as its ledgers say it is, at the shard where it is. Reads only.
+///
+/// # Errors
+/// A store of the tenant that cannot be reached or read.
+pub async fn live(work: Work<'_>, record: &Record, files: &[Migration]) -> Result<Record> {
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, mut targets) = record.tenant.migrating(work.config, &placed);
+    let wanted = stores(files);
+    targets.stores.retain(|target| wanted.contains(&target.kind));
+    let mut stores = Work { config: &config, targets: &targets, ..work }.open().await?;
+    let ledgers = migrate::ledgers(&mut stores, files).await;
+    migrate::close(stores).await;
+    let mut live = record.clone();
+    stand(&mut live, &ledgers?);
+    Ok(live)
+}
+
 /// Notes where a tenant's ledgers are.
 pub fn stand(record: &mut Record, ledgers: &[(StoreKind, crate::engine::ledger::Ledger)]) {
     let rows = || ledgers.iter().flat_map(|(_, ledger)| &ledger.rows).filter(|row| row.state == State::Applied);
@@ -137,12 +212,14 @@ pub fn stand(record: &mut Record, ledgers: &[(StoreKind, crate::engine::ledger::
     record.head = Some(heads(&each));
 }
 
-/// Applies a seed set to a tenant.
+/// Applies a seed set to a tenant, at the shard where it is.
 ///
 /// # Errors
 /// What kept it from starting, and what failed.
-pub async fn seed(work: Work<'_>, tenant: &Tenant, set: &Set, is_brief: bool) -> Result<()> {
-    let (config, targets) = tenant.within(work.config, work.targets);
+pub async fn seed(work: Work<'_>, record: &Record, set: &Set, is_brief: bool) -> Result<()> {
+    let tenant = &record.tenant;
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = tenant.within(work.config, &placed);
     let inside = Inside::new(work.events, tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
     let options = seed::Options { tenant: Some(tenant.clone()), is_part: true, ..seed::Options::default() };

@@ -1,13 +1,18 @@
 //! The tenants that there are: those of the registry, and those that the application made without lyrox. Reads only.
 
+use std::collections::BTreeMap;
+
 use super::fanout::kinds;
 use super::registry::{Record, State, Which};
+use super::shard::Placement;
+use super::shard::fleet::{self, Fleet};
 use super::unit::settled_heads;
-use super::{Tenant, inside, terms, unknown};
+use super::{Tenant, inside, shown, terms, unknown};
+use crate::config::Targets;
 use crate::engine::guard;
 use crate::engine::migrate::{self, Work};
 use crate::engine::plan::Goal;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
 use crate::stores::Store as _;
@@ -23,6 +28,8 @@ pub struct Listed {
     pub records: Vec<Record>,
     /// Keys (model `row`) or slugs of tenants without one, at most [`UNMANAGED`].
     pub unmanaged: Vec<String>,
+    /// The same on the shards, by the shard's name.
+    pub elsewhere: BTreeMap<String, Vec<String>>,
     /// The newest version that the tenants' migrations have; none where they have none.
     pub newest: Option<String>,
     /// The head of a tenant to which all of its migrations are applied as they are now; none where they have none.
@@ -85,6 +92,8 @@ pub type Found = Vec<(&'static str, String)>;
 pub struct Shown {
     /// Its record.
     pub record: Record,
+    /// Where it is.
+    pub placement: Placement,
     /// Per store: what is there of it, and whether the store's copy of the record agrees.
     pub places: Vec<(StoreKind, Found, bool)>,
     /// It lacks migrations of its own.
@@ -114,6 +123,25 @@ pub async fn list(work: Work<'_>) -> Result<Listed> {
             listed.unmanaged.extend(store.unmanaged_tenants(&terms, UNMANAGED).await?);
         }
     }
+    let mut fleet = Fleet::new(work, &mut stores);
+    for site in fleet::sites(work) {
+        // The registry can be told without them.
+        if let Err(error) = fleet.connect(std::slice::from_ref(&site)).await {
+            let why = error.why_text().map(|why| format!(": {why}")).unwrap_or_default();
+            work.events.note(format!("shard {} of {} was not asked: {}{why}", site.1, site.0, error.what()));
+        }
+    }
+    for ((kind, name), store) in fleet.away() {
+        let found = listed.elsewhere.entry(name.clone()).or_default();
+        let is_asked = *kind == StoreKind::Postgres || found.is_empty();
+        for key in if is_asked { store.unmanaged_tenants(&terms, UNMANAGED).await? } else { Vec::new() } {
+            if !found.contains(&key) {
+                found.push(key);
+            }
+        }
+    }
+    listed.elsewhere.retain(|_, found| !found.is_empty());
+    fleet.close().await;
     migrate::close(stores).await;
     Ok(listed)
 }
@@ -132,24 +160,59 @@ pub async fn show(work: Work<'_>, name: &str) -> Result<Shown> {
     };
     let record = record.ok_or_else(|| unknown(name))?;
     let mut places = Vec::new();
-    for store in &mut stores {
+    let placement = record.placement()?;
+    let mut fleet = Fleet::new(work, &mut stores);
+    for store in fleet.at(&placement).await? {
         let found = store.look_at_tenant(&record.tenant, &terms).await?;
         let copies = store.read_tenants(&Which::Of(vec![record.tenant.clone()])).await?;
         places.push((store.kind(), found, copies.iter().any(|copy| copy.tenant == record.tenant)));
     }
+    fleet.close().await;
     migrate::close(stores).await;
     let listed = Listed { newest: newest(&files), ..Listed::default() };
     let is_behind = listed.is_behind(&record);
-    Ok(Shown { record, places, is_behind })
+    Ok(Shown { record, placement, places, is_behind })
 }
 
-/// One tenant of the registry, by its key or its slug: what other commands begin with.
+/// The record of one tenant, by its key or its slug: what other commands begin with.
 ///
 /// # Errors
 /// `LYX-TENANT-UNKNOWN`; a registry that cannot be read.
-pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Tenant> {
+pub async fn find(store: &mut crate::stores::AnyStore, name: &str) -> Result<Record> {
     let records = store.read_tenants(&Which::Named(name.to_owned())).await?;
-    records.into_iter().next().map(|record| record.tenant).ok_or_else(|| unknown(name))
+    records.into_iter().next().ok_or_else(|| unknown(name))
+}
+
+/// The tenant that a key means, and where it is: as the registry has it, else (the application may have made it without
+/// lyrox) by the slug that follows from the key or was given, at home.
+///
+/// # Errors
+/// `LYX-TENANT-NAME`; `LYX-TENANT-CLASH` where another slug is given than the registry has; a registry that cannot be read.
+pub async fn settle(work: Work<'_>, key: &str, slug: Option<&str>) -> Result<(Tenant, Placement)> {
+    let tenant = Tenant::new(key, slug)?;
+    let Some(target) = work.targets.stores.first().filter(|_| work.config.settings.tenancy.is_some()) else {
+        return Ok((tenant, Placement::home()));
+    };
+    let targets = Targets { stores: vec![target.clone()], absent: Vec::new() };
+    let mut stores = Work { targets: &targets, ..work }.open().await?;
+    let found = match stores.first_mut() {
+        Some(registry) => registry.read_tenants(&Which::Of(vec![tenant.clone()])).await?,
+        None => Vec::new(),
+    };
+    migrate::close(stores).await;
+    match found.into_iter().find(|record| record.tenant.key() == key) {
+        None => Ok((tenant, Placement::home())),
+        Some(record) if slug.is_some_and(|slug| slug != record.tenant.slug()) => Err(Error::new(
+            Code::TenantClash,
+            format!("tenant `{}` has the slug `{}`", shown(key), record.tenant.slug()),
+        )
+        .data("nothing was changed")
+        .hint("leave --slug out")),
+        Some(record) => {
+            let placement = record.placement()?;
+            Ok((record.tenant, placement))
+        }
+    }
 }
 
 /// The newest version that files have; none where they have none.

@@ -1,17 +1,24 @@
 //! Tenants: their names, the registry, and the operations on them. Planning is pure; what each store does is in
 //! `stores/*/tenant/`, behind [`TenantStore`](crate::stores::tenant::TenantStore).
 
+pub mod bundle;
 pub mod create;
 pub mod credentials;
+pub mod delete;
+pub mod export;
 pub mod fanout;
+mod hands;
+pub mod import;
 pub mod inside;
 pub mod list;
 pub mod name;
+pub mod placement;
 pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod renew;
 pub mod run;
+pub mod shard;
 pub mod skew;
 pub mod template;
 pub mod unit;
@@ -20,6 +27,7 @@ pub mod wave;
 
 pub use name::{Slug, Tenant, shown};
 pub use registry::{Record, State, Which};
+pub use shard::Placement;
 
 use crate::config::Config;
 use crate::config::file::Tenancy;

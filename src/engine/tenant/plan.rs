@@ -92,6 +92,12 @@ fn one(
         .data("nothing was changed")
         .hint("give [tenancy] model its old value, export the tenant, and import it under the new one"));
     }
+    if record.state == State::Pending && super::import::is_import(&record.step) {
+        return Err(Error::new(Code::TenantState, format!("tenant `{key}` is being imported"))
+            .why("its import was begun and is not finished")
+            .data("nothing was changed")
+            .hint(format!("run the same lyrox tenant import again, or lyrox tenant delete {}", quoted(&wanted.key))));
+    }
     match record.state {
         State::Pending | State::Failed => Ok(Act::Resume(Box::new((*record).clone()))),
         State::Active | State::Suspended => Ok(Act::Leave(Box::new((*record).clone()))),

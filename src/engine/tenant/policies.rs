@@ -140,6 +140,20 @@ fn judge_one(table: &Table, by_name: &BTreeMap<&str, &Table>, tenancy: &Tenancy)
     finding
 }
 
+/// The condition that holds for the present tenant's rows of a table, as a policy has it; none for a table that is no
+/// tenant's.
+pub fn condition(table: &Table, tables: &[Table], tenancy: &Tenancy) -> (Belongs, Option<String>) {
+    let by_name: BTreeMap<&str, &Table> = tables.iter().map(|table| (table.name.as_str(), table)).collect();
+    let belongs = belongs(table, &by_name, tenancy);
+    let condition = match &belongs {
+        Belongs::Global | Belongs::Nowhere => None,
+        Belongs::Lists => own(table, &tenancy.key_column, tenancy),
+        Belongs::Carries => tenancy.column.as_deref().and_then(|column| own(table, column, tenancy)),
+        Belongs::Leads(way) => along(table, way, &by_name, tenancy),
+    };
+    (belongs, condition)
+}
+
 /// How a table belongs to a tenant: the shortest way counts.
 fn belongs(table: &Table, by_name: &BTreeMap<&str, &Table>, tenancy: &Tenancy) -> Belongs {
     let is_list = |table: &Table| tenancy.table.as_deref() == Some(table.name.as_str());

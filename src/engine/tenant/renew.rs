@@ -3,6 +3,7 @@
 use super::credentials::{self, Keeper};
 use super::plan::quoted;
 use super::registry::{State, Which};
+use super::shard::fleet::Fleet;
 use super::{terms, unknown};
 use crate::engine::guard;
 use crate::engine::lock::with_lock;
@@ -23,10 +24,8 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
     guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
     let users = credentials::stores(&terms.tenancy, work.targets);
     let outcome = with_lock(&mut stores, work.wait, work.events, async |stores| {
-        let found = match stores.first_mut() {
-            Some(registry) => registry.read_tenants(&Which::Named(name.to_owned())).await?,
-            None => Vec::new(),
-        };
+        let mut fleet = Fleet::new(work, stores);
+        let found = fleet.registry()?.read_tenants(&Which::Named(name.to_owned())).await?;
         let record = found.into_iter().next().ok_or_else(|| unknown(name))?;
         let tenant = record.tenant.clone();
         if !matches!(record.state, State::Active | State::Suspended) {
@@ -37,7 +36,9 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
             .data("nothing was changed")
             .hint(format!("lyrox tenant create {}", quoted(tenant.key()))));
         }
-        for store in stores.iter_mut().filter(|store| users.contains(&store.kind())) {
+        let placement = record.placement()?;
+        let targets = fleet.targets(&placement)?;
+        for store in fleet.at(&placement).await?.into_iter().filter(|store| users.contains(&store.kind())) {
             let kind = store.kind();
             let password = credentials::password();
             // Where the place is a database, it is there: its template is not needed.
@@ -54,7 +55,7 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
             if let Some(warning) = store.keep_places(&terms).await? {
                 work.events.note(warning);
             }
-            if let Some(target) = work.targets.get(kind) {
+            if let Some(target) = targets.get(kind) {
                 keeper.keep(&[credentials::login(&tenant, target, &terms.tenancy, password)])?;
             }
             let mut item = Item::pass(format!("{}.{kind}", tenant.slug()), "password").store(kind);
@@ -63,9 +64,10 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
         }
         // A store that was emptied learns of it again.
         let copies = std::slice::from_ref(&record);
-        for store in stores.iter_mut().skip(1) {
+        for store in fleet.copies(&placement).await? {
             store.write_tenants(copies).await?;
         }
+        fleet.close().await;
         Ok(())
     })
     .await;

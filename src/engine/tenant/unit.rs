@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::inside::{stand, stores as stores_of};
 use super::registry::{Record, heads};
+use super::shard;
 use crate::config::{Config, Targets};
 use crate::engine::event::{Event, Events};
 use crate::engine::ledger::head_of;
@@ -110,7 +111,8 @@ async fn migrate_in(
     files: &[Migration],
     goal: &Goal,
 ) -> Result<Became> {
-    let (config, mut targets) = record.tenant.migrating(work.config, work.targets);
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, mut targets) = record.tenant.migrating(work.config, &placed);
     let wanted = stores_of(files);
     targets.stores.retain(|target| wanted.contains(&target.kind));
     enter(stores, &config, &targets).await?;
@@ -162,7 +164,8 @@ async fn enter(stores: &mut Vec<AnyStore>, config: &Config, targets: &Targets) -
 }
 
 async fn seed_in(work: Work<'_>, record: &Record, set: &Set) -> Result<Became> {
-    let (config, targets) = record.tenant.within(work.config, work.targets);
+    let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
+    let (config, targets) = record.tenant.within(work.config, &placed);
     let quiet = Quiet { events: Some(work.events), failure: Mutex::default() };
     let work = Work { config: &config, targets: &targets, events: &quiet, wait: work.wait };
     let options = seed::Options { tenant: Some(record.tenant.clone()), is_part: true, ..seed::Options::default() };

@@ -108,14 +108,14 @@ fn read_folders(folder: Folder<'_>) -> Result<Vec<Migration>> {
         };
         let file = format!("{name}/{SCRIPT}");
         let text = raw(folder, &file)?;
-        // A history of 0.x has no names: there the moment, cut to seconds, has to do.
         let is_alone = names.iter().filter(|other| seconds(other) == seconds(name)).count() == 1;
+        let foreign = foreign(&text);
         let foreign = Foreign {
             key: name.clone(),
-            aliases: is_alone.then(|| millis.to_string()).into_iter().collect(),
+            aliases: without_name(millis, is_alone, &foreign),
             number: Some(millis),
             name: name.clone(),
-            ..foreign(&text)
+            ..foreign
         };
         let header = Header { allow_out_of_order: true, ..Header::default() };
         let up = script(&shown(folder, &file), &broken(&text), header, Some(foreign))?;
@@ -123,6 +123,14 @@ fn read_folders(folder: Folder<'_>) -> Result<Vec<Migration>> {
         migrations.push(migration(&version, &rest, up, None));
     }
     Ok(migrations)
+}
+
+/// How a row of 0.x, which has no name, tells of a folder: by the moment, cut to seconds; of folders of one second by the hash
+/// as well; and where there is none of that second, by the hash alone. So drizzle-orm's `up-migrations/` turns rows over.
+fn without_name(millis: i64, is_alone: bool, foreign: &Foreign) -> Vec<String> {
+    let hashes = || foreign.accepted.iter().chain([&foreign.checksum]);
+    let moment = if is_alone { vec![millis.to_string()] } else { Vec::new() };
+    moment.into_iter().chain(hashes().map(|hash| format!("{millis} {hash}"))).chain(hashes().cloned()).collect()
 }
 
 /// The hash of the text as it is; a checkout with other line ends is the same to lyrox.
@@ -216,11 +224,13 @@ mod tests {
         assert_eq!(read.iter().map(Migration::label).collect::<Vec<_>>(), ["20240101000000_a", "20240102000000_b"]);
         let foreign = foreign_of(&read[0]);
         assert_eq!((foreign.key.as_str(), foreign.number), ("20240101000000_a", Some(1_704_067_200_000)));
-        assert_eq!(foreign.aliases, ["1704067200000"]);
+        assert_eq!(foreign.aliases.first().map(String::as_str), Some("1704067200000"));
         assert!(read_it(&[("init/migration.sql", "SELECT 1;")]).is_err());
         let twins = read_it(&[files[1], ("20240101000000_c/migration.sql", "SELECT 1;")]).expect("migrations");
         assert_eq!(twins.iter().map(Migration::label).collect::<Vec<_>>(), ["20240101000000_a", "20240101000000_c"]);
-        assert!(foreign_of(&twins[0]).aliases.is_empty());
+        let foreign = foreign_of(&twins[0]);
+        assert!(!foreign.aliases.contains(&"1704067200000".to_owned()), "two folders are of that second");
+        assert!(foreign.aliases.contains(&format!("1704067200000 {}", foreign.checksum)));
     }
 
     #[test]

@@ -347,6 +347,7 @@ fn list(root: &Path, shown: &str) -> Result<Vec<(String, PathBuf)>> {
                 .data("nothing was changed")
         })?;
         if !name.starts_with('.') {
+            text::stays(&entry.path(), &format!("{shown}/{name}"))?;
             found.push((name, entry.path()));
         }
     }

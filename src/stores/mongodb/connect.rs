@@ -13,6 +13,7 @@ use crate::config::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::stores::reach::reach;
 use crate::url::TlsMode;
+use crate::url::mongodb::driver_options;
 
 /// How long the lookup of an SRV record may take: the driver's own limits do not cover it.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -37,7 +38,16 @@ pub struct Connected {
 impl Connected {
     /// Whether the server takes transactions: a replica set, or a router in front of shards.
     pub fn has_transactions(&self) -> bool {
-        self.hello.contains_key("setName") || self.hello.get_str("msg").is_ok_and(|text| text == "isdbgrid")
+        self.hello.contains_key("setName") || self.is_router()
+    }
+
+    fn is_router(&self) -> bool {
+        self.hello.get_str("msg").is_ok_and(|text| text == "isdbgrid")
+    }
+
+    /// The database, where the server is a router in front of shards, which spreads its collections.
+    pub fn router(&self) -> Option<&str> {
+        self.is_router().then(|| self.database.name())
     }
 }
 
@@ -74,8 +84,22 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>, database: &str
 /// `LYX-URL-INVALID` naming the parameter, `LYX-CONNECT-NAME` where the SRV record cannot be looked up.
 pub async fn options(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<ClientOptions> {
     let url = &endpoint.url;
-    // The URL is re-encoded in full: no character of a password can be misread here.
-    let parsed = tokio::time::timeout(LOOKUP, ClientOptions::parse(url.expose())).await;
+    for name in ["proxyHost", "tlsCertificateKeyFilePassword"] {
+        if url.option(name).is_some() {
+            return Err(Error::new(Code::UrlInvalid, format!("lyrox cannot follow `{name}` of the MongoDB URL"))
+                .why(if name == "proxyHost" { "it opens its connections itself" } else { "it opens no encrypted keys" })
+                .data("nothing was contacted")
+                .hint(if name == "proxyHost" {
+                    "let it run where the servers can be reached, and take the proxy's parameters out"
+                } else {
+                    "name a file whose key is not encrypted, and keep it to yourself: chmod 600 FILE"
+                }));
+        }
+    }
+    // The URL is re-encoded in full: no character of a password can be misread here. The driver refuses what the
+    // specification wants passed over, so that it gets what decides about the connection and no more.
+    let plain = url.with_options(driver_options(url)).expose();
+    let parsed = tokio::time::timeout(LOOKUP, ClientOptions::parse(plain)).await;
     let mut options = match parsed {
         Ok(Ok(options)) => options,
         Ok(Err(error)) => return Err(connect_error(endpoint, &error)),

@@ -94,7 +94,14 @@ const fn name_of(code: i32) -> &'static str {
 
 /// The message with what a validator found appended, cut to a length a person reads.
 fn cleaned(message: &str, details: Option<&Document>) -> String {
-    let mut text = message.to_owned();
+    // The server repeats the whole command, its data and its clock included.
+    let mut text = match message.split_once(" to execute command { ") {
+        Some((before, command)) => {
+            let name = command.split(':').next().unwrap_or_default();
+            format!("{before} to execute `{name}`")
+        }
+        None => message.to_owned(),
+    };
     let rules = details
         .and_then(|details| details.get_document("details").ok())
         .and_then(|details| details.get_array("schemaRulesNotSatisfied").ok());
@@ -135,13 +142,23 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         ErrorKind::Command(command) => match command.code {
             18 | 8000 => return login_error(endpoint, what),
             13 if url.user().is_none() => {
-                return Error::new(Code::AuthMongodb, what)
+                return Error::new(Code::AuthMissing, what)
                     .why(format!("the server asks for a login and the URL has none ({from})"))
                     .hint("lyrox url build writes a URL with user and password");
             }
+            94 => {
+                return Error::new(Code::ReplicaSetNew, what)
+                    .why("the replica set was never initiated")
+                    .hint("run rs.initiate() once on one of its members");
+            }
+            91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436 => {
+                return Error::new(Code::ReplicaSetPrimary, what)
+                    .why("the member that answered is not the primary now")
+                    .hint("lyrox check --wait 60s");
+            }
             _ => {
                 let why = refusal(error).map(|refusal| refusal.shown()).unwrap_or_default();
-                return Error::new(Code::Protocol, what).why(why);
+                return Error::new(Code::Protocol, what).why(why).hint("the server's log has more");
             }
         },
         ErrorKind::InvalidArgument { .. } => return option_error(endpoint, &seen),
@@ -156,23 +173,30 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         return login_error(endpoint, what);
     }
     if has("certificate") || has("UnknownIssuer") || matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) {
-        let why = if has("UnknownIssuer") {
-            "the authority that signed the server's certificate is not known"
+        let (code, why) = if has("UnknownIssuer") {
+            (Code::TlsAuthority, "the authority that signed the server's certificate is not known")
         } else if has("NotValidForName") {
-            "the server's certificate is for another name"
+            (Code::TlsName, "the server's certificate is for another name")
         } else if has("Expired") {
-            "the server's certificate has expired"
+            (Code::TlsExpired, "the server's certificate has expired")
         } else if has("No such file") {
-            "the file with the authority's certificate does not exist"
+            (Code::Tls, "the file with the authority's certificate does not exist")
         } else {
-            "the server's certificate or the TLS settings cannot be used"
+            (Code::TlsCertificate, "the server's certificate or the TLS settings cannot be used")
         };
-        return Error::new(Code::Tls, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
+        return Error::new(code, what).why(why).hint("name the authority's file: ca_file under [mongodb]");
     }
     if has("tls handshake eof") || has("corrupt message") || has("InvalidContentType") || has("HandshakeFailure") {
-        return Error::new(Code::Tls, what)
-            .why("the URL asks for TLS and the server does not speak it")
-            .hint("take tls=true out of the URL if the server is meant to have none");
+        let error = Error::new(Code::TlsAbsent, what);
+        return if url.asks_tls() {
+            error
+                .why("the URL asks for TLS and the server does not speak it")
+                .hint("take tls=true out of the URL if the server is meant to have none")
+        } else {
+            error
+                .why("a remote server is reached through TLS unless the URL says otherwise, and it does not speak it")
+                .hint("add tls=false to the parameters of the URL where the network is trusted")
+        };
     }
     if has("Connection refused") {
         return Error::new(Code::ConnectRefused, what)
@@ -180,16 +204,19 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
             .hint("lyrox up starts local servers; lyrox ps shows them");
     }
     if has("failed to lookup address") || has("Name or service not known") || has("no address") {
-        return Error::new(Code::ConnectName, what).why(format!("a host name cannot be resolved ({from})"));
+        return Error::new(Code::ConnectName, what)
+            .why(format!("a host name cannot be resolved ({from})"))
+            .hint("look for a typing error in the hosts: lyrox url inspect");
     }
     if has("ReplicaSetNoPrimary") || has("Set Name") {
-        let error = Error::new(Code::ConnectStarting, what);
-        return if url.option("replicaSet").is_some() {
+        let is_named = url.option("replicaSet").is_some();
+        let error = Error::new(Code::ReplicaSetPrimary, what);
+        return if is_named {
             error
                 .why("no primary answers under the replica set's name in the URL")
                 .hint("look at `replicaSet` in the URL, and whether the set has a primary")
         } else {
-            error.why("the replica set has no primary now").hint("wait for the election and run it again")
+            error.why("the replica set has no primary now").hint("lyrox check --wait 60s")
         };
     }
     if has("end of file") || has("UnexpectedEof") || has("reset by peer") || has("Broken pipe") {
@@ -201,7 +228,9 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
         };
     }
     if matches!(error.kind.as_ref(), ErrorKind::InvalidResponse { .. }) {
-        return Error::new(Code::Protocol, what).why("what answers there is not MongoDB");
+        return Error::new(Code::Protocol, what)
+            .why("what answers there is not MongoDB")
+            .hint("look at host and port of the URL; the usual port of MongoDB is 27017");
     }
     Error::new(Code::ConnectTimeout, what)
         .why(format!("no answer in time ({from})"))
@@ -256,6 +285,7 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &Driver) -> Error {
             let why = cause.why_text().unwrap_or("no answer").to_owned();
             Error::new(cause.code(), format!("the connection to MongoDB was lost while lyrox tried to {doing}"))
                 .why(why)
+                .hint(cause.hint_text().unwrap_or("lyrox check").to_owned())
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod query;
 mod run;
 pub mod scratch;
 pub mod script;
+mod sharding;
 pub mod smoke;
 pub mod squash;
 pub mod tenant;
@@ -92,8 +93,16 @@ impl MongodbStore {
 }
 
 /// The commands of a step; none where only the ledger is written about what has no text any more.
-fn commands(step: &Step, options: &ApplyOptions) -> Result<Vec<script::Command>> {
-    if step.action == Action::Forget { Ok(Vec::new()) } else { script::read(&step.script, &options.variables) }
+/// `router`: the database, where the server spreads collections.
+fn commands(step: &Step, options: &ApplyOptions, router: Option<&str>) -> Result<Vec<script::Command>> {
+    if step.action == Action::Forget {
+        return Ok(Vec::new());
+    }
+    let mut commands = script::read(&step.script, &options.variables)?;
+    if let Some(database) = router {
+        commands.extend(sharding::commands(&step.script, database));
+    }
+    Ok(commands)
 }
 
 impl Store for MongodbStore {
@@ -195,7 +204,7 @@ impl Store for MongodbStore {
         let mut number = 0;
         let mut previews = Vec::with_capacity(steps.len());
         for step in steps {
-            let commands = commands(step, options)?;
+            let commands = commands(step, options, self.connected.router())?;
             told::refuse_shortened(step, commands.len())?;
             let done = step.resume_from as usize;
             let groups = apply::groups(&commands, done, with_transactions && !step.script.header.no_transaction);
@@ -214,7 +223,7 @@ impl Store for MongodbStore {
         let mut applied = Applied::default();
         let mut scripts = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            match commands(step, options) {
+            match commands(step, options, self.connected.router()) {
                 Ok(commands) => scripts.push(commands),
                 Err(error) => return Applied { failure: Some((index, error)), ..applied },
             }

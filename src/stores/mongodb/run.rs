@@ -65,6 +65,8 @@ pub async fn alone(
     let mut session = lock.session.lock().await;
     let reply = if command.name() == "renameCollection" {
         client.database("admin").run_command(renaming(database.name(), document)).session(&mut *session).await
+    } else if command.name() == "shardCollection" {
+        client.database("admin").run_command(document).session(&mut *session).await
     } else {
         database.run_command(document).session(&mut *session).await
     };

@@ -133,7 +133,7 @@ pub async fn wipe(books: &Books, lock: &Held, include_foreign: bool, events: &dy
     }
     still_ours(lock).await?;
     // Last: until here the rows and the snapshot say what is owned.
-    let kept = [META, EVENTS, LOCK, MIGRATIONS];
+    let kept = [META, EVENTS, LOCK, MIGRATIONS, super::tenant::TENANTS];
     for name in books.database.list_collection_names().await? {
         if name.starts_with("lyrox_") && !kept.contains(&name.as_str()) {
             books.collection(&name).drop().await?;

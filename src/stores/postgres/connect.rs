@@ -111,6 +111,8 @@ pub struct Facts {
     pub is_standby: bool,
     /// It can notice a vanished client while a statement runs.
     pub watches_client: bool,
+    /// The database has Citus: tables can be spread over nodes.
+    pub has_citus: bool,
     /// Both ends of the connection as the server sees them.
     pub line: Option<Line>,
 }
@@ -119,7 +121,14 @@ pub struct Facts {
 /// decides anything. (`PGOPTIONS`, `PGSSLCERT` and `PGSSLKEY` cannot be unset here: the driver has no way.)
 pub fn options(url: &SecretUrl, host: &Host, ca_file: Option<&Path>, application: &str) -> PgConnectOptions {
     let user = url.user().map_or_else(system_user, str::to_owned);
-    let mut options = PgConnectOptions::new_without_pgpass()
+    // What poolers and the server read at the start of a session has no other door in the driver than its own URL.
+    let start = url.option("options").map(|text| {
+        let encoded = percent_encoding::utf8_percent_encode(text, crate::secret::STRICT);
+        format!("postgres://localhost/?password=none&options={encoded}")
+    });
+    let mut options = start
+        .and_then(|start| start.parse::<PgConnectOptions>().ok())
+        .unwrap_or_else(PgConnectOptions::new_without_pgpass)
         .host(&host.name)
         .port(url.port_of(host))
         .username(&user)
@@ -176,7 +185,14 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>, application: &
         match connect_host(endpoint, host, ca_file, application).await {
             Ok(connection) => return Ok(connection),
             Err(error) => {
-                let is_final = matches!(error.code(), Code::AuthPostgres | Code::DatabaseMissing | Code::Privilege);
+                let is_final = matches!(
+                    error.code(),
+                    Code::AuthPostgres
+                        | Code::AuthRole
+                        | Code::AuthBlocked
+                        | Code::DatabaseMissing
+                        | Code::DatabaseClosed
+                );
                 last = Some(error);
                 if is_final {
                     break;
@@ -244,7 +260,8 @@ async fn open_with(config: &Config, target: &Target, settings: Option<&Settings>
     }
 }
 
-fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
+/// The same URL with one of its hosts alone.
+pub fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
     SecretUrl { hosts: vec![host.clone()], ..url.clone() }
 }
 
@@ -252,7 +269,7 @@ fn with_host(url: &SecretUrl, host: &Host) -> SecretUrl {
 /// round trip.
 async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings: Option<&Settings>) -> Result<Facts> {
     let settings = settings.map_or_else(String::new, |settings| format!("; SELECT {}", settings.first_columns()));
-    let sql = format!("{FACTS}, {WATCHES_CLIENT}{settings}");
+    let sql = format!("{FACTS}, {WATCHES_CLIENT}, {HAS_CITUS}{settings}");
     trips::count(StoreKind::Postgres);
     let rows = tokio::time::timeout(CONNECT_LIMIT, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection))
         .await
@@ -268,6 +285,7 @@ async fn read_facts(endpoint: &Endpoint, connection: &mut PgConnection, settings
         is_standby: fact(4)? == "t",
         line: Line::new((text(row, 5), text(row, 6)), (text(row, 7), text(row, 8))),
         watches_client: fact(9)? == "t",
+        has_citus: fact(10)? == "t",
     };
     if facts.version < 120_000 {
         return Err(Error::new(Code::Protocol, format!("PostgreSQL {} is too old", facts.version / 10_000))
@@ -298,6 +316,8 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg
     pg_catalog.current_database(), current_user, pg_catalog.pg_is_in_recovery(), \
     pg_catalog.host(pg_catalog.inet_client_addr()), pg_catalog.inet_client_port(), \
     pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()";
+
+const HAS_CITUS: &str = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
 
 /// Platforms differ in whether they can tell that a client is gone; asking for it elsewhere is an error.
 const WATCHES_CLIENT: &str = "pg_catalog.current_setting('server_version_num')::int >= \

@@ -102,6 +102,17 @@ pub fn hint(error: &sqlx::Error) -> Option<String> {
         "53100" => "free space on the server's disk, then run the command again",
         "53200" => "raise max_locks_per_transaction on the server, or split the file",
         "57014" => "raise the limit: `-- lyrox: statement-timeout 10m` at the top of the file",
+        "3F000" => "create the schema, or mend `schema` in lyrox.toml",
+        "0A000" if report.message().contains("is not available") => {
+            "install the extension on the server, or switch it on in the provider's dashboard"
+        }
+        "53300" => "end idle connections, or let the application use a pooler",
+        "57P01" => "run it again: an administrator, or a provider that suspends, ended the session",
+        "40P01" | "40001" => "run it again: another session was in the way",
+        "42P05" | "26000" => "a transaction pooler mixes prepared statements up: use the direct URL",
+        "22P02" if report.message().ends_with(": \"\"") => {
+            "an empty setting was cast: use nullif(current_setting('app.tenant', true), '')"
+        }
         "55P03" => "run it again at a quieter time, or raise `lock-timeout` in the file's header",
         "42P01" | "42704" | "42883" if report.hint().is_none() => {
             "if an earlier migration makes it: check the order of versions; names keep their case only in double quotes"
@@ -125,53 +136,8 @@ fn server_hint(text: &str) -> String {
 pub fn connect_error(endpoint: &Endpoint, error: &sqlx::Error) -> Error {
     let place = endpoint.url.authority();
     let origin = &endpoint.origin;
-    let user = endpoint.url.user().unwrap_or("(the system's user)");
     if let Some(report) = reported(error) {
-        let why = words(error);
-        return match report.code() {
-            "28P01" | "28000" if report.message().contains("SSL off") || report.message().contains("no encryption") => {
-                Error::new(Code::Tls, format!("{place} lets `{user}` in only through TLS"))
-                    .why(why)
-                    .hint("add `?sslmode=verify-full` to the URL")
-            }
-            "28000" if report.message().contains("does not exist") => auth(&place, user, &why)
-                .hint(format!("create the role, or mend the user in the URL ({origin})")),
-            "28P01" | "28000" => auth(&place, user, &why).hint(format!(
-                "check the URL ({origin}): lyrox url inspect says what is wrong with it; a raw @ : / ? # % in the password must be encoded"
-            )),
-            "3D000" => {
-                let name = endpoint.url.database().unwrap_or(user);
-                Error::new(Code::DatabaseMissing, format!("database `{name}` does not exist at {place}"))
-                    .why(why)
-                    .hint(format!("createdb `{name}`, or mend the path of the URL ({origin})"))
-            }
-            "53300" => Error::new(Code::ConnectLimit, format!("{place} has no connection left"))
-                .why(why)
-                .hint("end idle connections (pg_stat_activity shows them), or raise max_connections"),
-            "57P03" => Error::new(Code::ConnectStarting, format!("{place} is starting or stopping"))
-                .why(why)
-                .hint("lyrox check --wait 60s"),
-            "57P01" | "57P02" => Error::new(Code::ConnectClosed, format!("{place} closed the connection")).why(why),
-            "42501" => Error::new(Code::Privilege, format!("`{user}` may not connect to the database"))
-                .why(why)
-                .hint(format!("GRANT CONNECT ON DATABASE ... TO \"{user}\"")),
-            // Supavisor and PgBouncer speak of tenants and users instead of failing the password.
-            _ if ["tenant or user not found", "no such user"]
-                .iter()
-                .any(|text| report.message().to_ascii_lowercase().contains(text)) =>
-            {
-                auth(&place, user, &why).hint("behind a pooler the user is often `user.project`: copy the URL anew from the provider's dashboard")
-            }
-            _ if report.message().contains("no such database") => {
-                Error::new(Code::DatabaseMissing, format!("the pooler at {place} knows no such database")).why(why)
-            }
-            _ if report.message().contains("unsupported startup parameter") => {
-                Error::new(Code::Pooler, format!("the pooler at {place} refuses a setting of the connection"))
-                    .why(why)
-                    .hint("set `direct_url` to the server itself; unset PGOPTIONS in the environment")
-            }
-            _ => Error::new(Code::ConnectClosed, format!("{place} refused the connection")).why(why),
-        };
+        return login_error(endpoint, report.code(), report.message(), words(error));
     }
     match error {
         sqlx::Error::Io(io) => io_error(endpoint, &place, io),
@@ -183,6 +149,106 @@ pub fn connect_error(endpoint: &Endpoint, error: &sqlx::Error) -> Error {
             .hint(format!("check host and port of the URL ({origin})")),
         _ => Error::new(Code::ConnectClosed, format!("cannot connect to {place}")).why(words(error)),
     }
+}
+
+/// What a server, or a pooler in its place, means by its refusal of a login.
+fn login_error(endpoint: &Endpoint, state: &str, message: &str, why: String) -> Error {
+    let place = endpoint.url.authority();
+    let origin = &endpoint.origin;
+    let user = endpoint.url.user().unwrap_or("(the system's user)");
+    // Poolers say the most of their reasons under codes that mean something else.
+    if let Some(error) = super::pooled_login::refusal(endpoint, state, message) {
+        return error.why(why);
+    }
+    match state {
+        "28P01" | "28000" if ["SSL off", "no encryption"].iter().any(|text| message.contains(text)) => {
+            Error::new(Code::TlsRequired, format!("{place} lets `{user}` in only through TLS"))
+                .why(why)
+                .hint("add `?sslmode=verify-full` to the URL")
+        }
+        "28000" if message.contains("valid client certificate") || message.contains("certificate authentication failed") => {
+            crate::stores::probe::tls::client_wanted(endpoint).why(why)
+        }
+        "28000" if message.contains("pg_hba.conf") => not_let_in(endpoint, &why),
+        "28000" if message.contains("not permitted to log in") => {
+            Error::new(Code::AuthRole, format!("the role `{user}` may not log in at {place}"))
+                .why(why)
+                .hint(format!("as an administrator: ALTER ROLE \"{user}\" LOGIN, or name another user in the URL ({origin})"))
+        }
+        "28000" if message.contains("does not exist") => {
+            Error::new(Code::AuthRole, format!("there is no role `{user}` at {place}"))
+                .why(why)
+                .hint(format!("create the role, or mend the user in the URL ({origin})"))
+        }
+        "28P01" | "28000" if endpoint.url.password().is_none() => {
+            Error::new(Code::AuthMissing, format!("{place} asks `{user}` for a password"))
+                .why(format!("{why}; the URL has none ({origin})"))
+                .hint("lyrox url build writes a URL with user and password")
+        }
+        "28P01" | "28000" => auth(&place, user, &why).hint(format!(
+            "check the URL ({origin}): lyrox url inspect says what is wrong with it; a raw @ : / ? # % in the password must be encoded"
+        )),
+        "3D000" => {
+            let name = endpoint.url.database().unwrap_or(user);
+            Error::new(Code::DatabaseMissing, format!("database `{name}` does not exist at {place}"))
+                .why(why)
+                .hint(format!("createdb `{name}`, or mend the path of the URL ({origin})"))
+        }
+        "55000" if message.contains("not currently accepting connections") => {
+            let name = endpoint.url.database().unwrap_or(user);
+            Error::new(Code::DatabaseClosed, format!("database `{name}` takes no connections"))
+                .why(why)
+                .hint(format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true, or mend the path of the URL ({origin})"))
+        }
+        "53300" => {
+            let hint = if message.contains("for role") {
+                format!("ALTER ROLE \"{user}\" CONNECTION LIMIT -1, or end that role's idle connections")
+            } else if message.contains("for database") {
+                let name = endpoint.url.database().unwrap_or(user);
+                format!("ALTER DATABASE \"{name}\" CONNECTION LIMIT -1, or end its idle connections")
+            } else {
+                "end idle connections (pg_stat_activity shows them), use a pooler for the application, or raise max_connections".to_owned()
+            };
+            Error::new(Code::ConnectLimit, format!("{place} has no connection left")).why(why).hint(hint)
+        }
+        "53100" => Error::new(Code::StoreDisk, format!("the disk of {place} is full"))
+            .why(why)
+            .hint("free space on the server's disk; hosted: enlarge the disk in the dashboard"),
+        "57P03" => Error::new(Code::ConnectStarting, format!("{place} is starting or stopping"))
+            .why(why)
+            .hint("lyrox check --wait 60s"),
+        "57P01" | "57P02" => Error::new(Code::ConnectClosed, format!("{place} closed the connection"))
+            .why(why)
+            .hint("run it again: a server that was suspended wakes at the next connection"),
+        "42501" => {
+            let name = endpoint.url.database().unwrap_or(user);
+            Error::new(Code::DatabaseClosed, format!("`{user}` may not connect to database `{name}`"))
+                .why(why)
+                .hint(format!("as its owner: GRANT CONNECT ON DATABASE \"{name}\" TO \"{user}\""))
+        }
+        "42704" | "22023" | "08P01" if message.contains("parameter") => {
+            Error::new(Code::PoolerSetting, format!("{place} refuses a setting of the connection"))
+                .why(why)
+                .hint("unset PGOPTIONS in the environment, and take `options` out of the URL")
+        }
+        _ => Error::new(Code::ConnectClosed, format!("{place} refused the connection"))
+            .why(why)
+            .hint("the server's log has the reason"),
+    }
+}
+
+/// The error of a pooler that let the login pass and refuses the first question; none where it is no pooler's.
+pub fn pooler_error(error: &sqlx::Error) -> Option<Error> {
+    let report = reported(error)?;
+    super::pooled_login::meaning(report.code(), report.message()).map(|meaning| meaning.error().why(words(error)))
+}
+
+/// The error of a server that has no line in `pg_hba.conf` for this user and machine.
+pub fn not_let_in(endpoint: &Endpoint, why: &str) -> Error {
+    let (place, user) = (endpoint.url.authority(), endpoint.url.user().unwrap_or("(the system's user)"));
+    Error::new(Code::AuthAddress, format!("{place} does not let `{user}` in from this machine")).why(why).hint(
+        "add a line for user, database and address to pg_hba.conf on the server, then SELECT pg_reload_conf(); hosted: let this machine's address in at the provider",
+    )
 }
 
 fn auth(place: &str, user: &str, why: &str) -> Error {
@@ -204,7 +270,7 @@ fn io_error(endpoint: &Endpoint, place: &str, io: &std::io::Error) -> Error {
                 .hint(hint)
         }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            Error::new(Code::ConnectRefused, format!("there is no way to {place}"))
+            Error::new(Code::ConnectUnreachable, format!("there is no way to {place}"))
                 .why(why)
                 .hint("if the host has IPv6 addresses only, use the provider's IPv4 or session pooler address")
         }

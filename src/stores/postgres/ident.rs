@@ -69,6 +69,18 @@ pub fn literal_or_null(text: Option<&str>) -> String {
     text.map_or_else(|| "NULL".to_owned(), literal)
 }
 
+/// A table as the catalog of the project's schemas knows it, quoted: a bare name is one of the project's own schema (or, where
+/// none is given, of the search path), any other `schema.table`.
+///
+/// # Errors
+/// A name that PostgreSQL could not keep.
+pub fn relation(own: Option<&str>, label: &str) -> Result<String> {
+    match label.split_once('.').or(own.map(|schema| (schema, label))) {
+        Some((schema, name)) => Ok(format!("{}.{}", Ident::new(schema)?, Ident::new(name)?)),
+        None => Ok(Ident::new(label)?.to_string()),
+    }
+}
+
 /// Bytes as an SQL literal of type bytea.
 pub fn bytes_literal(bytes: &[u8]) -> String {
     let mut quoted = String::with_capacity(bytes.len() * 2 + 30);

@@ -5,6 +5,7 @@ mod apply;
 mod block;
 mod catalog;
 pub mod check;
+pub mod citus;
 pub mod cluster;
 pub mod connect;
 mod direct;
@@ -25,6 +26,7 @@ pub mod lock;
 mod message;
 pub mod names;
 mod pooled;
+mod pooled_login;
 pub mod pooler;
 pub mod query;
 mod rehearse;
@@ -124,6 +126,7 @@ impl PostgresStore {
         let is_set_up = !pooler::may_be_pooled(&target.direct);
         let (connection, facts) =
             if is_set_up { connect::open(config, target).await? } else { connect::open_plain(config, target).await? };
+        let known = script::Known::new(facts.has_citus);
         Ok(Self {
             connection,
             facts,
@@ -142,7 +145,7 @@ impl PostgresStore {
             is_prepared: false,
             run_id: String::new(),
             made_extensions: Vec::new(),
-            known: script::Known::default(),
+            known,
         })
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::block;
 use super::splitter::{Kind, Lexer, Problem, Statement, split};
+use super::{block, citus};
 use crate::config::Variables;
 use crate::config::file::Transaction;
 use crate::engine::plan::Step;
@@ -106,21 +106,30 @@ impl Prepared<'_> {
     }
 }
 
-/// The statements of scripts that were split before: what is checked before a run is split once.
+/// What is known before a run: the statements of scripts that were split before, so that each is split once, and whether the
+/// server spreads tables.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<HashMap<usize, Split>>);
+pub struct Known {
+    splits: Mutex<HashMap<usize, Split>>,
+    has_citus: bool,
+}
 
 /// A script, which must live as long as its address stands for it, and its statements.
 type Split = (Arc<Script>, Arc<Vec<Statement>>);
 
 impl Known {
+    /// Nothing is split yet.
+    pub fn new(has_citus: bool) -> Self {
+        Self { has_citus, ..Self::default() }
+    }
+
     fn statements(&self, prepared: &Prepared<'_>) -> Result<Arc<Vec<Statement>>, Problem> {
         let script = &prepared.step.script;
         // What is filled in may be something else the next time.
         if script.header.vars {
             return split(&prepared.text).map(Arc::new);
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = known.get(&Arc::as_ptr(script).addr()) {
             return Ok(found.clone());
         }
@@ -163,6 +172,9 @@ fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables, known: &Know
         (Cow::Borrowed(step.script.text.as_str()), Vec::new())
     };
     let mut prepared = Prepared { index, step, text, statements: Arc::default(), mode: Mode::Transaction, fillings };
+    if known.has_citus && !step.is_ledger_only() {
+        distribute(&mut prepared)?;
+    }
     if step.is_ledger_only() {
         return Ok(prepared);
     }
@@ -194,6 +206,29 @@ fn prepare<'a>(index: usize, step: &'a Step, variables: &Variables, known: &Know
         refuse(&prepared, at)?;
     }
     Ok(prepared)
+}
+
+/// Adds what the directives stand for to the end of the text; an error there is one of its directive's line.
+fn distribute(prepared: &mut Prepared<'_>) -> Result<()> {
+    let wanted = &prepared.step.script.header.distribute;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let end = prepared.step.script.text.len();
+    // A file may end without its last semicolon, or in a comment.
+    prepared.text.to_mut().push_str("\n;");
+    for (distribution, statement) in wanted.iter().zip(citus::statements(wanted)?) {
+        prepared.text.to_mut().push('\n');
+        let at = prepared.text.len();
+        prepared.text.to_mut().push_str(&statement);
+        prepared.fillings.push(Filling {
+            at,
+            len: statement.len(),
+            original_at: distribution.offset,
+            original_len: end.saturating_sub(distribution.offset),
+        });
+    }
+    Ok(())
 }
 
 fn unreadable(prepared: &Prepared<'_>, problem: Problem) -> Error {

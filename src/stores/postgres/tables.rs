@@ -21,10 +21,10 @@ struct Of<T> {
 }
 
 const TABLES: &str = "
-SELECT coalesce(json_agg(json_build_object('name', c.relname, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity,
+SELECT coalesce(json_agg(json_build_object('name', c.label, 'has_rls', c.relrowsecurity, 'is_forced', c.relforcerowsecurity,
   'is_partitioned', c.relkind = 'p',
   'is_guarded', pg_catalog.row_security_active(c.oid),
-  'has_heirs', c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid)) ORDER BY c.relname), '[]')
+  'has_heirs', c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid)) ORDER BY c.label), '[]')
 FROM mine c";
 
 const COLUMNS: &str = "
@@ -37,7 +37,7 @@ const COLUMNS: &str = "
          x.required OR d.typnotnull, x.defaulted OR d.typdefault IS NOT NULL, x.domains || d.oid
   FROM types x JOIN pg_catalog.pg_type d ON d.oid = x.base AND d.typtype = 'd' JOIN pg_catalog.pg_type b ON b.oid = d.typbasetype
 )
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', a.attname,
+SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', a.attname,
   'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod), 'base', b.typname, 'kind', b.typtype, 'category', b.typcategory,
   'modifier', CASE WHEN a.atttypmod >= 0 THEN a.atttypmod ELSE x.modifier END,
   'is_required', a.attnotnull OR x.required,
@@ -51,25 +51,34 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', a.attname
   'labels', ARRAY(SELECT e.enumlabel FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid ORDER BY e.enumsortorder),
   'checks', ARRAY(SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k WHERE k.contypid = ANY (x.domains) AND k.contype = 'c'),
   'fields', (SELECT count(*) FROM pg_catalog.pg_attribute f WHERE f.attrelid = b.typrelid AND b.typrelid <> 0 AND f.attnum > 0 AND NOT f.attisdropped)
-  ) ORDER BY c.relname, a.attnum), '[]')
+  ) ORDER BY c.label, a.attnum), '[]')
 FROM mine c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN types x ON x.type = a.atttypid AND x.typtype <> 'd' JOIN pg_catalog.pg_type b ON b.oid = x.base";
 
+/// Foreign keys that only some partitions have stand with their root.
 const CONSTRAINTS: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', k.conname, 'kind', k.contype,
-  'columns', ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = n.num ORDER BY n.at),
-  'parent', p.relname,
+, under AS (
+  SELECT c.oid AS root, c.oid FROM mine c
+  UNION ALL
+  SELECT u.root, i.inhrelid FROM under u JOIN pg_catalog.pg_class p ON p.oid = u.oid AND p.relkind = 'p'
+  JOIN pg_catalog.pg_inherits i ON i.inhparent = u.oid
+)
+SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', k.conname, 'kind', k.contype,
+  'columns', ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.num ORDER BY n.at),
+  'is_leaf', k.conrelid <> c.oid,
+  'parent', p.label,
   'parent_columns', ARRAY(SELECT a.attname FROM unnest(k.confkey) WITH ORDINALITY n (num, at) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = n.num ORDER BY n.at),
   'outside', CASE WHEN k.contype = 'f' AND p.oid IS NULL THEN (SELECT pg_catalog.format('%I.%I', n.nspname, o.relname)
      FROM pg_catalog.pg_class o JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace WHERE o.oid = k.confrelid) END,
   'is_deferrable', k.condeferrable,
   'operators', ARRAY(SELECT o.oprname FROM unnest(k.conexclop) WITH ORDINALITY x (op, at) JOIN pg_catalog.pg_operator o ON o.oid = x.op ORDER BY x.at),
-  'on_delete', k.confdeltype, 'definition', pg_catalog.pg_get_constraintdef(k.oid)) ORDER BY c.relname, k.conname), '[]')
-FROM mine c JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND k.conparentid = 0
+  'on_delete', k.confdeltype, 'definition', pg_catalog.pg_get_constraintdef(k.oid)) ORDER BY c.label, k.conname), '[]')
+FROM mine c JOIN under u ON u.root = c.oid JOIN pg_catalog.pg_constraint k ON k.conrelid = u.oid AND k.conparentid = 0
+  AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND (u.oid = c.oid OR k.contype = 'f')
 LEFT JOIN mine p ON p.oid = k.confrelid";
 
 const INDEXES: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname, 'is_unique', x.indisunique, 'is_exclusion', x.indisexclusion,
+SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', i.relname, 'is_unique', x.indisunique, 'is_exclusion', x.indisexclusion,
   'is_valid', x.indisvalid AND x.indisready, 'method', m.amname,
   'keys', ARRAY(SELECT pg_catalog.pg_get_indexdef(i.oid, n, false) FROM generate_series(1, x.indnkeyatts) n),
   'types', ARRAY(SELECT pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.oid AND a.attnum BETWEEN 1 AND x.indnkeyatts ORDER BY a.attnum),
@@ -77,19 +86,19 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname
   'uses', ARRAY(SELECT DISTINCT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND (
      a.attnum = ANY (x.indkey) OR EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
        AND d.objid = i.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
-  'predicate', pg_catalog.pg_get_expr(x.indpred, c.oid)) ORDER BY c.relname, i.relname), '[]')
+  'predicate', pg_catalog.pg_get_expr(x.indpred, c.oid)) ORDER BY c.label, i.relname), '[]')
 FROM mine c JOIN pg_catalog.pg_index x ON x.indrelid = c.oid JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = i.relam";
 
 const TRIGGERS: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', t.tgname, 'function', p.proname,
+SELECT coalesce(json_agg(json_build_object('table', c.label, 'name', t.tgname, 'function', p.proname,
   'is_deferred', t.tgdeferrable AND t.tginitdeferred, 'is_enabled', t.tgenabled IN ('O', 'A'),
   'is_before_update', t.tgtype & 19 = 19, 'is_before_insert', t.tgtype & 7 = 7,
-  'source', p.prosrc || ' ' || pg_catalog.encode(t.tgargs, 'escape')) ORDER BY c.relname, t.tgname), '[]')
+  'source', p.prosrc || ' ' || pg_catalog.encode(t.tgargs, 'escape')) ORDER BY c.label, t.tgname), '[]')
 FROM mine c JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid";
 
 const LEAVES: &str = "
 , parts AS (
-  SELECT c.oid AS root, c.relname AS table, i.inhrelid AS oid,
+  SELECT c.oid AS root, c.label AS table, i.inhrelid AS oid,
          json_build_array(json_build_array(pg_catalog.pg_get_partkeydef(c.oid), pg_catalog.pg_get_expr(k.relpartbound, k.oid)))::jsonb AS levels
   FROM mine c JOIN pg_catalog.pg_inherits i ON i.inhparent = c.oid JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid
   WHERE c.relkind = 'p'
@@ -102,8 +111,8 @@ SELECT coalesce(json_agg(json_build_object('table', x.table, 'name', k.relname, 
 FROM parts x JOIN pg_catalog.pg_class k ON k.oid = x.oid WHERE k.relkind <> 'p'";
 
 const POLICIES: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'text', coalesce(pg_catalog.pg_get_expr(p.polwithcheck, c.oid),
-  pg_catalog.pg_get_expr(p.polqual, c.oid), '')) ORDER BY c.relname, p.polname), '[]')
+SELECT coalesce(json_agg(json_build_object('table', c.label, 'text', coalesce(pg_catalog.pg_get_expr(p.polwithcheck, c.oid),
+  pg_catalog.pg_get_expr(p.polqual, c.oid), '')) ORDER BY c.label, p.polname), '[]')
 FROM mine c JOIN pg_catalog.pg_policy p ON p.polrelid = c.oid AND p.polcmd IN ('a', '*')";
 
 /// Every type that the columns are made of: elements of arrays, bounds of ranges, fields of composite types.
@@ -147,17 +156,24 @@ struct Policy {
     text: String,
 }
 
-/// Reads the catalog of a schema.
+/// Reads the catalog of the project's schemas. Tables of the first one, its own, are known by their bare names, others by
+/// `schema.table`; [`relation`](super::ident::relation) turns either into SQL.
 ///
 /// # Errors
 /// The server's refusal, or a lost connection.
-pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog> {
-    // The name of a missing schema must give no tables, not an error.
+pub async fn read(connection: &mut PgConnection, schemas: &[String]) -> Result<Catalog> {
+    let own = literal(schemas.first().map(String::as_str).unwrap_or_default());
+    let list: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
+    // The name of a missing schema must give no tables, not an error. A dot in a schema's name would be taken for the one
+    // between schema and table.
     let mine = format!(
-        "WITH RECURSIVE mine AS (SELECT c.* FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = {} AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        "WITH RECURSIVE mine AS (SELECT c.*, CASE WHEN n.nspname = {own} AND pg_catalog.strpos(c.relname, '.') = 0 \
+         THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS label \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname IN ({}) AND (n.nspname = {own} OR pg_catalog.strpos(n.nspname, '.') = 0) \
+         AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))",
-        literal(schema)
+        list.join(", ")
     );
     let sql = [TABLES, COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, LEAVES, POLICIES, TYPES]
         .map(|query| format!("{mine}{query};"))
@@ -173,7 +189,21 @@ pub async fn read(connection: &mut PgConnection, schema: &str) -> Result<Catalog
         catalog.tables.insert(table.name.clone(), table);
     }
     fill(&mut catalog, &next(), |table, column: Column| table.columns.push(column))?;
-    fill(&mut catalog, &next(), |table, constraint: Constraint| table.constraints.push(constraint))?;
+    fill(&mut catalog, &next(), |table, constraint: Constraint| {
+        let is_same = |other: &Constraint| {
+            (&other.kind, &other.columns, &other.parent, &other.outside, &other.parent_columns)
+                == (
+                    &constraint.kind,
+                    &constraint.columns,
+                    &constraint.parent,
+                    &constraint.outside,
+                    &constraint.parent_columns,
+                )
+        };
+        if !constraint.is_leaf || !table.constraints.iter().any(is_same) {
+            table.constraints.push(constraint);
+        }
+    })?;
     fill(&mut catalog, &next(), |table, index: Index| table.indexes.push(index))?;
     fill(&mut catalog, &next(), |table, trigger: Trigger| table.triggers.push(trigger))?;
     fill(&mut catalog, &next(), |table, leaf: Leaf| table.leaves.push(leaf))?;

@@ -105,6 +105,20 @@ async fn exchange(stream: &mut dyn Stream, words: &[u8]) -> std::io::Result<Vec<
     Ok(bytes)
 }
 
+/// Reads MongoDB's answer to [`HELLO`] to its end.
+async fn rest(stream: &mut dyn Stream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    const LARGEST: usize = 1 << 20;
+    let length = bytes.first_chunk::<4>().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    while bytes.len() < length.min(LARGEST) && stream.read_buf(bytes).await? > 0 {}
+    Ok(())
+}
+
+/// What a MongoDB says of itself to everybody; none where its answer is of another form.
+pub fn document(answer: &[u8]) -> Option<bson::Document> {
+    // The header, the flags, the kind of the one section.
+    bson::Document::from_reader(answer.get(21..)?).ok()
+}
+
 /// Finds out what answers at an address; none: nothing that is known.
 pub async fn identify(route: &Route, host: &str) -> Option<Speaks> {
     let ask = |kind: StoreKind| async move {
@@ -141,8 +155,6 @@ pub async fn identify(route: &Route, host: &str) -> Option<Speaks> {
 pub async fn greet(endpoint: &Endpoint, route: &Route, host: &str, stream: &mut dyn Stream) -> Result<Vec<u8>> {
     let kind = endpoint.url.kind();
     let is_plain = endpoint.url.tls() == TlsMode::Off || kind == StoreKind::Postgres;
-    let answer = exchange(stream, greeting(kind));
-    tokio::pin!(answer);
     let other = async {
         tokio::time::sleep(PATIENCE).await;
         match identify(route, host).await {
@@ -151,12 +163,27 @@ pub async fn greet(endpoint: &Endpoint, route: &Route, host: &str, stream: &mut 
         }
     };
     let answered = tokio::select! {
-        answered = &mut answer => answered,
+        answered = exchange(stream, greeting(kind)) => answered,
         speaks = other => return Err(another(endpoint, speaks)),
     };
-    let bytes = answered.unwrap_or_default();
+    // Since TLS 1.3 a server says only after the handshake that it wants a certificate.
+    if let Err(error) = &answered
+        && let Some(rustls::Error::AlertReceived(alert)) =
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        return Err(tls::alert_error(endpoint, *alert));
+    }
+    let mut bytes = answered.unwrap_or_default();
     match classify(kind, &bytes) {
-        Some(speaks) if speaks == Speaks::Store(kind) => Ok(bytes),
+        Some(speaks) if speaks == Speaks::Store(kind) => {
+            if let Some(error) = turned_away(endpoint, &bytes) {
+                return Err(error);
+            }
+            if kind == StoreKind::Mongodb {
+                let _ = rest(stream, &mut bytes).await;
+            }
+            Ok(bytes)
+        }
         Some(speaks) => Err(another(endpoint, speaks)),
         None => {
             let found = if is_plain { identify(route, host).await } else { None };
@@ -173,20 +200,33 @@ pub async fn greet(endpoint: &Endpoint, route: &Route, host: &str, stream: &mut 
     }
 }
 
-/// The stages `tls` and `hello` of a store whose protocol begins inside TLS; none: one failed.
+/// The warning of a certificate that has to be renewed soon; the days left, where they are few.
+pub fn expiring(stages: &mut Stages<'_>, days: Option<i64>) {
+    let Some(days) = days else { return };
+    let left = match days {
+        0 => "today".to_owned(),
+        1 => "tomorrow".to_owned(),
+        days => format!("in {days} days"),
+    };
+    stages.warn("tls", Code::TlsExpiring, format!("the certificate expires {left}"), "renew it on the server");
+}
+
+/// The stages `tls` and `hello` of a store whose protocol begins inside TLS: what the server answered; none: one
+/// failed.
 pub async fn greet_through(
     stages: &mut Stages<'_>,
     endpoint: &Endpoint,
     ca_file: Option<&Path>,
     reached: &Reached,
-) -> Option<()> {
-    let Reached { host, route } = reached;
+) -> Option<Vec<u8>> {
+    let Reached { host, route, .. } = reached;
     let mode = endpoint.url.tls();
     let open = async || {
         route.open().await.map_err(|error| {
             Error::new(Code::ConnectClosed, "the server took no second connection").why(error.to_string())
         })
     };
+    let mut asks_certificate = false;
     let mut stream = if mode == TlsMode::Off {
         stages.pass("tls", "off");
         None
@@ -222,9 +262,8 @@ pub async fn greet_through(
             Ok((peer, words))
         };
         let peer = stages.run("tls", limit::TLS, shake).await?;
-        if peer.expires_soon() {
-            stages.warn("tls", "the certificate expires soon", "renew it on the server");
-        }
+        expiring(stages, peer.expires_soon());
+        asks_certificate = peer.asks_certificate;
         Some(peer.stream)
     };
     let hello = async {
@@ -232,17 +271,70 @@ pub async fn greet_through(
             Some(stream) => stream,
             None => open().await?,
         };
-        greet(endpoint, route, host, &mut *stream).await?;
-        Ok(((), String::new()))
+        match greet(endpoint, route, host, &mut *stream).await {
+            // Some servers end the connection without a word when they were shown none.
+            Err(error) if asks_certificate && error.code() == Code::ConnectClosed => Err(tls::client_wanted(endpoint)
+                .why(format!(
+                    "it asked for one in the handshake, and then closed the connection ({})",
+                    endpoint.origin
+                ))),
+            answered => Ok((answered?, String::new())),
+        }
     };
     stages.run("hello", limit::HELLO, hello).await
+}
+
+/// Tries TLS with the hosts that were reached besides the first: one that fails is a warning, because it would
+/// take over some day.
+pub async fn greet_others(stages: &mut Stages<'_>, endpoint: &Endpoint, ca_file: Option<&Path>, others: &[Reached]) {
+    if endpoint.url.tls() == TlsMode::Off {
+        return;
+    }
+    let tries = others.iter().map(|reached| async move {
+        let shake = async {
+            let stream = reached.route.open().await.map_err(|error| error.to_string())?;
+            match tls::handshake(endpoint, &reached.host, ca_file, stream).await {
+                Ok(_) => Ok(()),
+                Err(tls::Failure::Certificate(error) | tls::Failure::Authority(error)) => Err(error.what().to_owned()),
+                Err(tls::Failure::NotTls) => Err("it does not speak TLS".to_owned()),
+            }
+        };
+        let shaken = tokio::time::timeout(limit::TLS, shake).await;
+        (reached, shaken.unwrap_or_else(|_| Err("no answer in time".to_owned())))
+    });
+    for (reached, shaken) in futures_util::future::join_all(tries).await {
+        if let Err(why) = shaken {
+            let what = format!("TLS with {}:{} fails: {why}", reached.host, reached.port);
+            stages.warn("reach", Code::ConnectHost, what, "mend that server; the others serve meanwhile");
+        }
+    }
+}
+
+/// A Redis that answers the first word with a refusal and closes.
+fn turned_away(endpoint: &Endpoint, answer: &[u8]) -> Option<Error> {
+    if endpoint.url.kind() != StoreKind::Redis {
+        return None;
+    }
+    let from = &endpoint.origin;
+    if answer.starts_with(b"-ERR max number of clients") {
+        return Some(
+            Error::new(Code::ConnectLimit, "the server has no connection left")
+                .why(format!("as many clients are connected as it takes: maxclients ({from})"))
+                .hint("let the application share its connections, or raise maxclients"),
+        );
+    }
+    answer.starts_with(b"-DENIED").then(|| {
+        Error::new(Code::AuthAddress, "the server lets in its own machine alone")
+            .why(format!("it is in protected mode and has no password ({from})"))
+            .hint("give the server a password (requirepass, or an ACL file) and put it into the URL")
+    })
 }
 
 /// The error of a server that speaks something else.
 pub fn another(endpoint: &Endpoint, speaks: Speaks) -> Error {
     let kind = endpoint.url.kind();
     if speaks == Speaks::Tls && endpoint.url.tls() == TlsMode::Off {
-        return Error::new(Code::Tls, "the server speaks TLS only, and the URL asks for none")
+        return Error::new(Code::TlsRequired, "the server speaks TLS only, and the URL asks for none")
             .why(format!("it answers a TLS handshake and nothing else ({})", endpoint.origin))
             .hint(match kind {
                 StoreKind::Postgres => "write `?sslmode=verify-full`, and look at the port",
@@ -274,13 +366,17 @@ const fn port(kind: StoreKind) -> u16 {
 /// The error of a server that does not speak TLS although the URL asks for it.
 pub fn no_tls(endpoint: &Endpoint) -> Error {
     let (asked, mend) = match endpoint.url.kind() {
+        StoreKind::Mongodb if !endpoint.url.asks_tls() => (
+            "a remote server is reached through TLS unless the URL says otherwise",
+            "add `tls=false` to the parameters of the URL where the network is trusted",
+        ),
         StoreKind::Postgres => ("the URL asks for TLS", "on this machine or a trusted network: `?sslmode=disable`"),
         StoreKind::Mongodb => {
             ("`tls=true` asks for TLS", "take `tls=true` out of the URL if the server is meant to have none")
         }
         StoreKind::Redis => ("`rediss://` asks for TLS", "write `redis://` if the server is meant to have none"),
     };
-    Error::new(Code::Tls, "the server does not speak TLS on this port")
+    Error::new(Code::TlsAbsent, "the server does not speak TLS on this port")
         .why(format!("{asked} ({})", endpoint.origin))
         .hint(mend)
 }

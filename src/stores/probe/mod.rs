@@ -43,7 +43,8 @@ impl Route {
         Ok(match self {
             Self::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+                // What was cut off at once says so when it is asked.
+                let _ = stream.set_nodelay(true);
                 Box::new(stream)
             }
             Self::Socket(path) => Box::new(UnixStream::connect(path).await?),
@@ -71,6 +72,8 @@ pub struct Place {
 pub struct Reached {
     /// The name as the certificate should have it.
     pub host: String,
+    /// The port.
+    pub port: u16,
     /// The way that worked.
     pub route: Route,
 }
@@ -90,10 +93,13 @@ pub async fn approach(stages: &mut Stages<'_>, endpoint: &Endpoint) -> Option<Ve
     let is_ipv6_only = !routes.is_empty() && routes.iter().all(|route| route.is_ipv6());
     let reached = stages.run("tcp", limit::TCP, connect(endpoint, &places, is_ipv6_only)).await?;
     if reached.len() < places.len() {
-        let missing = places.iter().filter(|place| !reached.iter().any(|reached| reached.host == place.host));
+        let missing = places
+            .iter()
+            .filter(|place| !reached.iter().any(|reached| reached.host == place.host && reached.port == place.port));
         let names: Vec<String> = missing.map(|place| format!("{}:{}", place.host, place.port)).collect();
         stages.warn(
             "reach",
+            Code::ConnectHost,
             format!("no connection to {}", names.join(", ")),
             "look whether that server is down; the others serve meanwhile",
         );
@@ -101,6 +107,7 @@ pub async fn approach(stages: &mut Stages<'_>, endpoint: &Endpoint) -> Option<Ve
     if is_ipv6_only {
         stages.warn(
             "reach",
+            Code::ConnectIpv6,
             "networks without IPv6, CI runners among them, cannot use this address",
             ipv4_way(endpoint),
         );
@@ -180,7 +187,7 @@ async fn unresolved(endpoint: &Endpoint, name: &str, error: &io::Error) -> Error
     if let Ok(resolver) = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
         && resolver.ipv6_lookup(format!("{name}.")).await.is_ok_and(|found| !found.answers().is_empty())
     {
-        return what
+        return Error::new(Code::ConnectIpv6, format!("`{name}` cannot be reached from here"))
             .why(format!("it has IPv6 addresses only, and this machine has no IPv6 ({})", endpoint.origin))
             .hint(ipv4_way(endpoint));
     }
@@ -240,7 +247,7 @@ async fn connect(endpoint: &Endpoint, places: &[Place], is_ipv6_only: bool) -> R
         let mut first = None;
         for outcome in join_all(opened).await {
             match outcome {
-                Ok(route) => return Ok(Reached { host: place.host.clone(), route }),
+                Ok(route) => return Ok(Reached { host: place.host.clone(), port: place.port, route }),
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -280,12 +287,12 @@ fn refused(endpoint: &Endpoint, place: &Place, error: &io::Error, is_ipv6_only: 
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable
             if is_ipv6_only =>
         {
-            Error::new(Code::ConnectName, format!("there is no way to {place_name} from here"))
+            Error::new(Code::ConnectIpv6, format!("there is no way to {place_name} from here"))
                 .why(format!("the name has IPv6 addresses only, and this machine has no IPv6 ({})", endpoint.origin))
                 .hint(ipv4_way(endpoint))
         }
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-            Error::new(Code::ConnectRefused, format!("there is no way to {place_name} from here"))
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable => {
+            Error::new(Code::ConnectUnreachable, format!("there is no way to {place_name} from here"))
                 .why(error.to_string())
                 .hint("look at the network, the VPN and the firewall of this machine")
         }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::client::WebPkiServerVerifier;
@@ -19,7 +20,7 @@ use crate::kind::StoreKind;
 use crate::url::TlsMode;
 
 /// Fewer days than this are worth a warning.
-const SOON: i64 = 14;
+pub const SOON: i64 = 14;
 
 /// An encrypted connection and what the server showed.
 pub struct Peer {
@@ -29,6 +30,8 @@ pub struct Peer {
     pub version: &'static str,
     /// Days until the certificate expires.
     pub days: Option<i64>,
+    /// The server asked for a client's certificate, which it was not shown.
+    pub asks_certificate: bool,
 }
 
 impl Peer {
@@ -45,9 +48,9 @@ impl Peer {
         }
     }
 
-    /// The certificate needs to be renewed soon.
-    pub fn expires_soon(&self) -> bool {
-        self.days.is_some_and(|days| days < SOON)
+    /// The days left, where the certificate needs to be renewed soon.
+    pub fn expires_soon(&self) -> Option<i64> {
+        self.days.filter(|days| *days < SOON)
     }
 }
 
@@ -75,7 +78,8 @@ pub async fn handshake(
     let roots = roots(endpoint, ca_file).map_err(Failure::Authority)?;
     let seen = Arc::new(Mutex::new(None));
     let verifier = Verifier { inner: Some(roots), mode, seen: Arc::clone(&seen) };
-    match shake(host, verifier, stream).await {
+    let own = Arc::new(NoCertificate::default());
+    match shake(host, verifier, Arc::clone(&own), stream).await {
         Ok(stream) => {
             let version = match stream.get_ref().1.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -83,7 +87,12 @@ pub async fn handshake(
                 _ => "of an unknown version",
             };
             let certificate = seen.lock().ok().and_then(|mut seen| seen.take());
-            Ok(Peer { stream: Box::new(stream), version, days: certificate.and_then(|der| days_left(&der)) })
+            Ok(Peer {
+                stream: Box::new(stream),
+                version,
+                days: certificate.and_then(|der| days_left(&der)),
+                asks_certificate: own.was_asked.load(Ordering::Relaxed),
+            })
         }
         Err(error) => {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -92,10 +101,11 @@ pub async fn handshake(
                     let certificate = seen.lock().ok().and_then(|mut seen| seen.take());
                     Err(Failure::Certificate(certificate_error(endpoint, host, problem, certificate.as_ref())))
                 }
-                Some(rustls::Error::AlertReceived(alert)) => Err(Failure::Certificate(
-                    Error::new(Code::Tls, "the server broke the TLS handshake off")
-                        .why(format!("it sent the alert {alert:?}"))
-                        .hint("look at the server's TLS settings; it may ask for a client certificate"),
+                Some(rustls::Error::AlertReceived(alert)) => Err(Failure::Certificate(alert_error(endpoint, *alert))),
+                Some(rustls::Error::PeerIncompatible(_)) => Err(Failure::Certificate(
+                    Error::new(Code::Tls, "the server's TLS is too old, or of another kind")
+                        .why(format!("lyrox speaks TLS 1.2 and 1.3, and the server neither ({})", endpoint.origin))
+                        .hint("switch TLS 1.2 or 1.3 on at the server (PostgreSQL: ssl_min_protocol_version)"),
                 )),
                 _ => Err(Failure::NotTls),
             }
@@ -103,10 +113,39 @@ pub async fn handshake(
     }
 }
 
+/// The error of a server that ended the handshake with an alert.
+pub fn alert_error(endpoint: &Endpoint, alert: rustls::AlertDescription) -> Error {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateRequired, CertificateUnknown, HandshakeFailure, ProtocolVersion,
+        UnknownCA,
+    };
+    match alert {
+        CertificateRequired | BadCertificate | CertificateUnknown | UnknownCA | AccessDenied => client_wanted(endpoint)
+            .why(format!("it ended the handshake with the alert {alert:?} ({})", endpoint.origin)),
+        ProtocolVersion | HandshakeFailure => {
+            Error::new(Code::Tls, "server and lyrox have no version of TLS in common")
+                .why(format!("it sent the alert {alert:?}; lyrox speaks TLS 1.2 and 1.3 ({})", endpoint.origin))
+                .hint("switch TLS 1.2 or 1.3 on at the server (PostgreSQL: ssl_min_protocol_version)")
+        }
+        _ => Error::new(Code::Tls, "the server broke the TLS handshake off")
+            .why(format!("it sent the alert {alert:?} ({})", endpoint.origin))
+            .hint("look at the server's log, and whether the host of the URL is a name that the server knows"),
+    }
+}
+
+/// The error of a server that lets nobody in without a certificate.
+pub fn client_wanted(endpoint: &Endpoint) -> Error {
+    Error::new(Code::TlsClient, "the server asks for a client's certificate").hint(match endpoint.url.kind() {
+        StoreKind::Postgres => "add `sslcert=FILE&sslkey=FILE` to the parameters of the URL",
+        StoreKind::Mongodb => "add `tlsCertificateKeyFile=FILE` to the parameters of the URL",
+        StoreKind::Redis => "set `tls-auth-clients no` on the server: lyrox shows Redis no certificate",
+    })
+}
+
 /// Whether a server answers a handshake at all, whatever its certificate.
 pub async fn answers(stream: Box<dyn Stream>, host: &str) -> bool {
     let verifier = Verifier { inner: None, mode: TlsMode::Unverified, seen: Arc::default() };
-    match shake(host, verifier, stream).await {
+    match shake(host, verifier, Arc::default(), stream).await {
         Ok(_) => true,
         Err(error) => matches!(
             error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
@@ -118,6 +157,7 @@ pub async fn answers(stream: Box<dyn Stream>, host: &str) -> bool {
 async fn shake(
     host: &str,
     verifier: Verifier,
+    own: Arc<NoCertificate>,
     stream: Box<dyn Stream>,
 ) -> io::Result<tokio_rustls::client::TlsStream<Box<dyn Stream>>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -126,7 +166,7 @@ async fn shake(
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_client_cert_resolver(own);
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -171,6 +211,10 @@ fn days_left(der: &[u8]) -> Option<i64> {
     Some((certificate.validity().not_after.timestamp() - now).div_euclid(86_400))
 }
 
+fn is_signed_by_itself(der: &[u8]) -> bool {
+    x509_parser::parse_x509_certificate(der).is_ok_and(|(_, certificate)| certificate.issuer() == certificate.subject())
+}
+
 /// The names that a certificate is good for, a few of them.
 fn names(der: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return Vec::new() };
@@ -188,38 +232,83 @@ fn names(der: &[u8]) -> Vec<String> {
 
 fn certificate_error(endpoint: &Endpoint, host: &str, problem: &CertificateError, der: Option<&Vec<u8>>) -> Error {
     let kind = endpoint.url.kind();
-    let error = |what: String| Error::new(Code::Tls, what);
+    let error = |code, what: String| Error::new(code, what);
     let own = format!("name the authority's PEM file: `ca_file` under [{kind}] in lyrox.toml");
+    let is_own = der.is_some_and(|der| is_signed_by_itself(der));
     match problem {
-        CertificateError::UnknownIssuer => {
-            error("the server's certificate is signed by an authority that is not known here".into())
+        CertificateError::UnknownIssuer if is_own => {
+            error(Code::TlsAuthority, "the server's certificate is signed by itself".into())
                 .why(format!("neither this machine nor `ca_file` knows it ({})", endpoint.origin))
-                .hint(match crate::url::provider::provider(&endpoint.url).name {
-                    name @ ("Supabase" | "Amazon RDS" | "Aiven" | "DigitalOcean") => {
-                        format!("download {name}'s certificate authority and {own}")
-                    }
-                    _ => own,
-                })
+                .hint(format!("copy it from the server and {own}"))
         }
+        // An authority's own certificate in a server's place: naming it as the authority would not help.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            error(Code::TlsAuthority, "the server's certificate is signed by itself, as an authority's is".into())
+                .why(format!("it says CA:TRUE, and no authority is a server ({})", endpoint.origin))
+                .hint(format!("let it sign another certificate for the server (CA:FALSE), and {own}"))
+        }
+        CertificateError::UnknownIssuer => error(
+            Code::TlsAuthority,
+            "the server's certificate is signed by an authority that is not known here".into(),
+        )
+        .why(format!("neither this machine nor `ca_file` knows it ({})", endpoint.origin))
+        .hint(match crate::url::provider::provider(&endpoint.url).name {
+            name @ ("Supabase" | "Amazon RDS" | "Aiven" | "DigitalOcean") => {
+                format!("download {name}'s certificate authority and {own}")
+            }
+            _ => own,
+        }),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = der.map(|der| names(der)).unwrap_or_default();
             let good_for = if names.is_empty() { "another name".to_owned() } else { names.join(", ") };
-            error(format!("the server's certificate is not for `{host}`"))
+            error(Code::TlsName, format!("the server's certificate is not for `{host}`"))
                 .why(format!("it is for {good_for} ({})", endpoint.origin))
                 .hint("use the name that the certificate is for as the host of the URL")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let since =
                 der.and_then(|der| days_left(der)).map_or_else(String::new, |days| format!(" {} days ago", -days));
-            error(format!("the server's certificate expired{since}"))
+            error(Code::TlsExpired, format!("the server's certificate expired{since}"))
                 .hint("renew it on the server; look at this machine's clock as well")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            error("the server's certificate is not valid yet".into()).hint("look at the clocks of both machines")
+            error(Code::TlsEarly, "the server's certificate is not valid yet".into())
+                .hint("look at the clocks of both machines")
         }
-        _ => error("the server's certificate cannot be used".into())
-            .why("it is malformed, revoked or made for another purpose")
+        _ => error(Code::TlsCertificate, "the server's certificate cannot be used".into())
+            .why(unfit(der))
             .hint("let the server show a certificate for servers, version 3, signed by its authority"),
+    }
+}
+
+/// Why a certificate that is neither too old nor for another name is of no use.
+fn unfit(der: Option<&Vec<u8>>) -> &'static str {
+    let unknown = "it is malformed, revoked or made for another purpose";
+    let Some(Ok((_, certificate))) = der.map(|der| x509_parser::parse_x509_certificate(der)) else { return unknown };
+    let uses = certificate.extended_key_usage().ok().flatten();
+    if certificate.issuer() == certificate.subject() {
+        "it is signed by itself: no authority vouches for it"
+    } else if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
+        "it is made for another purpose than a server's"
+    } else {
+        unknown
+    }
+}
+
+/// Has no certificate to show, and remembers that one was asked for.
+#[derive(Debug, Default)]
+struct NoCertificate {
+    was_asked: AtomicBool,
+}
+
+impl rustls::client::ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

@@ -53,25 +53,57 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
     let info = |reply: Option<redis::RedisResult<redis::Value>>| {
         reply.and_then(Result::ok).and_then(|value| redis::from_redis_value::<redis::InfoDict>(value).ok())
     };
-    // INFO may be forbidden: then the server counts as a single one, and says MOVED if it is not.
+    // INFO may be forbidden.
     let replication = info(replies.pop());
     let cluster = info(replies.pop());
     if let Some(Err(error)) = replies.pop() {
         return Err(failed(error));
     }
     let replicas = replication.and_then(|info| info.get("connected_slaves"));
-    if cluster.and_then(|info| info.get::<u8>("cluster_enabled")) != Some(1) {
+    let is_cluster = match cluster {
+        Some(info) => info.get::<u8>("cluster_enabled") == Some(1),
+        // A user that may not ask for INFO may often ask for this: only a server of a cluster answers it.
+        None => {
+            let mut ask = redis::cmd("CLUSTER");
+            let asked = tokio::time::timeout(CONNECT, ask.arg("INFO").query_async::<String>(&mut connection)).await;
+            asked.is_ok_and(|answer| answer.is_ok_and(|text| text.contains("cluster_state")))
+        }
+    };
+    if !is_cluster {
         return Ok(Connected { link: Link::Single(connection), replicas });
+    }
+    let state = tokio::time::timeout(CONNECT, redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection)).await;
+    if let Ok(Ok::<String, _>(state)) = state
+        && state.contains("cluster_state:fail")
+    {
+        let slots = state.lines().find_map(|line| line.trim().strip_prefix("cluster_slots_ok:")).unwrap_or("not all");
+        return Err(Error::new(Code::ClusterDown, format!("the cluster at {} does not serve", url.authority()))
+            .why(format!("{slots} of 16384 slots are served ({})", endpoint.origin))
+            .hint("CLUSTER INFO shows the state; start the master that is down, or give its slots out"));
     }
     let cluster = cluster_client(endpoint, ca_file)?;
     let link = tokio::time::timeout(CONNECT * 2, cluster.get_async_connection())
         .await
         .map_err(|_| {
-            Error::new(Code::ConnectTimeout, format!("cannot reach every node of the cluster at {}", url.authority()))
+            Error::new(Code::ClusterReach, format!("cannot reach every node of the cluster at {}", url.authority()))
                 .why("the nodes announce addresses that do not answer from here")
+                .hint("set cluster-announce-ip and cluster-announce-port on each node, or run lyrox in that network")
         })?
-        .map_err(failed)?;
+        .map_err(|error| cluster_error(endpoint, &error))?;
     Ok(Connected { link: Link::Cluster(link), replicas })
+}
+
+/// The first node answered; what fails then is the cluster.
+fn cluster_error(endpoint: &Endpoint, error: &RedisError) -> Error {
+    let error = connect_error(endpoint, error);
+    match error.code() {
+        Code::ConnectRefused | Code::ConnectTimeout | Code::ConnectClosed | Code::Protocol | Code::TlsAbsent => {
+            Error::new(Code::ClusterReach, format!("cannot use the cluster at {}", endpoint.url.authority()))
+                .why("one node answers; it knows no slots, or the nodes announce addresses that do not answer from here")
+                .hint("CLUSTER SLOTS shows what the nodes announce; cluster-announce-ip and cluster-announce-port mend it")
+        }
+        _ => error,
+    }
 }
 
 /// The driver's client for one server.

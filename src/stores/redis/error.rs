@@ -41,13 +41,58 @@ impl Refusal {
     pub fn advice(&self) -> Option<&'static str> {
         Some(match self.word.as_str() {
             "NOPERM" => "give the user the command, key or channel: ACL SETUSER",
-            "OOM" => "the server is full: raise maxmemory or let it evict",
+            "OOM" => "the server is full: raise maxmemory, delete keys, or let caches be evicted (maxmemory-policy)",
             "READONLY" => "the URL names a replica: use the primary's address",
-            "MISCONF" => "the server cannot write its snapshot to disk: free space there",
-            "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => "wait a moment and run it again",
+            "MISCONF" => {
+                "the server's snapshots fail: free space on its disk, or mend `dir`; LASTSAVE and its log tell more"
+            }
+            "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" => "lyrox check --wait 60s",
+            "CLUSTERDOWN" => "CLUSTER INFO shows the state; start the master that is down, or give its slots out",
             "CROSSSLOT" => "give the key prefix a hash tag, such as `{app}:`, so that its keys share a slot",
+            "MOVED" | "ASK" => "let the user ask INFO, by which a cluster is recognised: ACL SETUSER ... +info",
+            "NOREPLICAS" => "start the replicas that min-replicas-to-write asks for, or lower it",
+            "NOAUTH" => "lyrox url build writes a URL with user and password",
+            "WRONGTYPE" => "the key holds another type: TYPE KEY shows it",
+            "EXECABORT" => "one command of the transaction was refused when it was queued; the message before names it",
+            "NOSCRIPT" => "the script was not loaded there, or the server was started anew: EVAL in place of EVALSHA",
+            "BUSYGROUP" => "the consumer group is already there: nothing needs to be done",
+            "NOPROTO" => "the server speaks RESP2 only: take `protocol=3` out of the URL",
+            _ if self.is_quota() => {
+                "raise the plan's limit, or wait until it is counted anew; idle queue workers use it up"
+            }
+            _ if self.text.contains("DB index is out of range") => {
+                "take the number at the end of the URL away, or use one the server has"
+            }
+            _ if self.text.contains("max number of clients") => {
+                "let the application share its connections, or raise maxclients"
+            }
             _ => return None,
         })
+    }
+
+    /// The condition of the server that a refusal tells of; none where it speaks of the command alone.
+    pub fn state(&self) -> Option<Code> {
+        Some(match self.word.as_str() {
+            "OOM" => Code::StoreMemory,
+            "MISCONF" => Code::StoreDisk,
+            "READONLY" | "NOREPLICAS" => Code::ConnectReadOnly,
+            "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Code::ConnectStarting,
+            "CLUSTERDOWN" => Code::ClusterDown,
+            "MOVED" | "ASK" => Code::ClusterHidden,
+            "NOAUTH" => Code::AuthMissing,
+            _ if self.is_quota() => Code::ConnectQuota,
+            // Inside a script the prefix stands in the middle.
+            _ if self.text.contains("-OOM ") || self.text.contains("OOM command not allowed") => Code::StoreMemory,
+            _ => return None,
+        })
+    }
+
+    /// A hosted server's own limits.
+    fn is_quota(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        ["max daily request limit", "max requests limit", "max request size", "max monthly request limit"]
+            .iter()
+            .any(|piece| text.contains(piece))
     }
 }
 
@@ -78,20 +123,32 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
             .hint("lyrox url inspect shows which user the URL names; a raw reserved character must be encoded");
     }
     if has("NOAUTH") || error.code() == Some("NOAUTH") {
-        return Error::new(Code::AuthRedis, what)
+        return Error::new(Code::AuthMissing, what)
             .why(format!("the server asks for a login and the URL has none ({from})"))
             .hint("lyrox url build writes a URL with user and password");
+    }
+    if has("DENIED") && has("protected mode") {
+        return Error::new(Code::AuthAddress, what)
+            .why(format!(
+                "the server is in protected mode and has no password: it lets in its own machine alone ({from})"
+            ))
+            .hint("give the server a password (requirepass, or an ACL file) and put it into the URL");
     }
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
             return Error::new(Code::ConnectStarting, what)
-                .why("the server is loading its data")
-                .hint("wait a moment and run it again");
+                .why(format!("the server is loading its data, or waits for its primary ({from})"))
+                .hint("lyrox check --wait 60s");
+        }
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => {
+            return Error::new(Code::ClusterDown, what)
+                .why(format!("the cluster does not serve all of its slots ({from})"))
+                .hint("CLUSTER INFO shows the state; start the master that is down, or give its slots out");
         }
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
-            return Error::new(Code::Protocol, what)
+            return Error::new(Code::ClusterHidden, what)
                 .why("the server is one node of a cluster and does not let INFO tell so")
-                .hint("allow the user the command INFO");
+                .hint("let the user ask INFO: ACL SETUSER ... +info +cluster");
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
             return Error::new(Code::Privilege, what)
@@ -111,19 +168,21 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
             .hint("take the number at the end of the URL away, or use one the server has");
     }
     if has("max number of clients") {
-        return Error::new(Code::ConnectLimit, what).why("the server has no connection left");
+        return Error::new(Code::ConnectLimit, what)
+            .why(format!("the server has no connection left: maxclients is reached ({from})"))
+            .hint("let the application share its connections, or raise maxclients");
     }
     if has("certificate") || has("UnknownIssuer") || has("NotValidForName") || has("Expired") {
-        let why = if has("UnknownIssuer") {
-            "the authority that signed the server's certificate is not known"
+        let (code, why) = if has("UnknownIssuer") {
+            (Code::TlsAuthority, "the authority that signed the server's certificate is not known")
         } else if has("NotValidForName") {
-            "the server's certificate is for another name"
+            (Code::TlsName, "the server's certificate is for another name")
         } else if has("Expired") {
-            "the server's certificate has expired"
+            (Code::TlsExpired, "the server's certificate has expired")
         } else {
-            "the server's certificate cannot be used"
+            (Code::TlsCertificate, "the server's certificate cannot be used")
         };
-        return Error::new(Code::Tls, what).why(why).hint("name the authority's file: ca_file under [redis]");
+        return Error::new(code, what).why(why).hint("name the authority's file: ca_file under [redis]");
     }
     if error.is_connection_refusal() {
         return Error::new(Code::ConnectRefused, what)
@@ -151,17 +210,22 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
         };
     }
     if error.kind() == ErrorKind::Parse {
-        return Error::new(Code::Protocol, what).why("what answers there does not speak Redis' protocol");
+        return Error::new(Code::Protocol, what)
+            .why("what answers there does not speak Redis' protocol")
+            .hint("look at host and port of the URL; the usual port of Redis is 6379");
     }
-    let error_shown = Error::new(Code::Protocol, what);
     match refusal(error) {
-        Some(refusal) => error_shown.why(refusal.shown()),
-        None => error_shown.why("the driver could not use the connection"),
+        Some(refusal) => Error::new(refusal.state().unwrap_or(Code::Protocol), what)
+            .why(refusal.shown())
+            .hint(refusal.advice().unwrap_or("look at host and port of the URL, and at the server's log")),
+        None => Error::new(Code::Protocol, what)
+            .why("the driver could not use the connection")
+            .hint("look at host and port of the URL; the usual port of Redis is 6379"),
     }
 }
 
 fn no_tls(what: String) -> Error {
-    Error::new(Code::Tls, what)
+    Error::new(Code::TlsAbsent, what)
         .why("the URL asks for TLS (rediss://) and the server does not answer in it")
         .hint("write redis:// if the server is meant to have none")
 }
@@ -173,11 +237,7 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &RedisError) -> Error
             .why(refusal.shown())
             .hint("give the user the command, key or channel: ACL SETUSER"),
         Some(refusal) => {
-            let code = match refusal.word.as_str() {
-                "READONLY" | "OOM" | "MISCONF" => Code::ConnectReadOnly,
-                "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => Code::ConnectStarting,
-                _ => Code::LedgerDamaged,
-            };
+            let code = refusal.state().unwrap_or(Code::LedgerDamaged);
             let shown = Error::new(code, format!("cannot {doing}")).why(refusal.shown());
             match refusal.advice() {
                 Some(advice) => shown.hint(advice),
@@ -187,7 +247,9 @@ pub fn work_error(endpoint: &Endpoint, doing: &str, error: &RedisError) -> Error
         None => {
             let cause = connect_error(endpoint, error);
             let why = cause.why_text().unwrap_or("no answer").to_owned();
-            Error::new(cause.code(), format!("the connection to Redis was lost while lyrox tried to {doing}")).why(why)
+            Error::new(cause.code(), format!("the connection to Redis was lost while lyrox tried to {doing}"))
+                .why(why)
+                .hint(cause.hint_text().unwrap_or("lyrox check").to_owned())
         }
     }
 }

@@ -58,6 +58,21 @@ impl Link {
         }
     }
 
+    /// What INFO tells: of the server, or of one master of a cluster.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn info(&mut self) -> redis::RedisResult<redis::InfoDict> {
+        let reply = match self {
+            Self::Single(connection) => connection.send_packed_command(&redis::cmd("INFO")).await?.extract_error()?,
+            Self::Cluster(connection) => {
+                let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
+                connection.route_command(redis::cmd("INFO"), routing).await?.extract_error()?
+            }
+        };
+        Ok(redis::from_redis_value(reply)?)
+    }
+
     /// Sends a command to one master by its address; the empty address is the single server.
     ///
     /// # Errors

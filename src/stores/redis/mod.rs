@@ -28,7 +28,7 @@ pub use crate::project::words;
 
 use std::collections::BTreeMap;
 
-use crate::config::file::Redis as Section;
+use crate::config::file::{Redis as Section, TenancyModel};
 use crate::config::{Config, Endpoint, Target};
 use crate::engine::dump::Dump;
 use crate::engine::event::Events;
@@ -51,6 +51,8 @@ pub struct RedisStore {
     project: String,
     books: Books,
     lock: Option<lock::Held>,
+    /// Tenants have a place of their own, which a reset of the project leaves alone.
+    has_places: bool,
 }
 
 impl RedisStore {
@@ -66,7 +68,9 @@ impl RedisStore {
         let section = config.settings.redis.clone().unwrap_or_default();
         let project = config.settings.project.name.clone();
         let ca_file = target.ca_file.clone();
-        Ok(Self { connected, endpoint, ca_file, section, project, books, lock: None })
+        let tenancy = config.settings.tenancy.as_ref();
+        let has_places = tenancy.is_some_and(|tenancy| tenancy.model != TenancyModel::Row);
+        Ok(Self { connected, endpoint, ca_file, section, project, books, lock: None, has_places })
     }
 
     /// The connection, for seeds, smoke tests and queries.
@@ -282,7 +286,8 @@ impl Store for RedisStore {
     }
 
     async fn holdings(&mut self, _include_foreign: bool) -> Result<Vec<Holding>> {
-        let holdings = wipe::holdings(&mut self.books, &self.section).await;
+        let tenants = self.tenants_that_stay().await?;
+        let holdings = wipe::holdings(&mut self.books, &self.section, &tenants).await;
         holdings.map_err(Self::troubled(&self.endpoint, "list what a reset would remove"))
     }
 
@@ -291,10 +296,11 @@ impl Store for RedisStore {
     }
 
     async fn wipe(&mut self, _permit: &Permit, _include_foreign: bool, events: &dyn Events) -> Result<u64> {
+        let tenants = self.tenants_that_stay().await?;
         let Some(lock) = &self.lock else {
             return Err(Error::bug("Redis is written to without its lock"));
         };
-        let wiped = wipe::wipe(&mut self.books, lock, events).await;
+        let wiped = wipe::wipe(&mut self.books, lock, &tenants, events).await;
         if wiped.is_ok() {
             self.forget_rows().await?;
         }

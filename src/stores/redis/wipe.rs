@@ -1,7 +1,7 @@
 //! What a reset would remove and keep, and the removing: keys below the prefix, never another's, and what
 //! migrations made outside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::{RedisResult, Value};
 
@@ -21,13 +21,17 @@ use crate::stores::{Holding, lease};
 ///
 /// # Errors
 /// The driver's.
-pub async fn holdings(books: &mut Books, section: &Section) -> Result<Vec<Holding>, Trouble> {
+pub async fn holdings(
+    books: &mut Books,
+    section: &Section,
+    tenants: &BTreeSet<String>,
+) -> Result<Vec<Holding>, Trouble> {
     refuse_empty(&books.keys)?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let keys = books.keys.clone();
     books
         .scan(async |_: &mut Link, found: Vec<Vec<u8>>| {
-            for key in found.iter().filter(|key| !keys.is_own(key)) {
+            for key in found.iter().filter(|key| !keys.is_own(key) && !is_tenants(&keys, tenants, key)) {
                 *counts.entry(group(&keys, section, key)).or_default() += 1;
             }
             Ok::<(), Trouble>(())
@@ -105,13 +109,18 @@ pub async fn finish(books: &mut Books) -> RedisResult<()> {
 ///
 /// # Errors
 /// The driver's, or `LYX-LOCK-LOST`.
-pub async fn wipe(books: &mut Books, lock: &Held, events: &dyn Events) -> Result<u64, Trouble> {
+pub async fn wipe(
+    books: &mut Books,
+    lock: &Held,
+    tenants: &BTreeSet<String>,
+    events: &dyn Events,
+) -> Result<u64, Trouble> {
     begin(books).await?;
     let mut removed = outside(books).await?;
     let keys = books.keys.clone();
     books
         .scan(async |link: &mut Link, mut found: Vec<Vec<u8>>| {
-            found.retain(|key| !keys.is_own(key));
+            found.retain(|key| !keys.is_own(key) && !is_tenants(&keys, tenants, key));
             still_ours(lock).await?;
             removed += unlink(link, &found).await?;
             events.event(Event::Progress {
@@ -128,6 +137,37 @@ pub async fn wipe(books: &mut Books, lock: &Held, events: &dyn Events) -> Result
     let gone = own_to_go(books).await?;
     unlink(&mut books.link, &gone).await?;
     Ok(removed)
+}
+
+/// The slugs of tenants with a place of their own: those that the registry's copy has, and those whose keys hold a ledger,
+/// which a tenant that is still being made has as well. A reset of the project leaves their keys alone.
+///
+/// # Errors
+/// The driver's.
+pub async fn tenants(books: &mut Books, recorded: Vec<String>) -> Result<BTreeSet<String>, Trouble> {
+    let mut slugs: BTreeSet<String> = recorded.into_iter().collect();
+    let keys = books.keys.clone();
+    books
+        .scan(async |_: &mut Link, found: Vec<Vec<u8>>| {
+            let ledgers =
+                found.iter().filter_map(|key| slug(&keys, key).filter(|(_, rest)| rest.starts_with(b"lyrox:")));
+            slugs.extend(ledgers.map(|(slug, _)| slug));
+            Ok::<(), Trouble>(())
+        })
+        .await?;
+    Ok(slugs)
+}
+
+/// The tag behind the project's prefix, and what follows it: `app:{acme}:cart` is `acme` and `cart`.
+fn slug<'k>(keys: &Keys, key: &'k [u8]) -> Option<(String, &'k [u8])> {
+    let rest = key.strip_prefix(keys.prefix.as_bytes())?.strip_prefix(b"{")?;
+    let end = rest.windows(2).position(|pair| pair == b"}:")?;
+    let slug = String::from_utf8(rest[..end].to_vec()).ok()?;
+    Some((slug, &rest[end + 2..]))
+}
+
+fn is_tenants(keys: &Keys, tenants: &BTreeSet<String>, key: &[u8]) -> bool {
+    !tenants.is_empty() && slug(keys, key).is_some_and(|(slug, _)| tenants.contains(&slug))
 }
 
 /// lyrox's own keys that end with the reset: everything but the mark, the layout, the events, the lock and
@@ -192,7 +232,22 @@ fn refuse_empty(keys: &Keys) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use std::collections::BTreeSet;
+
+    use super::super::keys::Keys;
+    use super::{fits, is_tenants};
+
+    #[test]
+    fn keys_of_tenants_are_told_from_the_projects() {
+        let tenants = BTreeSet::from(["acme".to_owned()]);
+        for is_cluster in [false, true] {
+            let keys = Keys::new("app:", is_cluster);
+            let is = |key: &str| is_tenants(&keys, &tenants, key.as_bytes());
+            assert!(is("app:{acme}:cart") && is("app:{acme}:lyrox:lock"));
+            assert!(!is("app:{acme2}:cart") && !is("app:{acme}cart") && !is("app:acme:cart") && !is("{acme}:cart"));
+            assert!(!is("app:{lyrox}:lock"));
+        }
+    }
 
     #[test]
     fn patterns_are_fitted_part_by_part() {

@@ -130,6 +130,31 @@ fn a_history_of_0_x_under_a_folder_of_1_0_is_read_by_moments() {
     project.lyrox(&["db", "status", "--check"]).ok();
 }
 
+/// drizzle-kit makes several migrations a second, and its step to 1.0 keeps only the second of each.
+#[test]
+fn rows_of_0_x_find_their_folders_of_one_second_by_the_text() {
+    let project = project("drizzle", "dir = \"drizzle\"");
+    let second = "20240101000000";
+    for (name, text) in [("a", "CREATE TABLE t (id int);\n"), ("b", "CREATE TABLE u (id int);\n"), ("c", "SELECT 3;\n")]
+    {
+        project.write(&format!("drizzle/{second}_{name}/migration.sql"), text);
+    }
+    project.sql(OLD);
+    let hash = |text: &str| format!("encode(sha256(convert_to(E'{text}', 'UTF8')), 'hex')");
+    let (u, edited) = (hash("CREATE TABLE u (id int);\\n"), hash("SELECT 33;\\n"));
+    project.sql(&format!("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ({u}, 1704067200999)"));
+    project.lyrox(&["db", "status"]).ok().says("1 applied, 2 pending").says("pending    20240101000000_a");
+    project.sql(&format!("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('{LF}', 1704067200001)"));
+    project.lyrox(&["db", "status"]).ok().says("2 applied, 1 pending");
+    project.lyrox(&["db", "migrate"]).ok().says("2 applied by drizzle").says("applied    20240101000000_c");
+    rows(&project, "SELECT count(*) FROM drizzle.__drizzle_migrations", &[&["3"]]);
+    project.lyrox(&["db", "status", "--check"]).ok().says("3 applied, 0 pending");
+    // A row of that second whose text no folder has is one without a file.
+    project
+        .sql(&format!("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ({edited}, 1704067200500)"));
+    project.lyrox(&["db", "status", "--check"]).exit(6).says("LYX-DRIFT-MISSING");
+}
+
 #[test]
 fn the_table_is_made_as_the_folder_s_version_makes_it_and_may_have_another_name() {
     let columns = "SELECT string_agg(column_name, ' ' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '__drizzle_migrations'";

@@ -144,7 +144,7 @@ fn behind(name: &str, needle: &'static [u8], lets_through: bool) -> (Bench, Prox
     let through = bench.project.postgres.replace(&server, &format!("127.0.0.1:{}", proxy.port));
     assert_ne!(through, bench.project.postgres);
     bench.project.write(".env", &format!("DATABASE_URL='{through}'\n"));
-    let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+    let choice = Choice { directory: Some(bench.project.root().to_owned()), ..Choice::default() };
     let config = config::load(&choice).expect("a configuration");
     let targets = Targets::resolve(&config, &[], &Default::default()).expect("targets");
     (Bench { config, targets, ..bench }, proxy)
@@ -215,7 +215,7 @@ fn connecting_fails_with_the_cause_and_a_hint() {
         (format!("{}?sslmode=verify-full", url.expose()), Code::Tls),
     ] {
         bench.project.write(".env", &format!("DATABASE_URL='{url}'\n"));
-        let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+        let choice = Choice { directory: Some(bench.project.root().to_owned()), ..Choice::default() };
         let config = config::load(&choice).expect("a configuration");
         let targets = Targets::resolve(&config, &[], &Default::default()).expect("targets");
         let opened = block_on(PostgresStore::open(&config, targets.get(StoreKind::Postgres).expect("a target")));

@@ -69,7 +69,7 @@ fn a_role_that_policies_cannot_hold_is_refused() {
         bench
             .project
             .write("lyrox.toml", &format!("[project]\nname = \"{}\"\n[postgres]\n{extra}\n", bench.project.name));
-        let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+        let choice = Choice { directory: Some(bench.project.root().to_owned()), ..Choice::default() };
         let config = config::load(&choice).expect("a configuration");
         let mut store =
             block_on(PostgresStore::open(&config, bench.targets.get(StoreKind::Postgres).expect("a target")))

@@ -70,7 +70,7 @@ fn variables_are_filled_only_where_the_file_asks() {
     );
     let env = std::fs::read_to_string(bench.project.path(".env")).expect(".env");
     bench.project.write(".env", &format!("{env}LYROX_IT_VALUE='it is set'\n"));
-    let choice = Choice { directory: Some(bench.project.root().to_owned()), file: None, environment: None };
+    let choice = Choice { directory: Some(bench.project.root().to_owned()), ..Choice::default() };
     let bench = Bench { config: config::load(&choice).expect("a configuration"), ..bench };
     bench.migrate();
     assert_eq!(bench.project.sql_value("SELECT v FROM a"), "it is set");

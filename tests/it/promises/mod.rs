@@ -2,6 +2,7 @@
 //! A few rounds by default; with `LYROX_SOAK=1` the number of rounds that the promise names (`just soak`).
 
 mod bouncer;
+pub use bouncer::session;
 mod p01_runners;
 mod p02_indexes;
 mod p03_kills;
@@ -12,8 +13,10 @@ mod p07_commit;
 mod p08_silence;
 mod p09_pooler;
 mod p10_invalid;
+mod p13_secrets;
 mod p16_files;
 mod p17_lease;
+mod p18_downloads;
 mod proxy;
 
 use std::process::{Child, Stdio};

@@ -1,6 +1,7 @@
 //! What every test stands on: real servers, a project of its own, and the binary run as a user would.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod cluster;
 mod output;
 mod project;
 pub mod servers;

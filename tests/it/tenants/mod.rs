@@ -1,5 +1,7 @@
 //! Tenants: made, listed, taken in, in each model; names that nobody may have; kills at each step.
 
+mod bundle;
+mod cluster;
 mod database;
 mod fanout;
 mod kills;
@@ -7,6 +9,8 @@ mod names;
 mod policies;
 mod row;
 mod schema;
+mod shards;
+mod taken;
 mod verify;
 
 use lyrox::kind::StoreKind;

@@ -6,21 +6,30 @@ pub mod proof;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+
 use self::proof::{Counts, Proof, Weight, items};
 use super::list::{Listed, UNMANAGED};
 use super::plan::quoted;
 use super::registry::{Record, State, Which};
+use super::shard::Placement;
+use super::shard::fleet::{self, Fleet, Site};
 use super::{Tenant, inside, shown, terms, unknown};
+use crate::config::shards::HOME;
 use crate::engine::guard;
 use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::project::migration::Migration;
 use crate::report::plural;
 use crate::stores::smoke::Run;
 use crate::stores::tenant::{TenantStore as _, Terms};
 use crate::stores::tenant_verify::{Ask, VerifyStore as _};
 use crate::stores::{AnyStore, Store as _};
+
+/// The ledgers of so many tenants are read side by side.
+const AT_ONCE: usize = 8;
 
 /// How long a run waits for another one to end.
 const WAIT: Duration = Duration::from_secs(5);
@@ -76,47 +85,128 @@ async fn prove(
     may_write: bool,
 ) -> Result<Verified> {
     let files = inside::files(work)?;
-    let mut records = BTreeMap::new();
-    for store in stores.iter_mut() {
-        records.insert(store.kind(), store.read_tenants(&Which::All).await?);
-    }
-    let Some(registry) = stores.first().map(|store| store.kind()) else { return Ok(Verified::default()) };
-    let known: Vec<Record> = records.get(&registry).cloned().unwrap_or_default();
+    let mut fleet = Fleet::new(work, stores);
+    let Some(registry) = fleet.home.first().map(|store| store.kind()) else { return Ok(Verified::default()) };
+    let known: Vec<Record> = fleet.registry()?.read_tenants(&Which::All).await?;
     let chosen = chosen(&known, &request.names)?;
-    let all: Vec<Tenant> = known.iter().map(|record| record.tenant.clone()).collect();
-    // What is not complete is not served: there is nothing to prove of it yet.
-    let is_complete = |record: &&Record| matches!(record.state, State::Active | State::Suspended);
-    let tenants: Vec<Tenant> = chosen.iter().filter(is_complete).map(|record| record.tenant.clone()).collect();
+    let is_all = request.names.is_empty();
+    let mut sites: BTreeSet<Site> = BTreeSet::new();
+    if is_all {
+        sites.extend(fleet::sites(work));
+    }
+    for record in &chosen {
+        let placement = record.placement()?;
+        sites.extend(fleet.missing(&placement));
+    }
+    fleet.connect(&sites.into_iter().collect::<Vec<_>>()).await?;
     let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-    let run = Run { id, config: work.config, may_write, is_local: work.targets.is_local() };
     let mut verified = Verified { tenants: chosen.len(), ..Verified::default() };
     let slugs: BTreeMap<&str, &str> = known.iter().map(|record| (record.tenant.key(), record.tenant.slug())).collect();
     let slug = |key: &str| slugs.get(key).map(|slug| (*slug).to_owned());
-    let is_all = request.names.is_empty();
-    for store in stores.iter_mut() {
+    let mut looked = Vec::new();
+    let mut listed = Listed { newest: super::list::newest(&files), ..Listed::default() };
+    let home: Vec<StoreKind> = fleet.home.iter().map(|store| store.kind()).collect();
+    for (kind, shard) in home.into_iter().map(|kind| (kind, None)).chain(fleet.reached()) {
+        let placement = Placement::home().with(kind, shard.as_deref().unwrap_or(HOME));
+        let targets = fleet.targets(&placement)?;
+        let mut there = fleet.at(&placement).await?;
+        let Some(store) = there.iter_mut().find(|store| store.kind() == kind) else { continue };
+        let is_here = |record: &&Record| record.placement().is_ok_and(|there| there.of(kind) == shard.as_deref());
+        let all: Vec<Tenant> = known.iter().filter(is_here).map(|record| record.tenant.clone()).collect();
+        // What is not complete is not served: there is nothing to prove of it yet.
+        let complete = chosen.iter().filter(|record| is_complete(record)).filter(is_here);
+        let tenants: Vec<Tenant> = complete.map(|record| record.tenant.clone()).collect();
         if may_write {
             for removed in store.clean_verification().await? {
                 work.events.note(format!("removed what a verification that was cut short left: {removed}"));
             }
         }
-        let ca_file = work.targets.get(store.kind()).and_then(|target| target.ca_file.clone());
-        let ask = Ask { terms, run: run.clone(), tenants: &tenants, all: &all, is_all, ca_file };
+        let run = Run { id: id.clone(), config: work.config, may_write, is_local: targets.is_local() };
+        let ca_file = targets.get(kind).and_then(|target| target.ca_file.clone());
+        let ask = Ask { terms, run, tenants: &tenants, all: &all, is_all, ca_file };
         let proof = store.verify_tenants(&ask).await?;
-        tell(work, Some(store.kind()), &proof, &slug, terms, &mut verified);
-    }
-    let mut listed = Listed { newest: super::list::newest(&files), ..Listed::default() };
-    if is_all {
-        for store in stores.iter_mut() {
+        tell(work, Some((kind, shard.as_deref())), &proof, &slug, terms, &mut verified);
+        if is_all {
             listed.unmanaged.extend(store.unmanaged_tenants(terms, UNMANAGED).await?);
         }
+        let missing = store.tenants_without_place(&tenants, terms).await?;
+        let is_registry = kind == registry && shard.is_none();
+        let copies = if is_registry { None } else { Some(store.read_tenants(&Which::All).await?) };
+        looked.push(Looked { kind, shard, tenants, missing, copies });
     }
-    let mut places = Vec::new();
-    for store in stores.iter_mut() {
-        places.push((store.kind(), store.tenants_without_place(&tenants, terms).await?));
-    }
-    let proof = together(&chosen, &records, registry, &listed, &places);
+    let mut proof = Proof::default();
+    let chosen = if files.is_empty() { chosen } else { live(work, chosen, &files, &mut proof).await };
     tell(work, None, &proof, &slug, terms, &mut verified);
+    let proof = together(&chosen, &known, registry, &listed, &looked);
+    tell(work, None, &proof, &slug, terms, &mut verified);
+    fleet.close().await;
     Ok(verified)
+}
+
+/// The records as the tenants' own ledgers say they are; where the registry says otherwise, that is found.
+async fn live(work: Work<'_>, chosen: Vec<Record>, files: &[Migration], proof: &mut Proof) -> Vec<Record> {
+    proof.area("ledgers", "The registry says what each tenant's ledgers say");
+    let asked = chosen.into_iter().map(async |record| {
+        let live = if is_complete(&record) { Some(inside::live(work, &record, files).await) } else { None };
+        (record, live)
+    });
+    let answers: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut records = Vec::with_capacity(answers.len());
+    for (record, live) in answers {
+        let object = format!("ledgers of tenant {}", record.tenant.shown());
+        match live {
+            None => records.push(record),
+            Some(Ok(live)) if live.head == record.head && live.version == record.version => {
+                proof.held(1);
+                records.push(live);
+            }
+            Some(Ok(live)) => {
+                let at = |record: &Record| record.version.clone().unwrap_or_else(|| "no version".into());
+                let why = match at(&live) == at(&record) {
+                    true => format!("at {}, but not with the files that the registry noted", at(&live)),
+                    false => format!("the registry says {}, and they are at {}", at(&record), at(&live)),
+                };
+                let close = format!("lyrox db migrate --tenants {}", quoted(record.tenant.key()));
+                proof.of(record.tenant.key(), Weight::Astray, "ledger_differs", object, why, close);
+                records.push(live);
+            }
+            Some(Err(error)) => {
+                let why = format!("they cannot be read: {}", error.what());
+                proof.of(record.tenant.key(), Weight::Untried, "ledger_unread", object, why, "");
+                records.push(record);
+            }
+        }
+    }
+    records
+}
+
+/// What one store, at home or of a shard, has of the tenants that are to be there.
+struct Looked {
+    kind: StoreKind,
+    shard: Option<String>,
+    /// Those that are asked for and complete.
+    tenants: Vec<Tenant>,
+    /// Which of them lack something, and what.
+    missing: Vec<(usize, String)>,
+    /// Its copies of the records; none: it keeps the registry.
+    copies: Option<Vec<Record>>,
+}
+
+impl Looked {
+    fn title(&self) -> String {
+        match &self.shard {
+            Some(shard) => format!("{} of shard {shard}", self.kind.title()),
+            None => self.kind.title().to_owned(),
+        }
+    }
+
+    fn has(&self, record: &Record) -> bool {
+        record.placement().is_ok_and(|there| there.of(self.kind) == self.shard.as_deref())
+    }
+}
+
+fn is_complete(record: &Record) -> bool {
+    matches!(record.state, State::Active | State::Suspended)
 }
 
 /// The records that are asked for.
@@ -138,13 +228,18 @@ fn chosen(known: &[Record], names: &[String]) -> Result<Vec<Record>> {
 
 fn tell(
     work: Work<'_>,
-    store: Option<StoreKind>,
+    at: Option<(StoreKind, Option<&str>)>,
     proof: &Proof,
     slug: &dyn Fn(&str) -> Option<String>,
     terms: &Terms,
     verified: &mut Verified,
 ) {
-    for item in items(store, proof, &terms.tenancy.accepted, slug, &mut verified.counts) {
+    let store = at.map(|(store, _)| store);
+    for mut item in items(store, proof, &terms.tenancy.accepted, slug, &mut verified.counts) {
+        if let Some((_, Some(shard))) = at {
+            item.id = format!("{shard}.{}", item.id);
+            item.detail = Some(format!("shard {shard}: {}", item.detail.unwrap_or_default()));
+        }
         if let Some(code) = &item.code {
             verified.findings.push(serde_json::json!({
                 "id": item.id, "store": store, "tenant": item.tenant, "code": code, "object": item.title,
@@ -156,17 +251,11 @@ fn tell(
 }
 
 /// What no store can say alone: the same tenants everywhere, at the same version, and nothing of nobody's. Pure.
-fn together(
-    chosen: &[Record],
-    records: &BTreeMap<StoreKind, Vec<Record>>,
-    registry: StoreKind,
-    listed: &Listed,
-    places: &[(StoreKind, Vec<(usize, String)>)],
-) -> Proof {
+fn together(chosen: &[Record], known: &[Record], registry: StoreKind, listed: &Listed, looked: &[Looked]) -> Proof {
     let mut proof = Proof::default();
     proof.area("states", "Every tenant is complete");
     for record in chosen {
-        if matches!(record.state, State::Active | State::Suspended) {
+        if is_complete(record) {
             proof.held(1);
             continue;
         }
@@ -185,43 +274,50 @@ fn together(
         );
     }
     proof.area("registry", "Every store knows the same tenants");
-    let complete = |records: &[Record]| -> BTreeSet<Tenant> {
-        let is = |record: &&Record| matches!(record.state, State::Active | State::Suspended);
-        records.iter().filter(is).map(|record| record.tenant.clone()).collect()
-    };
-    for (store, theirs) in records.iter().filter(|(store, _)| **store != registry) {
-        let theirs = complete(theirs);
-        for record in chosen.iter().filter(|record| matches!(record.state, State::Active | State::Suspended)) {
-            let tenant = &record.tenant;
+    for there in looked {
+        let Some(copies) = &there.copies else { continue };
+        let title = there.title();
+        let theirs: BTreeSet<&Tenant> =
+            copies.iter().filter(|record| is_complete(record)).map(|record| &record.tenant).collect();
+        for tenant in &there.tenants {
             if theirs.contains(tenant) {
                 proof.held(1);
             } else {
-                let object = format!("tenant {} in {}", tenant.shown(), store.title());
-                let why = format!("{} has no record of it: the store may have been emptied", store.title());
+                let object = format!("tenant {} in {title}", tenant.shown());
+                let why = format!("{title} has no record of it: the store may have been emptied");
                 let close = format!("lyrox tenant create {}", quoted(tenant.key()));
                 proof.of(tenant.key(), Weight::Astray, "unknown_here", object, why, close);
             }
         }
-        let ours = records.get(&registry).map(|known| known.iter().map(|record| record.tenant.clone()));
-        let ours: BTreeSet<Tenant> = ours.into_iter().flatten().collect();
-        for tenant in theirs.difference(&ours) {
-            let object = format!("tenant {} in {}", tenant.shown(), store.title());
-            let why = format!("{} has a record of it, and {} has none", store.title(), registry.title());
-            let close = format!("lyrox tenant create {} --slug {}", quoted(tenant.key()), tenant.slug());
+        let ours: BTreeSet<&Tenant> =
+            known.iter().filter(|record| there.has(record)).map(|record| &record.tenant).collect();
+        for tenant in theirs.into_iter().filter(|tenant| !ours.contains(tenant)) {
+            let object = format!("tenant {} in {title}", tenant.shown());
+            let elsewhere = known.iter().find(|record| record.tenant == *tenant);
+            let (why, close) = match elsewhere.map(|record| (record, record.placement().unwrap_or_default())) {
+                Some((_, place)) => (
+                    format!("{title} has a record of it, and it is at `{place}`"),
+                    format!("lyrox tenant show {}", quoted(tenant.key())),
+                ),
+                None => (
+                    format!("{title} has a record of it, and {} has none", registry.title()),
+                    format!("lyrox tenant create {} --slug {}", quoted(tenant.key()), tenant.slug()),
+                ),
+            };
             proof.of(tenant.key(), Weight::Astray, "orphan_record", object, why, close);
         }
     }
     proof.area("places", "Every tenant has its place in every store");
-    let complete: Vec<&Record> =
-        chosen.iter().filter(|record| matches!(record.state, State::Active | State::Suspended)).collect();
-    for (store, missing) in places {
-        proof.held(complete.len().saturating_sub(missing.len()));
-        for (index, what) in missing {
-            let Some(record) = complete.get(*index) else { continue };
-            let object = format!("{what} in {}", store.title());
-            let why = format!("tenant {} has no {what} in {}", record.tenant.shown(), store.title());
-            let close = format!("lyrox tenant create {}", quoted(record.tenant.key()));
-            proof.of(record.tenant.key(), Weight::Astray, "no_place", object, why, close);
+    let complete: Vec<&Record> = chosen.iter().filter(|record| is_complete(record)).collect();
+    for there in looked {
+        let title = there.title();
+        proof.held(there.tenants.len().saturating_sub(there.missing.len()));
+        for (index, what) in &there.missing {
+            let Some(tenant) = there.tenants.get(*index) else { continue };
+            let object = format!("{what} in {title}");
+            let why = format!("tenant {} has no {what} in {title}", tenant.shown());
+            let close = format!("lyrox tenant create {}", quoted(tenant.key()));
+            proof.of(tenant.key(), Weight::Astray, "no_place", object, why, close);
         }
     }
     for key in &listed.unmanaged {
@@ -302,12 +398,32 @@ mod tests {
         pending.state = State::Pending;
         let mut all = chosen.clone();
         all.push(pending);
-        let mut elsewhere = chosen[1..].to_vec();
-        elsewhere.push(record("z", "x", "2"));
-        let records = BTreeMap::from([(StoreKind::Postgres, all.clone()), (StoreKind::Redis, elsewhere)]);
+        let mut away = record("s", "x", "2");
+        away.shard = "postgres=eu".into();
+        all.push(away);
+        let mut copies = chosen[1..].to_vec();
+        copies.push(record("z", "x", "2"));
+        let tenants: Vec<Tenant> = chosen.iter().map(|record| record.tenant.clone()).collect();
+        let at = |kind, shard: Option<&str>, tenants: &[Tenant], missing, copies| Looked {
+            kind,
+            shard: shard.map(str::to_owned),
+            tenants: tenants.to_vec(),
+            missing,
+            copies,
+        };
+        let looked = [
+            at(StoreKind::Postgres, None, &tenants, Vec::new(), None),
+            at(StoreKind::Redis, None, &tenants, vec![(1, "user".into())], Some(copies)),
+            at(
+                StoreKind::Postgres,
+                Some("eu"),
+                &[all[5].tenant.clone()],
+                Vec::new(),
+                Some(vec![record("a", "x", "2")]),
+            ),
+        ];
         let listed = Listed { newest: Some("2".into()), unmanaged: vec!["u".into()], ..Listed::default() };
-        let proof =
-            together(&all, &records, StoreKind::Postgres, &listed, &[(StoreKind::Redis, vec![(1, "user".into())])]);
+        let proof = together(&all[..5], &all, StoreKind::Postgres, &listed, &looked);
         let found: Vec<(&str, &str)> = proof
             .areas
             .iter()
@@ -320,6 +436,8 @@ mod tests {
                 ("state", "e"),
                 ("unknown_here", "a"),
                 ("orphan_record", "z"),
+                ("unknown_here", "s"),
+                ("orphan_record", "a"),
                 ("no_place", "b"),
                 ("unmanaged", "u"),
                 ("behind", "d"),

@@ -1,6 +1,7 @@
 //! Tenants in MongoDB: the registry or its copy (collection `lyrox_tenants`), and a database and a user for each in the
 //! models `schema` and `database`. In the model `row` collections are shared, and a tenant's place is its documents.
 
+mod bundle;
 mod place;
 mod registry;
 mod verify;

@@ -96,7 +96,17 @@ impl History for Drizzle {
         if found.has("name") && !self.has_journal {
             return format!("DELETE FROM {} WHERE name = {};", self.table, literal(&foreign.name));
         }
-        format!("DELETE FROM {} WHERE created_at = {number};", self.table)
+        if self.has_journal {
+            return format!("DELETE FROM {} WHERE created_at = {number};", self.table);
+        }
+        // Rows of 0.x under folders of 1.0: two may be of one second.
+        let hashes: Vec<String> =
+            foreign.accepted.iter().chain([&foreign.checksum]).map(|hash| literal(hash).to_string()).collect();
+        format!(
+            "DELETE FROM {} WHERE created_at / 1000 * 1000 = {number} AND hash IN ({});",
+            self.table,
+            hashes.join(", ")
+        )
     }
 
     fn lock(&self, _database: &str) -> ToolLock {

@@ -59,6 +59,10 @@ impl PostgresSmoke<'_> {
         trips::count(StoreKind::Postgres);
         let sql = std::mem::take(&mut self.waiting) + sql;
         let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.store.connection).await;
+        let known = |schema: Option<&str>, name: &str| {
+            let full = format!("{}.{name}", schema.unwrap_or_default());
+            if self.catalog.tables.contains_key(&full) { full } else { name.to_owned() }
+        };
         match answer {
             Ok(rows) => Ok(Ok(rows)),
             Err(error) => match reported(&error) {
@@ -66,7 +70,7 @@ impl PostgresSmoke<'_> {
                     code: report.code().to_owned(),
                     words: words(&error),
                     constraint: report.constraint().map(clean),
-                    table: report.table().map(clean),
+                    table: report.table().map(|name| clean(&known(report.schema(), name))),
                     column: report.column().map(clean),
                 })),
                 _ => Err(server_error(Code::SmokeFailed, "a smoke test was cut short", &error)),

@@ -13,7 +13,7 @@ use super::PostgresSmoke;
 use super::query::{Asked, queries, used_indexes};
 use crate::error::{Error, Result};
 use crate::stores::postgres::connect::text;
-use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::postgres::ident::{Ident, literal, relation};
 use crate::stores::smoke::outcome::Outcome;
 
 /// How many tables are asked about in one message.
@@ -38,7 +38,7 @@ enum Found {
 pub struct Plans(BTreeMap<String, Vec<(String, Found)>>);
 
 const INDEXES: &str = "
-SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname, 'method', m.amname,
+SELECT coalesce(json_agg(json_build_object('table', %label%, 'name', i.relname, 'method', m.amname,
   'constraint', (SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.conindid = i.oid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') LIMIT 1),
   'is_valid', x.indisvalid AND x.indisready, 'is_partitioned', c.relkind = 'p', 'is_bound', pg_catalog.row_security_active(c.oid),
   'predicate', pg_catalog.pg_get_expr(x.indpred, c.oid),
@@ -66,7 +66,7 @@ SELECT coalesce(json_agg(json_build_object('table', c.relname, 'name', i.relname
   ) ORDER BY c.relname, i.relname), '[]')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_index x ON x.indrelid = c.oid
 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = i.relam
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname = ";
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname IN (%schemas%)";
 
 impl PostgresSmoke<'_> {
     /// Says which of a table's indexes are used; all tables are asked about at the first call.
@@ -93,7 +93,11 @@ impl PostgresSmoke<'_> {
 
     async fn explain_all(&mut self) -> Result<Plans> {
         let mut plans = Plans::default();
-        let sql = format!("{INDEXES}{}", literal(self.store.settings.schema.name()));
+        let own = literal(self.store.settings.schema.name());
+        let label = format!(
+            "CASE WHEN n.nspname = {own} AND pg_catalog.strpos(c.relname, '.') = 0 THEN c.relname::text ELSE n.nspname || '.' || c.relname END"
+        );
+        let sql = INDEXES.replace("%label%", &label).replace("%schemas%", &self.schema_list());
         let rows = match self.send(&sql).await? {
             Ok(rows) => rows,
             Err(refused) => return Err(Error::bug("the indexes cannot be read").why(refused.words)),
@@ -201,10 +205,13 @@ impl PostgresSmoke<'_> {
                 sql.push_str(&match &rival.constraint {
                     Some(name) => format!(
                         "ALTER TABLE {} DROP CONSTRAINT {} CASCADE;",
-                        Ident::new(&rival.table)?,
+                        relation(None, &rival.table)?,
                         Ident::new(name)?
                     ),
-                    None => format!("DROP INDEX {};", Ident::new(&rival.name)?),
+                    None => {
+                        let schema = rival.table.split_once('.').map(|(schema, _)| schema);
+                        format!("DROP INDEX {};", index_name(schema, &rival.name)?)
+                    }
                 });
             }
             sql.push_str(&format!("EXPLAIN (FORMAT JSON, COSTS OFF) {query};ROLLBACK"));
@@ -241,10 +248,19 @@ impl PostgresSmoke<'_> {
             let bound: BTreeSet<&String> =
                 all.iter().filter(|asked| asked.is_bound).map(|asked| &asked.table).collect();
             for table in bound {
-                sql.push_str(&format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY;", Ident::new(table)?));
+                sql.push_str(&format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY;", relation(None, table)?));
             }
         }
         sql.push_str("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;");
         Ok(sql)
     }
+}
+
+/// An index lies where its table does.
+fn index_name(schema: Option<&str>, name: &str) -> Result<String> {
+    let name = Ident::new(name)?;
+    Ok(match schema {
+        Some(schema) => format!("{}.{name}", Ident::new(schema)?),
+        None => name.to_string(),
+    })
 }

@@ -26,6 +26,7 @@ use self::objects::Subject;
 use self::row::{Chain, Lessons};
 use self::value::Source;
 use super::foreign::History;
+use super::ident::{literal, relation};
 use super::{PostgresStore, tables};
 use crate::engine::generate::check;
 use crate::engine::generate::schema::{self as catalog, Catalog};
@@ -41,6 +42,8 @@ pub struct PostgresSmoke<'a> {
     store: &'a mut PostgresStore,
     run: Run<'a>,
     catalog: Catalog,
+    /// The project's schemas, its own first.
+    schemas: Vec<String>,
     tests: Vec<Subject>,
     /// In words, for tests that cannot be judged because of them.
     differences: Vec<String>,
@@ -75,6 +78,7 @@ impl<'a> PostgresSmoke<'a> {
             store,
             run,
             catalog: Catalog::default(),
+            schemas: Vec::new(),
             tests: Vec::new(),
             differences: Vec::new(),
             missing: BTreeMap::new(),
@@ -91,6 +95,12 @@ impl<'a> PostgresSmoke<'a> {
             tenant: None,
             sessions: BTreeMap::new(),
         }
+    }
+
+    /// The project's schemas as a list of literals.
+    fn schema_list(&self) -> String {
+        let list: Vec<String> = self.schemas.iter().map(|schema| literal(schema)).collect();
+        if list.is_empty() { literal(self.store.settings.schema.name()) } else { list.join(", ") }
     }
 
     fn chain(&mut self, tenant: Option<&str>) -> Chain<'_> {
@@ -114,7 +124,7 @@ impl<'a> PostgresSmoke<'a> {
             {
                 subjects.insert(Subject::Refusals(name()));
             }
-            if table.foreign_keys().next().is_some() {
+            if table.foreign_keys().any(|key| !key.is_leaf) {
                 subjects.insert(Subject::ForeignKeys(name()));
             }
             if table.indexes.iter().any(|index| index.is_unique || index.is_exclusion) {
@@ -193,7 +203,8 @@ impl<'a> PostgresSmoke<'a> {
             .collect();
         let values = vec!["..."; needed.len()].join(", ");
         Some(format!(
-            "write smoke/{name}.toml:\n[[test]]\nname = \"{name} takes a row\"\n  [[test.step]]\n  postgres = '''INSERT INTO \"{name}\" ({}) VALUES ({values})'''\n  expect = {{ rows = 1 }}",
+            "write smoke/{name}.toml:\n[[test]]\nname = \"{name} takes a row\"\n  [[test.step]]\n  postgres = '''INSERT INTO {} ({}) VALUES ({values})'''\n  expect = {{ rows = 1 }}",
+            relation(None, name).ok()?,
             needed.join(", ")
         ))
     }
@@ -216,15 +227,19 @@ impl Smoke for PostgresSmoke<'_> {
     async fn prepare(&mut self, kept: &Snapshot, live: &Snapshot) -> Result<Vec<BuiltIn>> {
         self.store.set_up().await?;
         let schema = self.store.settings.schema.name().to_owned();
-        self.catalog = tables::read(&mut self.store.connection, &schema).await?;
+        let schemas = self.store.schemas().await?;
+        self.catalog = tables::read(&mut self.store.connection, &schemas).await?;
+        self.schemas = schemas;
         if let Some(history) = self.store.history.as_deref().map(History::table)
             && history.schema.name() == schema
         {
             // Another tool's own table is no part of the project's schema.
             self.catalog.tables.remove(history.name.name());
         }
-        // A table that the snapshot does not have is the matter of `schema` alone.
-        self.catalog.tables.retain(|name, _| objects::is_table(name, kept));
+        // A table that the snapshot does not have is the matter of `schema` alone. The snapshot names those of the project's
+        // own schema without it even where a dot is part of the name.
+        let own = format!("{schema}.");
+        self.catalog.tables.retain(|name, _| objects::is_table(name.strip_prefix(&own).unwrap_or(name), kept));
         self.missing.clear();
         self.differences.clear();
         for difference in kept.differences(live) {

@@ -137,7 +137,7 @@ fn root(mut table: String, kept: &Snapshot) -> String {
         let is_part = definition.contains(" FOR VALUES ") || definition.contains(" DEFAULT");
         let Some((_, rest)) = definition.split_once(" INHERITS (").filter(|_| is_part) else { break };
         let Some((parent, _)) = rest.split_once(')') else { break };
-        table = last_part(parent);
+        table = known_part(parent, kept);
     }
     table
 }
@@ -162,7 +162,7 @@ fn own_subject(object: &str, definition: &str, now: Option<&str>, kept: &Snapsho
         });
     }
     if object.starts_with("index ") {
-        let table = indexed_table(definition)?;
+        let table = indexed_table(definition, kept)?;
         if !kept.objects.contains_key(&format!("table {table}")) {
             return other(object).map(|kind| Subject::Others(kind.to_owned()));
         }
@@ -203,7 +203,7 @@ pub fn table_of(object: &str, kept: &Snapshot) -> Option<String> {
             .or_else(|| kept.objects.contains_key(&format!("table {path}")).then(|| path.to_owned()));
     }
     if object.starts_with("index ") {
-        return indexed_table(kept.objects.get(object)?);
+        return indexed_table(kept.objects.get(object)?, kept);
     }
     let path =
         ["column ", "constraint ", "policy ", "trigger ", "rule "].iter().find_map(|kind| object.strip_prefix(kind))?;
@@ -273,10 +273,19 @@ fn split(path: &str, kept: &Snapshot) -> Option<(String, String)> {
 }
 
 /// The table of `CREATE INDEX name ON [ONLY] [schema.]table USING ...`, as PostgreSQL prints it.
-fn indexed_table(definition: &str) -> Option<String> {
+fn indexed_table(definition: &str, kept: &Snapshot) -> Option<String> {
     let (_, rest) = definition.split_once(" ON ")?;
     let (name, _) = rest.strip_prefix("ONLY ").unwrap_or(rest).split_once(" USING ")?;
-    Some(last_part(name))
+    Some(known_part(name, kept))
+}
+
+/// A name that may be qualified and quoted, as the snapshot has it: with its schema where that is not the project's own.
+fn known_part(name: &str, kept: &Snapshot) -> String {
+    let last = last_part(name);
+    let schema =
+        name.strip_suffix(&last).or_else(|| name.split_once(".\"").map(|(schema, _)| schema)).unwrap_or_default();
+    let full = format!("{}.{last}", schema.trim_end_matches('.').trim_matches('"'));
+    if kept.objects.contains_key(&format!("table {full}")) { full } else { last }
 }
 
 /// The last part of a name that may be qualified and quoted.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::error::Result;
-use crate::stores::postgres::ident::Ident;
+use crate::stores::postgres::ident::relation;
 
 /// An index, and how it is asked.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,7 +48,7 @@ pub struct Key {
 /// A name that PostgreSQL could not keep.
 pub fn queries(index: &Asked) -> Result<Vec<String>> {
     let only = if index.is_partitioned { "" } else { "ONLY " };
-    let from = format!("SELECT 1 FROM {only}{}", Ident::new(&index.table)?);
+    let from = format!("SELECT 1 FROM {only}{}", relation(None, &index.table)?);
     // Of a value that the planner does not know.
     let side =
         |key: &Key| Some(format!("{} {} (SELECT NULL::{})", key.text, key.operator.as_ref()?, key.other.as_ref()?));

@@ -60,14 +60,14 @@ impl PostgresSmoke<'_> {
         let sql = format!(
             "SELECT v.relname, v.relkind = 'm' FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace \
              JOIN pg_catalog.pg_roles o ON o.oid = v.relowner JOIN pg_catalog.pg_roles r ON r.rolname = {role} \
-             WHERE n.nspname = {schema} AND v.relkind IN ('v', 'm') AND pg_catalog.has_table_privilege(r.oid, v.oid, 'SELECT') \
+             WHERE n.nspname IN ({schema}) AND v.relkind IN ('v', 'm') AND pg_catalog.has_table_privilege(r.oid, v.oid, 'SELECT') \
              AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass \
               AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class c ON c.oid = d.refobjid \
               WHERE w.ev_class = v.oid AND c.oid <> v.oid AND c.relrowsecurity AND (v.relkind = 'm' \
                OR (o.rolsuper OR o.rolbypassrls OR (c.relowner = v.relowner AND NOT c.relforcerowsecurity)) \
                AND NOT coalesce(v.reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)))",
             role = literal(role),
-            schema = literal(self.store.settings.schema.name()),
+            schema = self.schema_list(),
         );
         Ok(match self.send(&sql).await? {
             Ok(rows) => rows
@@ -100,14 +100,14 @@ impl PostgresSmoke<'_> {
         let sql = format!(
             "SELECT r.rolsuper, r.rolbypassrls, r.rolcanlogin, \
              (SELECT pg_catalog.string_agg(c.relname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-              WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND c.relowner = r.oid), \
+              WHERE n.nspname IN ({schema}) AND c.relkind IN ('r', 'p') AND c.relowner = r.oid), \
              (SELECT pg_catalog.string_agg(DISTINCT o.rolname, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-              JOIN pg_catalog.pg_roles o ON o.oid = c.relowner WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p') AND o.oid <> r.oid \
+              JOIN pg_catalog.pg_roles o ON o.oid = c.relowner WHERE n.nspname IN ({schema}) AND c.relkind IN ('r', 'p') AND o.oid <> r.oid \
               AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')), \
              (SELECT pg_catalog.string_agg(m.rolname, ', ') FROM pg_catalog.pg_roles m WHERE (m.rolsuper OR m.rolbypassrls) AND m.oid <> r.oid \
               AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')) \
              FROM pg_catalog.pg_roles r WHERE r.rolname = {role}",
-            schema = literal(self.store.settings.schema.name()),
+            schema = self.schema_list(),
             role = literal(&role),
         );
         let rows = match self.send(&sql).await? {

@@ -16,7 +16,7 @@ use crate::engine::generate::evaluate::{Value as Evaluated, evaluate, passes};
 use crate::engine::generate::expression::parse;
 use crate::engine::generate::plan::{self, Recipe, checks, recipes};
 use crate::error::Result;
-use crate::stores::postgres::ident::{Ident, literal_or_null};
+use crate::stores::postgres::ident::{Ident, literal_or_null, relation};
 
 /// Values by column; none: NULL.
 pub type Values = BTreeMap<String, Option<String>>;
@@ -154,6 +154,7 @@ impl<'a> Chain<'a> {
         let checks = checks(table);
         let turn = self.lessons.turn(name);
         let mut fill = ask.fill.clone();
+        let mut last = format!("no row is found that the CHECKs of `{name}` let pass");
         for attempt in 0..ATTEMPTS {
             self.drawn += 1;
             if self.drawn > MOST {
@@ -164,7 +165,17 @@ impl<'a> Chain<'a> {
             self.is_choosy = attempt > 1 && attempt % 2 == 0;
             let values = self.once(table, ask, &fill, &recipes[at]);
             self.is_choosy = false;
-            let values = values?;
+            let values = match values {
+                Ok(values) => values,
+                // Another way may do without what cannot be had.
+                Err(reason) if recipes.len() > 1 => {
+                    last = reason;
+                    self.inserts.truncate(written);
+                    self.is_circular = was_circular;
+                    continue;
+                }
+                Err(reason) => return Err(reason),
+            };
             let look = |column: &str| known(table, column, &values);
             let Some(broken) = checks.iter().find(|check| !passes(check, &look)) else {
                 self.source.made(&values);
@@ -179,7 +190,7 @@ impl<'a> Chain<'a> {
             self.inserts.truncate(written);
             self.is_circular = was_circular;
         }
-        Err(format!("no row is found that the CHECKs of `{name}` let pass"))
+        Err(last)
     }
 
     /// The ways to satisfy the table's CHECKs and what is asked together.
@@ -198,6 +209,15 @@ impl<'a> Chain<'a> {
                 fits
             })
         });
+        // What has to be filled is not wished to be empty where there is another way.
+        let place = |name: &String| table.columns.iter().position(|column| column.name == *name);
+        let filled: Vec<usize> = ask.fill.iter().filter_map(place).collect();
+        let fills = |recipe: &Recipe| {
+            filled.iter().all(|at| recipe[*at].as_ref().is_none_or(|wish| wish.is_null != Some(true)))
+        };
+        if all.iter().any(fills) {
+            all.retain(fills);
+        }
         if all.is_empty() {
             return Err(format!("the CHECKs of `{}` contradict what is asked", table.name));
         }
@@ -218,7 +238,7 @@ impl<'a> Chain<'a> {
             }
         }
         self.open.push(Insert { table: name.to_owned(), values: values.clone(), of: None });
-        let parents = self.parents(table, ask, &mut values);
+        let parents = self.parents(table, ask, fill, recipe, &mut values);
         self.open.pop();
         parents?;
         let mut left: Vec<usize> = (0..table.columns.len()).collect();
@@ -287,7 +307,18 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    fn parents(&mut self, table: &Table, ask: &Ask, values: &mut Values) -> Result<(), Reason> {
+    fn parents(
+        &mut self,
+        table: &Table,
+        ask: &Ask,
+        fill: &BTreeSet<String>,
+        recipe: &Recipe,
+        values: &mut Values,
+    ) -> Result<(), Reason> {
+        let wished = |name: &String| {
+            let at = table.columns.iter().position(|column| column.name == *name)?;
+            recipe.get(at)?.as_ref()?.is_null
+        };
         // Keys with more columns fix more: the others follow them.
         let mut keys: Vec<&Constraint> = table.foreign_keys().collect();
         let is_own = |key: &Constraint| key.parent.as_ref() == Some(&table.name);
@@ -299,8 +330,9 @@ impl<'a> Chain<'a> {
             // Columns that are filled in any case ask for no parent.
             let is_free = |column: &&String| table.column(column).is_some_and(|column| !column.is_required);
             let is_asked = ask.keys.contains(&key.name)
-                || key.columns.iter().filter(is_free).any(|column| {
-                    ask.fill.contains(column) || self.lessons.fill.contains(&(table.name.clone(), column.clone()))
+                || key.columns.iter().filter(is_free).any(|column| match wished(column) {
+                    Some(is_null) => !is_null,
+                    None => fill.contains(column) || self.lessons.fill.contains(&(table.name.clone(), column.clone())),
                 });
             if !table.is_required_key(key) && !is_asked {
                 continue;
@@ -416,7 +448,7 @@ pub fn sql(catalog: &Catalog, inserts: &[Insert], is_circular: bool) -> Result<V
             names.push(Ident::new(name)?.to_string());
         }
         let values: Vec<String> = insert.values.values().map(|value| literal_or_null(value.as_deref())).collect();
-        let name = Ident::new(&insert.table)?;
+        let name = relation(None, &insert.table)?;
         if let Some(of) = &insert.of {
             let changes: Vec<String> =
                 names.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();

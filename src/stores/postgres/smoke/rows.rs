@@ -10,7 +10,7 @@ use super::check::{Wish, breaks};
 use super::row::{Ask, Insert, condition, is_broken, sql, tenant_column};
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::postgres::ident::{Ident, literal, relation};
 use crate::stores::smoke::outcome::Outcome;
 
 /// How the column that a trigger keeps is usually called.
@@ -188,7 +188,7 @@ impl PostgresSmoke<'_> {
             key => key.to_vec(),
         };
         let row_is = condition(&row, key.iter())?;
-        let (table_name, touched) = (Ident::new(name)?, Ident::new(&column.name)?);
+        let (table_name, touched) = (relation(None, name)?, Ident::new(&column.name)?);
         // A trigger may fire only where something changes: a free column is given another value.
         let change = self.free_change(table)?.unwrap_or_else(|| format!("{touched} = {touched}"));
         let sql = format!(

@@ -8,7 +8,7 @@ use super::row::{Ask, Insert, Values, condition, sql, tenant_column};
 use crate::config::file::Tenancy;
 use crate::error::Result;
 use crate::stores::postgres::connect::text;
-use crate::stores::postgres::ident::{Ident, literal};
+use crate::stores::postgres::ident::{Ident, literal, relation};
 use crate::stores::smoke::outcome::Outcome;
 
 impl PostgresSmoke<'_> {
@@ -98,7 +98,7 @@ impl PostgresSmoke<'_> {
             let tables: Vec<String> = self.tenant_tables().into_iter().filter(|name| self.has_rls(name)).collect();
             let mut attempts = Vec::new();
             for name in &tables {
-                let sql = format!("SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END", Ident::new(name)?);
+                let sql = format!("SELECT CASE WHEN EXISTS (SELECT FROM {}) THEN 1 ELSE 0 END", relation(None, name)?);
                 attempts.push(Attempt { sql, is_count: true });
             }
             let said = self.attempts(&format!("{set}SAVEPOINT lyrox_rows;"), &attempts).await?;
@@ -187,7 +187,7 @@ impl PostgresSmoke<'_> {
             return Ok(());
         }
         let before = self.set_tenant(Some(ours));
-        let shown = Ident::new(name)?;
+        let shown = relation(None, name)?;
         let (our_key, their_key) = (condition(our_row, key.iter())?, condition(their_row, key.iter())?);
         let column = tenant_column(&table, tenancy).unwrap_or_else(|| key.first().cloned().unwrap_or_default());
         let column = Ident::new(&column)?;

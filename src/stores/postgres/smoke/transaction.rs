@@ -4,7 +4,7 @@ use super::PostgresSmoke;
 use super::attempt::count;
 use super::row::{Ask, condition};
 use crate::error::Result;
-use crate::stores::postgres::ident::Ident;
+use crate::stores::postgres::ident::relation;
 use crate::stores::smoke::outcome::Outcome;
 
 /// How many tables are tried until one takes a row.
@@ -31,7 +31,8 @@ impl PostgresSmoke<'_> {
                 Some(key) if !key.is_empty() => key,
                 _ => row.keys().cloned().collect(),
             };
-            let look = format!("SELECT count(*) FROM {} WHERE {};", Ident::new(&name)?, condition(&row, key.iter())?);
+            let look =
+                format!("SELECT count(*) FROM {} WHERE {};", relation(None, &name)?, condition(&row, key.iter())?);
             let act = self.set_tenant(tenant.as_deref());
             let sql = format!(
                 "{look} ROLLBACK TO SAVEPOINT lyrox_rows; {look} ROLLBACK; BEGIN READ ONLY; {act} {look} ROLLBACK"

@@ -3,6 +3,7 @@
 //! Whatever lyrox makes for a tenant bears a comment ([`mark`]) that tells it from what others made under the same name:
 //! roles and databases belong to the whole server.
 
+mod bundle;
 mod database;
 mod lease;
 mod policies;
@@ -34,6 +35,9 @@ impl TenantStore for PostgresStore {
     }
     async fn read_tenants(&mut self, which: &Which) -> Result<Vec<Record>> {
         self.read_registry(which).await
+    }
+    async fn tenants_by_shard(&mut self) -> Result<Vec<(String, u64)>> {
+        self.count_by_shard().await
     }
     async fn write_tenants(&mut self, records: &[Record]) -> Result<()> {
         self.write_registry(records).await

@@ -101,6 +101,22 @@ impl PostgresStore {
         Ok(records)
     }
 
+    /// How many records there are of each shard.
+    pub(super) async fn count_by_shard(&mut self) -> Result<Vec<(String, u64)>> {
+        let sql = format!(
+            "SELECT t.shard, count(*) FROM lyrox.tenants t WHERE t.project = {} GROUP BY 1 ORDER BY 1",
+            literal(&self.project)
+        );
+        match run(&mut self.connection, sql).await {
+            Ok(rows) => {
+                let count = |at: Option<String>| at.and_then(|count| count.parse().ok()).unwrap_or_default();
+                Ok(rows.iter().map(|row| (text(row, 0).unwrap_or_default(), count(text(row, 1)))).collect())
+            }
+            Err(error) if matches!(sqlstate(&error), Some("42P01" | "3F000")) => Ok(Vec::new()),
+            Err(error) => Err(server_error(Code::LedgerDamaged, "the registry of tenants cannot be read", &error)),
+        }
+    }
+
     /// Writes records and, where a state is new, that it is: one round trip.
     pub(super) async fn write_registry(&mut self, records: &[Record]) -> Result<()> {
         if records.is_empty() {

@@ -238,6 +238,7 @@ impl RedisSmoke<'_> {
         };
         let mut done = Vec::new();
         for (field, entry) in entries {
+            let is_user = field.starts_with(b"user:");
             let command = if let Some(user) = field.strip_prefix(b"user:") {
                 done.push(format!("user `{}`", String::from_utf8_lossy(user)));
                 redis::cmd("ACL").arg("DELUSER").arg(user).to_owned()
@@ -247,7 +248,8 @@ impl RedisSmoke<'_> {
             } else {
                 continue;
             };
-            if let Err(error) = self.ask(&command).await? {
+            let asked = if is_user { self.ask_everywhere(&command).await? } else { self.ask(&command).await? };
+            if let Err(error) = asked {
                 return Err(refuse(shown_error(&error)));
             }
             if let Err(error) = self.ask(redis::cmd("HDEL").arg(&journal).arg(field)).await? {

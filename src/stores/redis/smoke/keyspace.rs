@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn keys_belong_to_the_space_that_says_most() {
-        let space = |pattern: &str| Keyspace { pattern: pattern.into(), kind: KeyType::String, ttl: None };
+        let space =
+            |pattern: &str| Keyspace { pattern: pattern.into(), kind: KeyType::String, ttl: None, tenant: None };
         let spaces = Spaces::new(
             "app:",
             &BTreeMap::from([

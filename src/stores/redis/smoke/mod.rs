@@ -148,6 +148,15 @@ impl<'a> RedisSmoke<'a> {
         }
     }
 
+    /// A command about users: every node of a cluster has its own.
+    async fn ask_everywhere(&self, command: &Cmd) -> Result<Result<Value, RedisError>> {
+        match self.link().everywhere(command).await {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if super::error::refusal(&error).is_some() => Ok(Err(error)),
+            Err(error) => Err(self.lost("run a smoke test", &error)),
+        }
+    }
+
     /// Many commands in one go where their keys may lie anywhere.
     async fn ask_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
         let mut link = self.link();

@@ -244,12 +244,10 @@ impl RedisSmoke<'_> {
 
     /// A user that is made for this test reads and writes below its prefix and nowhere else.
     pub(super) async fn try_access(&mut self) -> Result<Verdict> {
-        if self.link().is_cluster() {
-            return Ok(Verdict::skip("users of a cluster are made on each node"));
-        }
         let user = format!("lyrox_smoke_{}", self.run.id);
         let password = Secret::new(uuid::Uuid::new_v4().simple().to_string());
-        let (ours, theirs) = (self.own_key("a:1"), self.own_key("b:1"));
+        // One slot: a refusal must not be that of the cluster.
+        let (ours, theirs) = (self.own_key("a:{1}"), self.own_key("b:{1}"));
         self.written.extend([ours.clone().into_bytes(), theirs.clone().into_bytes()]);
         // Journaled first: the user of a run that dies is removed by the next one.
         let journal = self.journal();
@@ -257,13 +255,27 @@ impl RedisSmoke<'_> {
         let pattern = format!("~{}", glob(&self.own_key("a:")));
         let channels = format!("&{}", glob(&self.own_key("a:")));
         let secret = format!(">{}", password.expose());
-        let rules =
-            ["ACL", "SETUSER", &user, "reset", "on", &secret, &pattern, &channels, "+@all", "-@admin", "-@dangerous"];
-        let verdict = match self.ask(&command(&rules)).await? {
+        // Clients of a cluster ask where its slots are.
+        let rules = [
+            "ACL",
+            "SETUSER",
+            &user,
+            "reset",
+            "on",
+            &secret,
+            &pattern,
+            &channels,
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+            "+cluster|slots",
+            "+cluster|info",
+        ];
+        let verdict = match self.ask_everywhere(&command(&rules)).await? {
             Err(error) => Verdict::skip(format!("no user can be made: {}", shown(&error))),
             Ok(_) => self.as_user(&user, &password, &ours, &theirs).await,
         };
-        self.ask(&command(&["ACL", "DELUSER", &user])).await?.ok();
+        self.ask_everywhere(&command(&["ACL", "DELUSER", &user])).await?.ok();
         self.ask(&command(&["DEL", &ours])).await?.ok();
         self.ask(&command(&["HDEL", &journal, &format!("user:{user}")])).await?.ok();
         Ok(verdict)

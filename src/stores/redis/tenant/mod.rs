@@ -2,9 +2,10 @@
 //! (hash `tenants` among lyrox's own keys). Everything for many tenants is one pipeline.
 
 pub mod acl;
+mod bundle;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::{RedisResult, Value};
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,18 @@ impl RedisStore {
                 reply => Some(holds(&reply, &format!("~{}", acl::pattern(&keys, tenant)))),
             })
             .collect())
+    }
+
+    /// The slugs of tenants that a reset leaves alone: those that have a place of their own.
+    pub(super) async fn tenants_that_stay(&mut self) -> Result<BTreeSet<String>> {
+        let records = self.all_records().await?;
+        let own = records.into_iter().filter(|record| record.model != TenancyModel::Row);
+        let slugs: Vec<String> = own.map(|record| record.tenant.slug().to_owned()).collect();
+        if slugs.is_empty() && !self.has_places {
+            return Ok(BTreeSet::new());
+        }
+        let found = super::wipe::tenants(&mut self.books, slugs).await;
+        found.map_err(Self::troubled(&self.endpoint, "look for the keys of tenants"))
     }
 
     /// Strikes out the tenants of shared tables, which a reset removes, and their users.

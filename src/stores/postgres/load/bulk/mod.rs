@@ -4,6 +4,7 @@
 mod binary;
 mod copy;
 mod encode;
+mod few;
 mod jobs;
 mod late;
 mod merge;
@@ -197,6 +198,9 @@ impl PostgresLoader<'_> {
         source: &dyn RowSource,
         events: &dyn Events,
     ) -> Result<Result<u64, sqlx::Error>> {
+        if let Some(sql) = few::insert(target, source)? {
+            return Ok(self.run(&sql).await);
+        }
         let shape = Shape { target: source.shown().to_owned(), ..Shape::default() };
         let how = How::default();
         let load = BulkLoad { source, shape: &shape, key: &[], checksum: "", name: "", how: &how };

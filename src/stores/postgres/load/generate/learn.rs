@@ -16,6 +16,11 @@ pub enum Learnt {
     Nothing,
 }
 
+/// Whether the catalog's name is that of a table, whose schema is left out.
+fn is_named(label: &str, name: &str) -> bool {
+    label == name || label.split_once('.').is_some_and(|(_, last)| last == name)
+}
+
 impl Fill {
     /// Draws a lesson from a refusal.
     pub fn learn(&mut self, table: &Table, error: &sqlx::Error) -> Learnt {
@@ -24,7 +29,7 @@ impl Fill {
         let lessons = self.lessons.entry(table.name.clone()).or_default();
         let about_column = |name: &str| table.column(name);
         match (report.code(), report.constraint(), column) {
-            ("23514", Some(constraint), _) if report.table() == Some(table.name.as_str()) => {
+            ("23514", Some(constraint), _) if report.table().is_some_and(|name| is_named(&table.name, name)) => {
                 let (name, constraint) = (table.name.clone(), constraint.to_owned());
                 let columns = table
                     .checks()

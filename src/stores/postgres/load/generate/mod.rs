@@ -25,7 +25,7 @@ use crate::engine::seed::order;
 use crate::error::Result;
 use crate::stores::load::{FillOrder, Filled, Loader as _};
 use crate::stores::postgres::error::{is_lost, reported, words};
-use crate::stores::postgres::ident::Ident;
+use crate::stores::postgres::ident::{Ident, relation};
 use crate::stores::postgres::tables;
 
 /// The column that numbers staged rows.
@@ -86,8 +86,8 @@ struct Done {
 
 impl PostgresLoader<'_> {
     async fn read_catalog(&mut self) -> Result<Catalog> {
-        let schema = self.store.settings.schema.name().to_owned();
-        tables::read(&mut self.store.connection, &schema).await
+        let schemas = self.store.schemas().await?;
+        tables::read(&mut self.store.connection, &schemas).await
     }
 
     pub(super) async fn count_targets(&mut self) -> Result<u64> {
@@ -408,7 +408,7 @@ impl PostgresLoader<'_> {
 }
 
 fn is_history(name: &str) -> bool {
-    HISTORIES.contains(&name)
+    HISTORIES.contains(&name.rsplit_once('.').map_or(name, |(_, last)| last))
 }
 
 /// The sequence behind a column: its own, or the one that its default names.
@@ -421,7 +421,7 @@ fn sequence_of(column: &Column) -> Option<String> {
 }
 
 fn qualified(schema: &str, name: &str) -> Result<String> {
-    Ok(format!("{}.{}", Ident::new(schema)?, Ident::new(name)?))
+    relation(Some(schema), name)
 }
 
 /// The columns of each table that others need to refer to its rows.
@@ -493,11 +493,24 @@ fn parts(table: &Table, columns: &[Option<String>], names: &[&String]) -> Vec<Pa
     parts
 }
 
+/// The table of a refusal as the catalog knows it.
+fn named(catalog: &Catalog, schema: &str, name: &str) -> Option<String> {
+    let full = format!("{schema}.{name}");
+    let known = |label: &String| catalog.tables.contains_key(label);
+    // A partition speaks for the table that it is a part of.
+    let root = || catalog.tables.values().find(|table| table.leaves.iter().any(|leaf| leaf.name == name));
+    Some(full)
+        .filter(known)
+        .or_else(|| Some(name.to_owned()).filter(known))
+        .or_else(|| root().map(|table| table.name.clone()))
+}
+
 /// The tables to leave out after a refusal at the end of the transaction.
 fn culprits(catalog: &Catalog, error: &sqlx::Error, excluded: &BTreeMap<String, String>) -> Vec<String> {
     let Some(report) = reported(error) else { return Vec::new() };
     let context = report.r#where().unwrap_or_default();
-    let mut found: Vec<String> = report.table().map(str::to_owned).into_iter().collect();
+    let named = report.table().and_then(|name| named(catalog, report.schema().unwrap_or_default(), name));
+    let mut found: Vec<String> = named.into_iter().collect();
     if found.is_empty() {
         // `PL/pgSQL function check_balance() line 3 at RAISE`
         found = catalog

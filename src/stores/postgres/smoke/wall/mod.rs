@@ -27,7 +27,7 @@ pub async fn verify(
 ) -> Result<()> {
     let mut smoke = PostgresSmoke::new(store, ask.run.clone());
     let schema = smoke.store.settings.schema.name().to_owned();
-    smoke.catalog = tables::read(&mut smoke.store.connection, &schema).await?;
+    smoke.catalog = tables::read(&mut smoke.store.connection, std::slice::from_ref(&schema)).await?;
     proof.area("isolation", "Two made-up tenants were tried at each other's rows");
     if !is_bound {
         proof.untried(

@@ -124,7 +124,7 @@ impl RedisStore {
 }
 
 /// The slug of a key below the project's prefix: `{acme}:...`.
-fn slug_of(key: &[u8]) -> Option<String> {
+pub(super) fn slug_of(key: &[u8]) -> Option<String> {
     let rest = key.strip_prefix(b"{")?;
     let end = rest.windows(2).position(|two| two == b"}:")?;
     let slug = std::str::from_utf8(&rest[..end]).ok()?;

@@ -129,7 +129,9 @@ impl RedisStore {
         };
         let own = redis::cmd("GET").arg(&ours).query_async::<String>(&mut connected.link).await;
         if own.as_deref() != Ok("1") {
-            proof.untried("login", "throw-away user", "it cannot read its own key: its refusals prove nothing", "");
+            let said = own.map_or_else(|error| error.to_string(), |_| "it reads something else".into());
+            let why = format!("it cannot read its own key ({said}): its refusals prove nothing");
+            proof.untried("login", "throw-away user", why, "");
             return Ok(());
         }
         proof.held(1);

@@ -1,5 +1,11 @@
 //! `lyrox url`: through the binary, as a user types it.
 
+mod cases;
+mod clients;
+mod logins;
+mod sources;
+mod srv;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -29,8 +35,10 @@ fn encode_and_decode_undo_each_other() {
     assert_eq!(run(&["url", "decode", "p%3F%3Fss"]).ok().stdout, "p??ss\n");
     run(&["url", "decode", "100%"]).exit(2).says("LYX-USAGE").says("%25");
     let twice = run(&["url", "encode", "p%3Fss"]);
-    assert_eq!(twice.ok().stdout, "p%253Fss\n");
-    assert!(twice.stderr.contains("encoded already"), "{twice}");
+    twice.exit(2).says("encoded already").says("--raw");
+    assert_eq!(twice.stdout, "");
+    assert_eq!(run(&["url", "encode", "--raw", "p%3Fss"]).ok().stdout, "p%253Fss\n");
+    run(&["url", "encode", "redis://:x@h"]).ok().says("a whole URL");
     assert_eq!(run(&["url", "encode", "a?", "--output", "json"]).ok().json()["data"], "a%3F");
 }
 
@@ -45,6 +53,11 @@ fn build_takes_the_password_from_standard_input_only() {
     with(&["--option", "sslpassword=x", "--no-password"], "").exit(2).says("takes no secret");
     assert_eq!(with(&["--no-password"], "").ok().stdout, "postgresql://me@h:1/d\n");
     run(&["url", "build", "--store", "postgres", "--host", "a@b", "--no-password"]).exit(2).says("LYX-URL-INVALID");
+    let dotenv = with(&["--format", "dotenv", "--password-stdin"], "p'@$`\\!#\n");
+    assert_eq!(dotenv.ok().stdout, "DATABASE_URL='postgresql://me:p%27%40%24%60%5C%21%23@h:1/d'\n");
+    let shell = with(&["--format", "shell", "--name", "DIRECT_URL", "--no-password"], "");
+    assert_eq!(shell.ok().stdout, "export DIRECT_URL='postgresql://me@h:1/d'\n");
+    with(&["--name", "no name", "--no-password"], "").exit(2);
     let help = run(&["url", "build", "--help"]);
     assert!(!help.ok().stdout.contains("--password <"), "{help}");
 }
@@ -110,4 +123,32 @@ fn redact_masks_a_stream() {
     child.stdin.take().expect("a pipe").write_all(text).expect("input");
     let shown = Output::new(&["url", "redact"], &child.wait_with_output().expect("an end"));
     assert_eq!(shown.ok().stdout, "got ***, *** and ***\n");
+}
+
+#[test]
+fn inspect_tells_the_other_door_and_how_libraries_read_it() {
+    let inspect = |url: &str, more: &[&'static str]| {
+        with_input(&[&["url", "inspect", "--env", "SOME_URL"], more].concat(), &[("SOME_URL", url)], "")
+    };
+    let pooled = "postgresql://u:longpass@ep-cool-1-pooler.eu.aws.neon.tech/db?sslmode=verify-full";
+    let shown = inspect(pooled, &[]);
+    shown.ok().says("direct     postgresql://u@ep-cool-1.eu.aws.neon.tech/db").never_says("longpass");
+    shown.says("otherwise  Prisma: does not know this `sslmode`").says("read alike libpq");
+    assert!(shown.stdout.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let direct = inspect("postgresql://u:longpass@ep-cool-1.eu.aws.neon.tech/db", &["--output", "json"]);
+    assert_eq!(direct.ok().json()["data"]["pooled"], "postgresql://u@ep-cool-1-pooler.eu.aws.neon.tech/db");
+    let json = inspect("postgres://u:lo?ng@pass@h.example/db?schema=app", &["--output", "json"]);
+    let clients = json.ok().never_says("lo?ng").json()["data"]["clients"].as_array().expect("clients").clone();
+    assert_eq!(clients.len(), 8);
+    let reads = |name: &str| clients.iter().find(|client| client["name"] == name).map(|client| client["reads"].clone());
+    assert_eq!(reads("SQLAlchemy"), Some("refused".into()), "{json}");
+    assert_eq!(reads("libpq (psql, psycopg)"), Some("refused".into()), "{json}");
+
+    // Mended, and as a line of a file that every reader takes alike: with --reveal only.
+    let raw = "postgres://u:tr??cky$w@h.example/db";
+    inspect(raw, &[]).ok().never_says("tr%3F%3Fcky").says("--reveal");
+    inspect(raw, &["--reveal"]).ok().says("SOME_URL='postgres://u:tr%3F%3Fcky%24w@h.example/db'");
+    let project = Project::new("url_trap", "");
+    project.write(".env", "REDIS_URL=redis://:tr#cky$w@h.example\n");
+    project.lyrox(&["url", "inspect", "--env", "REDIS_URL"]).ok().says("without quotes").never_says("cky");
 }

@@ -1,16 +1,19 @@
 //! The stages of a check of Redis: TLS and hello by hand, the rest through the driver.
 
+mod deep;
+mod facts;
+
 use std::time::Instant;
 
-use redis::{InfoDict, RedisError, Value as Reply};
+use redis::{RedisError, Value as Reply};
 
-use super::connect::{Connected, connect};
+use super::connect::connect;
 use super::error::{refusal, work_error};
 use super::link::Link;
 use super::query;
 use crate::error::{Code, Error, Result};
 use crate::stores::probe::approach;
-use crate::stores::probe::hello::greet_through;
+use crate::stores::probe::hello::{greet_others, greet_through};
 use crate::stores::query::Options;
 use crate::stores::stages::{Block, Request, Stages, limit};
 
@@ -26,17 +29,22 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
     let endpoint = request.endpoint;
     let ca_file = request.target.ca_file.as_deref();
     let reached = approach(stages, endpoint).await?;
-    greet_through(stages, endpoint, ca_file, reached.first()?).await?;
+    let (first, others) = reached.split_first()?;
+    greet_through(stages, endpoint, ca_file, first).await?;
+    greet_others(stages, endpoint, ca_file, others).await;
 
     let words = stages.login_words();
     let login = async { Ok((connect(endpoint, ca_file).await?, words)) };
     let mut connected = stages.run("auth", limit::AUTH, login).await?;
     stages.run("database", limit::REST, database(request, &mut connected.link)).await?;
     stages.run("ping", limit::REST, ping(request, &mut connected.link)).await?;
-    let facts = stages.run("server", limit::REST, server(request, &mut connected)).await?;
-    judge(stages, &facts);
+    let facts = stages.run("server", limit::REST, facts::read(request, &mut connected)).await?;
+    facts::judge(stages, request, &facts)?;
     let rights = rights(request, &mut connected.link);
     stages.run("privileges", limit::REST, rights).await?;
+    if request.is_deep {
+        stages.run("write", limit::REST, deep::write(request, &mut connected.link)).await?;
+    }
 
     let options = Options {
         may_write: false,
@@ -76,73 +84,14 @@ async fn ping(request: &Request<'_>, link: &mut Link) -> Result<((), String)> {
     Ok(((), format!("{:.1} ms to and fro", begun.elapsed().as_secs_f64() * 1000.0)))
 }
 
-/// What INFO tells; nothing where it is forbidden.
-struct Facts {
-    policy: Option<String>,
-    limit: u64,
-    is_replica: bool,
-    clients: Option<(u64, u64)>,
-}
-
-async fn server(request: &Request<'_>, connected: &mut Connected) -> Result<(Facts, String)> {
-    let info = match redis::cmd("INFO").query_async::<InfoDict>(&mut connected.link).await {
-        Ok(info) => info,
-        Err(error) if refusal(&error).is_some() => {
-            let facts = Facts { policy: None, limit: 0, is_replica: false, clients: None };
-            return Ok((facts, "unknown: the user may not ask for INFO".to_owned()));
-        }
-        Err(error) => return Err(work_error(request.endpoint, "ask for the server's facts", &error)),
-    };
-    let text = |key: &str| info.get::<String>(key);
-    let facts = Facts {
-        policy: text("maxmemory_policy"),
-        limit: info.get("maxmemory").unwrap_or(0),
-        is_replica: text("role").is_some_and(|role| role == "slave"),
-        clients: info.get("connected_clients").zip(info.get("maxclients")),
-    };
-    let product = match text("valkey_version") {
-        Some(version) => format!("Valkey {version}"),
-        None => format!("Redis {}", text("redis_version").unwrap_or_else(|| "of unknown version".into())),
-    };
-    let kind = match (connected.link.is_cluster(), facts.is_replica) {
-        (true, _) => ", cluster",
-        (false, true) => ", replica",
-        (false, false) => ", primary",
-    };
-    let clients = facts.clients.map_or_else(String::new, |(used, most)| format!(", {used} of {most} clients"));
-    Ok((facts, format!("{product}{kind}{clients}")))
-}
-
-fn judge(stages: &mut Stages<'_>, facts: &Facts) {
-    if facts.is_replica {
-        stages.warn("server", "a replica: it takes no writes", "name the primary in the URL");
-    }
-    if let Some((used, most)) = facts.clients
-        && most > 0
-        && used * 5 >= most * 4
-    {
-        stages.warn(
-            "server",
-            format!("{used} of {most} clients are taken"),
-            "let the application share its connections",
-        );
-    }
-    // Without a limit nothing is evicted, and keys without a TTL are safe from the volatile policies.
-    if let Some(policy) = facts.policy.as_ref().filter(|policy| facts.limit > 0 && policy.starts_with("allkeys")) {
-        stages.warn(
-            "server",
-            format!("maxmemory-policy {policy}: when memory runs out any key may go, queues and locks too"),
-            "CONFIG SET maxmemory-policy noeviction, or a volatile one; keep caches in a Redis of their own",
-        );
-    }
-}
-
 /// Tries reading, writing and scripts on a key of the project that does not exist: nothing changes.
 async fn rights(request: &Request<'_>, link: &mut Link) -> Result<((), String)> {
     let key = format!("{}lyrox:check:{}", request.target.namespace, uuid::Uuid::new_v4().simple());
-    let mut tries = [("read", redis::cmd("GET")), ("write", redis::cmd("DEL")), ("run scripts", redis::cmd("EVAL"))];
+    let mut tries =
+        [("read", redis::cmd("GET")), ("write", redis::cmd("SETRANGE")), ("run scripts", redis::cmd("EVAL"))];
     tries[0].1.arg(&key);
-    tries[1].1.arg(&key);
+    // Nothing written to a key that is not there makes no key, and counts as a command that could add something.
+    tries[1].1.arg(&key).arg(0).arg("");
     tries[2].1.arg("return redis.call('EXISTS', KEYS[1])").arg(1).arg(&key);
     let mut refused = Vec::new();
     let mut why = None;
@@ -154,8 +103,14 @@ async fn rights(request: &Request<'_>, link: &mut Link) -> Result<((), String)> 
                 refused.push(what);
                 why.get_or_insert(refusal.shown());
             }
-            // A replica or a full server refuses for another reason, which has its own line.
-            Some(_) => {}
+            // Full, read-only, loading, its disk, its slots: nothing that the user's rights could mend.
+            Some(refusal) => {
+                if let Some(code) = refusal.state() {
+                    return Err(Error::new(code, format!("the server refuses to {what}"))
+                        .why(format!("{} ({})", refusal.shown(), request.endpoint.origin))
+                        .hint(refusal.advice().unwrap_or("look at the server's log")));
+                }
+            }
             None => return Err(work_error(request.endpoint, "try what the user may do", &error)),
         }
     }

@@ -1,5 +1,8 @@
 //! The stages of a check of MongoDB: TLS and hello by hand, the rest through the driver.
 
+mod deep;
+mod topology;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -10,9 +13,10 @@ use super::error::{refusal, work_error};
 use super::query;
 use crate::error::{Code, Error, Result};
 use crate::stores::probe::approach;
-use crate::stores::probe::hello::greet_through;
+use crate::stores::probe::hello::{document, greet_others, greet_through};
 use crate::stores::query::Options;
-use crate::stores::stages::{Block, Request, Stages, limit};
+use crate::stores::stages::{Block, Request, Stages, limit, now};
+use crate::stores::support::Product;
 
 /// What a user of lyrox must be able to do in the project's database.
 const NEEDED: &[&str] = &[
@@ -39,10 +43,24 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
     let endpoint = request.endpoint;
     let ca_file = request.target.ca_file.as_deref();
     let reached = approach(stages, endpoint).await?;
-    greet_through(stages, endpoint, ca_file, reached.first()?).await?;
+    let (first, others) = reached.split_first()?;
+    let answer = greet_through(stages, endpoint, ca_file, first).await?;
+    greet_others(stages, endpoint, ca_file, others).await;
+    let hello = document(&answer);
+    if let Some(hello) = &hello
+        && let Err(error) = topology::judge(endpoint, hello)
+    {
+        stages.fail("topology", error);
+        return None;
+    }
 
     let words = stages.login_words();
-    let login = async { Ok((connect(endpoint, ca_file, &request.target.namespace).await?, words)) };
+    let login = async {
+        match connect(endpoint, ca_file, &request.target.namespace).await {
+            Ok(connected) => Ok((connected, words)),
+            Err(error) => Err(topology::explain(request, hello.as_ref(), error).await),
+        }
+    };
     let connected = stages.run("auth", limit::AUTH, login).await?;
     examine(stages, request, &connected).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), connected.client.shutdown().immediate(true)).await;
@@ -52,9 +70,15 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
 async fn examine(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected) -> Option<()> {
     stages.run("database", limit::REST, database(request, connected)).await?;
     stages.run("ping", limit::REST, ping(request, connected)).await?;
-    let connections = stages.run("server", limit::REST, server(request, connected)).await?;
-    judge(stages, connected, connections);
+    let facts = stages.run("server", limit::REST, server(request, connected)).await?;
+    judge(stages, request, connected, &facts);
     privileges(stages, request, connected).await;
+    if request.is_deep && is_primary(&connected.hello) {
+        stages.run("write", limit::REST, deep::write(request, connected)).await;
+    }
+    if request.is_deep {
+        deep::hosts(stages, request, connected).await;
+    }
     let options = Options {
         may_write: false,
         time: limit::REST - Duration::from_millis(500),
@@ -104,12 +128,30 @@ async fn ping(request: &Request<'_>, connected: &Connected) -> Result<((), Strin
     Ok(((), format!("{:.1} ms to and fro", begun.elapsed().as_secs_f64() * 1000.0)))
 }
 
-/// Connections in use and at most; none where the user may not ask.
-type Connections = Option<(i64, i64)>;
+/// What the server tells of itself.
+struct Facts {
+    version: String,
+    /// Connections in use and at most; none where the user may not ask.
+    connections: Option<(i64, i64)>,
+    /// zlib is among the compressors that the server takes; none where it does not say.
+    takes_zlib: Option<bool>,
+    /// Seconds since 1970: the server's time, and this machine's before and after.
+    clock: Option<(f64, f64, f64)>,
+}
 
-async fn server(request: &Request<'_>, connected: &Connected) -> Result<(Connections, String)> {
+async fn server(request: &Request<'_>, connected: &Connected) -> Result<(Facts, String)> {
     let build = ask(request, connected, doc! { "buildInfo": 1 }, "ask for the version").await?;
     let version = build.get_str("version").unwrap_or("of unknown version");
+    let asked = now();
+    let greeting = connected.database.run_command(doc! { "hello": 1, "compression": ["zlib"] }).await.ok();
+    let answered = now();
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
+    let clock = greeting
+        .as_ref()
+        .and_then(|greeting| greeting.get_datetime("localTime").ok())
+        .map(|time| (time.timestamp_millis() as f64 / 1000.0, asked, answered));
+    let takes_zlib =
+        greeting.as_ref().map(|greeting| greeting.get_array("compression").is_ok_and(|list| !list.is_empty()));
     let hello = &connected.hello;
     let kind = if hello.get_str("msg").is_ok_and(|text| text == "isdbgrid") {
         "sharded cluster".to_owned()
@@ -126,7 +168,8 @@ async fn server(request: &Request<'_>, connected: &Connected) -> Result<(Connect
         let number = |key: &str| connections.get(key).and_then(whole);
         Some((number("current")?, number("current")? + number("available")?))
     });
-    Ok((connections, format!("MongoDB {version}, {kind}, {role}")))
+    let facts = Facts { version: version.to_owned(), connections, takes_zlib, clock };
+    Ok((facts, format!("MongoDB {version}, {kind}, {role}")))
 }
 
 fn whole(value: &Bson) -> Option<i64> {
@@ -141,24 +184,35 @@ fn is_primary(hello: &Document) -> bool {
     hello.get_bool("isWritablePrimary").or_else(|_| hello.get_bool("ismaster")).unwrap_or(false)
 }
 
-fn judge(stages: &mut Stages<'_>, connected: &Connected, connections: Connections) {
-    if let Some((used, most)) = connections.filter(|(used, most)| used * 5 >= most * 4) {
+fn judge(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected, facts: &Facts) {
+    // What speaks the protocol without being MongoDB has versions of its own.
+    let is_other = connected.hello.contains_key("ferretdb") || connected.hello.contains_key("internal");
+    if !is_other {
+        stages.version(Product::Mongodb { takes_zlib: facts.takes_zlib }, &facts.version);
+    }
+    if let Some((server, asked, answered)) = facts.clock {
+        stages.clock(server, asked, answered);
+    }
+    if let Some((used, most)) = facts.connections.filter(|(used, most)| used * 5 >= most * 4) {
         let what = format!("{used} of {most} connections are taken");
-        stages.warn("server", what, "let the application share its connections");
+        stages.warn("server", Code::ConnectBusy, what, "let the application share its connections");
     }
     if !connected.has_transactions() {
         stages.warn(
             "server",
+            Code::ReplicaSetNone,
             "a standalone server has no transactions: a failed migration is undone by journal, not by the server",
-            "start it with --replSet and run rs.initiate(), or use lyrox up",
+            "start it with --replSet rs0 and run rs.initiate(), or use lyrox up",
         );
     }
     if !is_primary(&connected.hello) {
-        stages.warn(
-            "server",
-            "a secondary: it takes no writes",
-            "name all hosts and replicaSet in the URL, without directConnection",
-        );
+        let error = match connected.hello.get_str("primary") {
+            Ok(primary) => Error::new(Code::ConnectReadOnly, "a secondary: it takes no writes")
+                .why(format!("the primary is {primary} ({})", request.endpoint.origin))
+                .hint("name all hosts and replicaSet in the URL, without directConnection"),
+            Err(_) => topology::no_primary(request.endpoint, &connected.hello),
+        };
+        stages.fail("server", error);
     }
 }
 
@@ -172,6 +226,7 @@ async fn privileges(stages: &mut Stages<'_>, request: &Request<'_>, connected: &
         } else {
             stages.warn(
                 "privileges",
+                Code::AuthOpen,
                 "the server asks for no login: whoever reaches it may read and write everything",
                 "switch authorization on and make a user for the application",
             );
