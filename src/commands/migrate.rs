@@ -1,5 +1,6 @@
 //! `lyrox db migrate`
 
+use super::fan::Fan;
 use crate::app::App;
 use crate::config::Period;
 use crate::engine::event::Events as _;
@@ -7,6 +8,9 @@ use crate::engine::lock::WAIT;
 use crate::engine::migrate::{self, DryRun, Work};
 use crate::engine::plan::{Action, Goal};
 use crate::engine::repeatables;
+use crate::engine::tenant::inside;
+use crate::engine::tenant::run::Selection;
+use crate::engine::tenant::unit::Task;
 use crate::error::{Code, Error, Result};
 use crate::project::formats;
 use crate::project::migration::{Migration, Version};
@@ -16,7 +20,7 @@ use crate::stores::trips;
 /// Flags of `db migrate`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db migrate                       apply everything that is pending\n  lyrox db migrate --dry-run             show the plan, change nothing\n  lyrox db migrate --to 20251101090000   up to and including this version"
+    after_help = "Examples:\n  lyrox db migrate                       apply everything that is pending\n  lyrox db migrate --dry-run             show the plan, change nothing\n  lyrox db migrate --to 20251101090000   up to and including this version\n  lyrox db migrate --tenants all         the migrations of every tenant that is behind\n  lyrox db migrate --tenants all --jobs 4 --canary 1 --wave 100   one first, then a hundred at a time\n\nWith --tenants each tenant stands or falls alone. The run is written down: after a kill the same command goes on, and\nseveral processes with the same command share the work.\n\nExit codes: 0 done; 1 a migration failed; 5 another run holds the lock; 6 files and ledger disagree; 7 some tenants failed"
 )]
 pub struct Args {
     /// Up to and including this version
@@ -34,11 +38,29 @@ pub struct Args {
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
+    /// Work on this tenant, by its key or slug; may be given several times
+    #[arg(long, value_name = "KEY", help_heading = "Tenants")]
+    pub tenant: Vec<String>,
+    /// Work on so many tenants at a time, with a connection each, and one more that keeps the run
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Tenants")]
+    pub jobs: u16,
+    /// Which tenants.
+    #[command(flatten)]
+    pub fan: Fan,
 }
 
 impl Default for Args {
     fn default() -> Self {
-        Self { to: None, steps: None, dry_run: false, allow_pooler: false, lock_wait: Period::seconds(WAIT.as_secs()) }
+        Self {
+            to: None,
+            steps: None,
+            dry_run: false,
+            allow_pooler: false,
+            lock_wait: Period::seconds(WAIT.as_secs()),
+            tenant: Vec::new(),
+            jobs: 2,
+            fan: Fan::default(),
+        }
     }
 }
 
@@ -48,17 +70,16 @@ impl Default for Args {
 /// What kept it from starting; a migration that fails is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db migrate", Layout::Lines);
+    if let Some(selection) = args.fan.selection(&args.tenant)? {
+        return tenants(app, args, selection).await;
+    }
     let mut targets = app.targets()?;
     for target in &mut targets.stores {
         target.allows_pooler = args.allow_pooler;
     }
     let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
     let (opened, files) = work.open_reading(reader(app)?).await?;
-    let goal = match (&args.to, args.steps) {
-        (Some(version), _) => Goal::To(known(&files, version)?),
-        (None, Some(count)) => Goal::Steps(count as usize),
-        (None, None) => Goal::Latest,
-    };
+    let goal = goal(args, &files)?;
     if args.dry_run {
         let dry = migrate::dry_run_open(work, opened, &files, &goal).await?;
         let mut report = app.finish();
@@ -74,6 +95,30 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     tell_trips(app, &mut report);
     Ok(report)
+}
+
+/// The tenants' own migrations.
+async fn tenants(app: &App, args: &Args, selection: Selection) -> Result<Report> {
+    if args.allow_pooler {
+        return Err(Error::new(Code::Usage, "tenants are not worked on through a transaction pooler")
+            .why("each has a lock of its own, which a pooler does not keep")
+            .data("nothing was contacted")
+            .hint("set `direct_url` under [postgres] to the server itself, and leave --allow-pooler out"));
+    }
+    let targets = app.targets()?;
+    let work = Work { config: app.config()?, targets: &targets, events: app, wait: args.lock_wait.duration() };
+    let files = inside::files(work)?;
+    let goal = goal(args, &files)?;
+    let how = (&args.fan, usize::from(args.jobs), args.dry_run);
+    super::fan::run(app, &targets, args.lock_wait, Task::Migrate(&files, &goal), selection, how).await
+}
+
+fn goal(args: &Args, files: &[Migration]) -> Result<Goal> {
+    Ok(match (&args.to, args.steps) {
+        (Some(version), _) => Goal::To(known(files, version)?),
+        (None, Some(count)) => Goal::Steps(count as usize),
+        (None, None) => Goal::Latest,
+    })
 }
 
 /// With `-v` the closing line says how often the servers were waited for.

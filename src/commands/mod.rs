@@ -10,6 +10,7 @@ pub mod down;
 pub mod dump;
 pub mod env;
 pub mod explain;
+pub mod fan;
 pub mod init;
 mod init_from;
 pub mod lint;

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::fan::Fan;
 use crate::app::App;
 use crate::config::{Period, Targets};
 use crate::engine::lock::WAIT;
 use crate::engine::migrate::Work;
 use crate::engine::seed::fill::Fill;
 use crate::engine::seed::{self, Options, Seeded};
+use crate::engine::tenant::unit::Task;
 use crate::engine::tenant::{list, shard};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
@@ -21,7 +23,7 @@ use crate::report::{Change, Item, Layout, Report};
 /// Flags of `db seed`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox -v db seed --plan        show which rows would be inserted and updated, write nothing\n  lyrox db seed --check          the same, and exit 8 where something would change: for CI\n  lyrox db seed --fill 10k       make rows for every table without a file\n  lyrox db seed --fill 20k --seed 7   the same rows for the same seed number\n  gzip -dc users.csv.gz | lyrox db seed --from - --into postgres.User --format csv\n                                 load rows of a file or of standard input, without a set\n  lyrox db seed --from users.csv --into postgres.User --jobs 2\n\nRunning it again changes nothing: rows are found by key and compared before anything is written.\n`lyrox db seed --tenant KEY` applies the set `tenant` to one tenant.\n\nExit codes: 0 done, or planned; 1 a row was refused or set aside; 2 a file cannot be used, nothing was contacted or\nchanged; 3 this environment takes no such set; 5 another run holds the lock; 8 --check found a difference"
+    after_help = "Examples:\n  lyrox db seed                  apply the set named in lyrox.toml\n  lyrox db seed --set dev        apply seeds/dev\n  lyrox -v db seed --plan        show which rows would be inserted and updated, write nothing\n  lyrox db seed --check          the same, and exit 8 where something would change: for CI\n  lyrox db seed --fill 10k       make rows for every table without a file\n  lyrox db seed --fill 20k --seed 7   the same rows for the same seed number\n  gzip -dc users.csv.gz | lyrox db seed --from - --into postgres.User --format csv\n                                 load rows of a file or of standard input, without a set\n  lyrox db seed --from users.csv --into postgres.User --jobs 2\n  lyrox db seed --tenants all   the set `tenant` for every tenant\n\nRunning it again changes nothing: rows are found by key and compared before anything is written.\n`lyrox db seed --tenant KEY` applies the set `tenant` to one tenant.\n\nExit codes: 0 done, or planned; 1 a row was refused or set aside; 2 a file cannot be used, nothing was contacted or\nchanged; 3 this environment takes no such set; 5 another run holds the lock; 7 some tenants failed;\n8 --check found a difference"
 )]
 pub struct Args {
     /// The set to apply; default: `[seeds] set`, with --tenant `[seeds] tenant_set`
@@ -42,7 +44,8 @@ pub struct Args {
     /// How the rows of `--from` are written: csv, ndjson or json, with .gz or .zst where packed; default: the file's ending
     #[arg(long, value_name = "FORMAT", requires = "from")]
     pub format: Option<String>,
-    /// Load large files of PostgreSQL with several connections: faster, not atomic, goes on where it was cut short
+    /// Load large files of PostgreSQL with several connections: faster, not atomic, goes on where it was cut short; with
+    /// --tenants, work on so many tenants at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "reject")]
     pub jobs: u8,
     /// Set rows that a store refuses aside in this file, with the reason, and load the others; then the exit code is 1
@@ -70,6 +73,9 @@ pub struct Args {
     /// How long to wait for another run to end
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub lock_wait: Period,
+    /// Which tenants.
+    #[command(flatten)]
+    pub fan: Fan,
 }
 
 impl Default for Args {
@@ -89,6 +95,7 @@ impl Default for Args {
             tenant: Vec::new(),
             slug: None,
             lock_wait: Period::seconds(WAIT.as_secs()),
+            fan: Fan::default(),
         }
     }
 }
@@ -99,6 +106,9 @@ impl Default for Args {
 /// What kept it from starting; a row that is refused is an item of the report.
 pub async fn run(app: &App, args: &Args) -> Result<Report> {
     app.begin("db seed", Layout::Lines);
+    if args.fan.selection(&[])?.is_some() {
+        return tenants(app, args).await;
+    }
     if let Some(rows) = args.fill {
         return fill(app, args, rows).await;
     }
@@ -151,6 +161,30 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         report.summary = Some("the set holds nothing to apply".into());
     }
     Ok(report)
+}
+
+/// A set for many tenants.
+async fn tenants(app: &App, args: &Args) -> Result<Report> {
+    let is_other =
+        args.from.is_some() || args.fill.is_some() || args.check || args.reject.is_some() || args.slug.is_some();
+    if is_other {
+        return Err(Error::new(Code::Usage, "--from, --fill, --check, --reject and --slug are not for --tenants")
+            .data("nothing was contacted")
+            .hint("lyrox db seed --tenant KEY, for one tenant"));
+    }
+    let Some(selection) = args.fan.selection(&args.tenant)? else {
+        return Err(Error::bug("tenants without a selection"));
+    };
+    let config = app.config()?;
+    let name = args.set.as_deref().unwrap_or(&config.settings.seeds.tenant_set);
+    if args.set.is_none() && !project::seed::sets(config)?.iter().any(|set| set == name) {
+        app.item(Item::skip("seeds", "seeds").detail(format!("`{}` holds no set `{name}`", config.settings.seeds.dir)));
+        return Ok(app.finish());
+    }
+    let set = project::seed::read_set(config, name)?;
+    let targets = app.targets()?;
+    let how = (&args.fan, usize::from(args.jobs), args.plan);
+    super::fan::run(app, &targets, args.lock_wait, Task::Seed(&set), selection, how).await
 }
 
 async fn fill(app: &App, args: &Args, rows: u64) -> Result<Report> {

@@ -9,20 +9,28 @@ use crate::engine::ledger::{Row, State};
 use crate::engine::migrate::{self, Work};
 use crate::engine::plan::{Drift, Goal};
 use crate::engine::repeatables;
+use crate::engine::tenant::run::Selection;
+use crate::engine::tenant::skew::{self, NAMED};
 use crate::error::{Code, Result};
 use crate::exit::Exit;
 use crate::project::migration::label;
-use crate::report::{Change, Item, Layout, Report};
+use crate::report::{Change, Item, Layout, Report, plural};
 
 /// Flags of `db status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox db status           what is applied, pending or changed\n  lyrox db status --check   for CI: exit 8 when something is pending, 6 when something drifted"
+    after_help = "Examples:\n  lyrox db status           what is applied, pending or changed\n  lyrox db status --check   for CI: exit 8 when something is pending, 6 when something drifted\n  lyrox db status --tenants all   which versions the tenants are at, and who is behind"
 )]
 pub struct Args {
     /// End with 8 when something is pending, with 6 when files and ledger disagree
     #[arg(long)]
     pub check: bool,
+    /// The migrations of tenants: all, keys or slugs with commas between them, or @FILE with one on each line
+    #[arg(long, value_name = "all|KEYS|@FILE")]
+    pub tenants: Option<String>,
+    /// The migrations of this tenant, by its key or slug; may be given several times
+    #[arg(long, value_name = "KEY", conflicts_with = "tenants")]
+    pub tenant: Vec<String>,
 }
 
 /// Runs the command.
@@ -34,6 +42,13 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let targets = app.targets()?;
     let config = app.config()?;
     let work = Work { config, targets: &targets, events: app, wait: std::time::Duration::ZERO };
+    let selection = match &args.tenants {
+        Some(text) => Some(Selection::read(text)?),
+        None => Some(Selection::Named(args.tenant.clone())).filter(|_| !args.tenant.is_empty()),
+    };
+    if let Some(selection) = selection {
+        return tenants(app, work, selection, args.check).await;
+    }
     let (opened, files) = work.open_reading(super::migrate::reader(app)?).await?;
     let migrate::Opened { mut stores, ledgers } = opened;
     guard::refuse_other_mark(config, &migrate::marks(&ledgers))?;
@@ -136,6 +151,52 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         summary.push_str(&format!(", {} in disagreement", drift.len()));
     }
     report.summary = Some(summary);
+    super::migrate::tell_trips(app, &mut report);
+    Ok(report)
+}
+
+/// Where the tenants are.
+async fn tenants(app: &App, work: Work<'_>, selection: Selection, checks: bool) -> Result<Report> {
+    let skew = skew::skew(work, selection).await?;
+    app.event(Event::Heading(format!("{} ({})", work.config.settings.project.name, work.config.environment)));
+    let count = |count: u64| plural(usize::try_from(count).unwrap_or(usize::MAX), "tenant");
+    for group in &skew.groups {
+        let version = group.version.as_deref().unwrap_or("none");
+        let id = format!("version.{version}.{}", if group.is_settled { "applied" } else { "behind" });
+        let item = Item::pass(id, version);
+        let item = if group.is_settled {
+            item.detail(count(group.tenants))
+        } else {
+            item.change(Change::Planned).detail(format!("{} behind", count(group.tenants)))
+        };
+        app.item(item);
+    }
+    let named = skew
+        .behind
+        .iter()
+        .map(|record| (record, "behind"))
+        .chain(skew.incomplete.iter().map(|record| (record, "not complete")));
+    for (record, what) in named {
+        let mut item = Item::skip(format!("tenant.{}", record.tenant.shown()), record.tenant.shown());
+        item.tenant = Some(record.tenant.key().to_owned());
+        let at = record.version.as_deref().map_or_else(|| "no version".to_owned(), |version| format!("at {version}"));
+        let state = if what == "behind" { at } else { format!("{}, {at}", record.state.word()) };
+        app.item(item.detail(format!("{what}, {state}")));
+    }
+    let behind = skew.behind_count();
+    if behind > NAMED as u64 {
+        app.note(format!("the first {NAMED} of {behind} that are behind; lyrox tenant list shows all"));
+    }
+    let mut report = app.finish();
+    report.data = Some(serde_json::json!({ "tenants": skew.total, "behind": behind, "versions": skew.groups }));
+    if checks && behind > 0 {
+        report.decide(Exit::Pending);
+        if let Some(item) = report.items.iter_mut().find(|item| item.change == Some(Change::Planned)) {
+            item.code = Some(Code::Pending.text().to_owned());
+            item.hint = Some("lyrox db migrate --tenants all".into());
+        }
+    }
+    report.summary = Some(format!("{}, {behind} behind", count(skew.total)));
     super::migrate::tell_trips(app, &mut report);
     Ok(report)
 }

@@ -169,9 +169,15 @@ pub fn witness(stores: impl IntoIterator<Item = StoreKind>) -> Option<StoreKind>
 /// A digest of what is applied: two stores of the same project and kind with equal heads have run the
 /// same migrations. A kept snapshot carries it, so that a run cut short before its snapshot is noticed.
 pub fn head(rows: &[Row]) -> String {
-    let mut applied: Vec<&Row> = rows.iter().filter(|row| row.state == State::Applied).collect();
-    applied.sort_by(|a, b| a.version.cmp(&b.version));
-    let lines: Vec<String> = applied.iter().map(|row| format!("{} {}\n", row.version, row.checksum)).collect();
+    let applied = rows.iter().filter(|row| row.state == State::Applied);
+    head_of(applied.map(|row| (&row.version, row.checksum.as_str())))
+}
+
+/// The digest of a store to which exactly these versions, with these checksums, are applied.
+pub fn head_of<'a>(applied: impl Iterator<Item = (&'a Version, &'a str)>) -> String {
+    let mut applied: Vec<(&Version, &str)> = applied.collect();
+    applied.sort_by(|a, b| a.0.cmp(b.0));
+    let lines: Vec<String> = applied.iter().map(|(version, checksum)| format!("{version} {checksum}\n")).collect();
     crate::project::text::sha256(format!("form {SNAPSHOT_FORM}\n{}", lines.concat()).as_bytes())
 }
 

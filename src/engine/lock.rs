@@ -43,6 +43,42 @@ pub async fn with_lock<S: Store, T>(
     Err(error)
 }
 
+/// Takes the lock of every store if all of them are free at this moment, does the work, gives the locks back: for
+/// one of many pieces of work, which is left to whoever has it. None where another holds one.
+///
+/// # Errors
+/// What the work returns, and a store that cannot be asked.
+pub async fn try_with_lock<S: Store, T>(
+    stores: &mut [S],
+    work: impl AsyncFnOnce(&mut [S]) -> Result<T>,
+) -> Result<Option<T>> {
+    let mut taken = 0;
+    let mut outcome = Ok(true);
+    for store in stores.iter_mut() {
+        match store.try_lock().await {
+            Ok(LockAnswer::Obtained) => taken += 1,
+            Ok(LockAnswer::Held(_)) => {
+                outcome = Ok(false);
+                break;
+            }
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    let result = match outcome {
+        Ok(true) => work(stores).await.map(Some),
+        Ok(false) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let mut released = Ok(());
+    for store in stores[..taken].iter_mut().rev() {
+        released = released.and(store.unlock().await);
+    }
+    result.and_then(|result| released.map(|()| result))
+}
+
 async fn locked<S: Store, T>(
     stores: &mut [S],
     wait: Duration,

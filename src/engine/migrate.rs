@@ -1,7 +1,7 @@
 //! Migrating: lock, read the ledgers, plan, check every file, apply in one order across the stores,
 //! grant, keep snapshots. Forward and back are the same road.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -229,7 +229,11 @@ async fn is_settled(
 }
 
 /// Reads the ledgers under the lock, refuses what must be refused, finishes a reset that was cut short.
-async fn current(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration]) -> Result<Vec<(StoreKind, Ledger)>> {
+pub(super) async fn current(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    files: &[Migration],
+) -> Result<Vec<(StoreKind, Ledger)>> {
     let ledgers = ledgers(stores, files).await?;
     guard::refuse_other_mark(work.config, &marks(&ledgers))?;
     let mut has_finished = false;
@@ -245,7 +249,7 @@ async fn current(work: Work<'_>, stores: &mut [AnyStore], files: &[Migration]) -
     if has_finished { self::ledgers(stores, files).await } else { Ok(ledgers) }
 }
 
-/// Plans and applies under a lock that is already held.
+/// Plans and applies under a lock that is already held; then grants and snapshots.
 pub(super) async fn run(
     work: Work<'_>,
     stores: &mut [AnyStore],
@@ -254,18 +258,35 @@ pub(super) async fn run(
     goal: &Goal,
     permit: Option<&Permit>,
 ) -> Result<Outcome> {
+    let (outcome, ledgers) = advance(work, stores, files, ledgers, goal, permit).await?;
+    if ledgers.is_some() {
+        settle(work, stores).await?;
+    }
+    Ok(outcome)
+}
+
+/// Plans and applies under a lock that is already held, and answers the ledgers as they are now; none where the files
+/// and the ledgers disagree, which is told.
+pub(super) async fn advance(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    files: &[Migration],
+    ledgers: Vec<(StoreKind, Ledger)>,
+    goal: &Goal,
+    permit: Option<&Permit>,
+) -> Result<(Outcome, Option<Vec<(StoreKind, Ledger)>>)> {
     refuse_lost_rows(&ledgers)?;
     let mut outcome = Outcome::default();
     let hooks = hooks::read(&work.config.root, &work.config.settings.migrations.dir)?;
     let kinds: Vec<StoreKind> = stores.iter().map(Store::kind).collect();
-    let ledgers = with_kept(stores, files, ledgers, goal).await?;
+    let mut ledgers = with_kept(stores, files, ledgers, goal).await?;
     let known = rows(&ledgers);
     let plan = match planned(files, &ledgers, goal) {
         Ok(plan) => plan.with_hooks(&hooks, &kinds),
         Err(drift) => {
             tell_drift(work.events, &with_texts(stores, drift).await);
             outcome.has_failed = true;
-            return Ok(outcome);
+            return Ok((outcome, None));
         }
     };
     if plan.steps.iter().any(|step| step.action == Action::Revert) && permit.is_none() {
@@ -298,6 +319,11 @@ pub(super) async fn run(
         let applied = store.apply(batch, options, work.events).await;
         outcome.done += applied.done.len();
         copy(stores, applied.done.iter().map(|done| done.row.clone()).collect()).await?;
+        if let Some((_, ledger)) = ledgers.iter_mut().find(|(store, _)| *store == kind) {
+            let versions: HashSet<&Version> = applied.done.iter().map(|done| &done.row.version).collect();
+            ledger.rows.retain(|row| !versions.contains(&row.version));
+            ledger.rows.extend(applied.done.into_iter().map(|done| done.row));
+        }
         if let Some((index, error)) = applied.failure {
             let step = batch.get(index).unwrap_or(&batch[0]);
             let error = if step.is_hook() { error.data_if_none("nothing of the hook is in effect") } else { error };
@@ -307,8 +333,7 @@ pub(super) async fn run(
         }
     }
     tell_forgotten(work.events, &plan, goal);
-    settle(work, stores).await?;
-    Ok(outcome)
+    Ok((outcome, Some(ledgers)))
 }
 
 /// The id of a step's item.

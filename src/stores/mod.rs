@@ -25,6 +25,7 @@ pub mod stages;
 pub mod support;
 pub mod tenant;
 pub mod tenant_bundle;
+pub mod tenant_run;
 pub mod tenant_verify;
 pub mod told;
 pub mod trips;

@@ -79,8 +79,13 @@ pub(super) fn record_json(record: &Record, is_behind: bool) -> serde_json::Value
 
 fn data(listed: &Listed) -> serde_json::Value {
     let tenants: Vec<_> = listed.records.iter().map(|record| record_json(record, listed.is_behind(record))).collect();
+    let levels = listed.levels().into_iter().map(|level| {
+        json!({ "version": level.version, "tenants": level.tenants, "behind": level.is_behind, "other": level.is_other })
+    });
+    let levels: Vec<_> = levels.collect();
     json!({
         "tenants": tenants, "unmanaged": listed.unmanaged, "unmanaged_on_shards": listed.elsewhere, "newest": listed.newest,
+        "versions": levels,
     })
 }
 
@@ -89,6 +94,7 @@ fn text(listed: &Listed) -> String {
     for record in &listed.records {
         let version = match (&record.version, listed.is_behind(record)) {
             (Some(version), true) => format!("{version}  behind"),
+            (Some(version), false) if listed.is_other(record) => format!("{version}  other files"),
             (Some(version), false) => version.clone(),
             (None, true) => "none  behind".to_owned(),
             (None, false) => String::new(),
@@ -123,6 +129,19 @@ fn text(listed: &Listed) -> String {
         write(&["key", "slug", "state", "shard", version].map(str::to_owned));
     }
     lines.iter().for_each(&mut write);
+    let levels = listed.levels();
+    if levels.len() > 1 {
+        text.push_str("\nversion skew\n");
+        for level in levels {
+            let remark = match (level.is_behind, level.is_other) {
+                (true, _) => ", behind",
+                (false, true) => ", with other files than there are now",
+                (false, false) => "",
+            };
+            let version = level.version.unwrap_or_else(|| "none".into());
+            text.push_str(&format!("  {version:<36} {}{remark}\n", plural(level.tenants, "tenant")));
+        }
+    }
     text
 }
 
@@ -136,7 +155,11 @@ fn summary(listed: &Listed) -> String {
     }
     let behind = listed.records.iter().filter(|record| listed.is_behind(record)).count();
     if behind > 0 {
-        words.push(format!("{behind} behind"));
+        words.push(format!("{behind} behind: lyrox db migrate --tenants all"));
+    }
+    let others = listed.records.iter().filter(|record| listed.is_other(record)).count();
+    if others > 0 {
+        words.push(format!("{others} with other files"));
     }
     for (shard, found) in &listed.elsewhere {
         words.push(format!("{} unmanaged on {shard}: lyrox tenant adopt --all --shard {shard}", found.len()));

@@ -18,6 +18,7 @@ use super::plan::{Act, Wanted, decide, quoted};
 use super::registry::{Record, State, Which};
 use super::shard::Placement;
 use super::shard::fleet::{Fleet, Site};
+use super::unit::settled_heads;
 use super::{Tenant, shown, template, terms};
 use crate::config::Targets;
 use crate::config::file::TenancyModel;
@@ -25,6 +26,7 @@ use crate::engine::event::Event;
 use crate::engine::guard;
 use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
+use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
@@ -527,7 +529,13 @@ impl Run<'_> {
             self.write(fleet, std::slice::from_ref(unit)).await?;
             pass("migrated");
         } else if !self.files.is_empty() {
-            inside::migrate(self.work, &mut unit.record, &self.files, self.request.is_brief).await?;
+            if self.is_whole_from_template() {
+                unit.record.version = super::list::newest(&self.files);
+                let heads = settled_heads(&self.files, &[StoreKind::Postgres], &Goal::Latest);
+                unit.record.head = heads.into_iter().next();
+            } else {
+                inside::migrate(self.work, &mut unit.record, &self.files, self.request.is_brief).await?;
+            }
             unit.record.step = Step::Migrated.word().into();
             self.write(fleet, std::slice::from_ref(unit)).await?;
             pass("migrated");
@@ -539,6 +547,16 @@ impl Run<'_> {
             pass("seeded");
         }
         Ok(())
+    }
+
+    /// Whether a copy of the template is all that a tenant needs: no other store has a part of its migrations, and no
+    /// user is to be given rights in it.
+    fn is_whole_from_template(&self) -> bool {
+        let has_role = self.work.config.settings.postgres.as_ref().is_some_and(|section| section.app_role.is_some());
+        self.terms.template.is_some()
+            && inside::stores(&self.files) == [StoreKind::Postgres]
+            && !self.terms.tenancy.users
+            && !has_role
     }
 
     /// Takes back what was made for a tenant that cannot go on, and says so in its record. What the application made

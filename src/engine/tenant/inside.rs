@@ -9,6 +9,7 @@ use crate::config::file::TenancyModel;
 use crate::engine::baseline;
 use crate::engine::event::{Event, Events};
 use crate::engine::ledger::{State, head};
+use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::engine::plan::Goal;
 use crate::engine::seed;
@@ -17,6 +18,7 @@ use crate::kind::StoreKind;
 use crate::project::migration::{self, Migration, Version};
 use crate::project::seed::Set;
 use crate::report::{Item, Outcome};
+use crate::stores::AnyStore;
 
 /// Passes what is told inside a tenant on, with the tenant's name on it. Failures are kept for the caller as well.
 pub struct Inside<'a> {
@@ -110,14 +112,21 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
     };
     let inside = Inside::new(work.events, &tenant, is_brief);
     let work = Work { config: &config, targets: &targets, events: &inside, wait: work.wait };
-    let outcome = migrate::migrate(work, files, &Goal::Latest).await?;
-    if outcome.has_failed {
-        return Err(stopped(&inside, "a migration"));
-    }
     let mut stores = work.open().await?;
-    let ledgers = migrate::ledgers(&mut stores, files).await?;
+    let done = with_lock(&mut stores, work.wait, &inside, async |stores: &mut [AnyStore]| {
+        let ledgers = migrate::current(work, stores, files).await?;
+        let (outcome, ledgers) = migrate::advance(work, stores, files, ledgers, &Goal::Latest, None).await?;
+        if ledgers.is_some() {
+            migrate::settle(work, stores).await?;
+        }
+        Ok((outcome, ledgers))
+    })
+    .await;
     migrate::close(stores).await;
-    stand(record, &ledgers);
+    match done? {
+        (outcome, Some(ledgers)) if !outcome.has_failed => stand(record, &ledgers),
+        _ => return Err(stopped(&inside, "a migration")),
+    }
     Ok(())
 }
 

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::registry::{Record, Which};
+use super::fanout::kinds;
+use super::registry::{Record, State, Which};
 use super::shard::Placement;
 use super::shard::fleet::{self, Fleet};
+use super::unit::settled_heads;
 use super::{Tenant, inside, shown, terms, unknown};
 use crate::config::file::TenancyModel;
 use crate::config::{Targets, shards};
 use crate::engine::guard;
 use crate::engine::migrate::{self, Work};
+use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::migration::Version;
@@ -30,9 +33,48 @@ pub struct Listed {
     pub elsewhere: BTreeMap<String, Vec<String>>,
     /// The newest version that the tenants' migrations have; none where they have none.
     pub newest: Option<String>,
+    /// The head of a tenant to which all of its migrations are applied as they are now; none where they have none.
+    pub head: Option<String>,
+}
+
+/// Tenants at the same version, and at the same state of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// The version; none where nothing is applied.
+    pub version: Option<String>,
+    /// How many tenants.
+    pub tenants: usize,
+    /// They lack migrations.
+    pub is_behind: bool,
+    /// They are at the newest version, and something else differs: a file among older ones, another text.
+    pub is_other: bool,
 }
 
 impl Listed {
+    /// Whether a tenant is at the newest version and yet not at the state of its files.
+    pub fn is_other(&self, record: &Record) -> bool {
+        let differs = self.head.is_some() && record.head.is_some() && record.head != self.head;
+        differs && !self.is_behind(record)
+    }
+
+    /// The version skew: complete tenants by version, the newest first; empty where they have no migrations.
+    pub fn levels(&self) -> Vec<Level> {
+        let mut levels: Vec<Level> = Vec::new();
+        if self.newest.is_none() {
+            return levels;
+        }
+        for record in self.records.iter().filter(|record| matches!(record.state, State::Active | State::Suspended)) {
+            let (is_behind, is_other) = (self.is_behind(record), self.is_other(record));
+            let known = levels.iter_mut().find(|level| level.version == record.version && level.is_other == is_other);
+            match known {
+                Some(level) => level.tenants += 1,
+                None => levels.push(Level { version: record.version.clone(), tenants: 1, is_behind, is_other }),
+            }
+        }
+        levels.sort_by_key(|level| std::cmp::Reverse((level.version.as_deref().map(Version::new), !level.is_other)));
+        levels
+    }
+
     /// Whether a tenant lacks migrations of its own.
     pub fn is_behind(&self, record: &Record) -> bool {
         match (&self.newest, &record.version) {
@@ -69,7 +111,9 @@ pub async fn list(work: Work<'_>) -> Result<Listed> {
     let mut stores = work.open().await?;
     let ledgers = migrate::states(&mut stores).await?;
     guard::refuse_other_mark(work.config, &migrate::marks(&ledgers))?;
-    let mut listed = Listed { newest: newest(&files), ..Listed::default() };
+    let head = settled_heads(&files, &kinds(work, &files), &Goal::Latest).into_iter().next();
+    let head = head.filter(|_| !files.is_empty());
+    let mut listed = Listed { newest: newest(&files), head, ..Listed::default() };
     if let Some(registry) = stores.first_mut() {
         listed.records = registry.read_tenants(&Which::All).await?;
     }
@@ -215,4 +259,46 @@ pub async fn refuse_reset(work: Work<'_>, shard: Option<&str>) -> Result<()> {
 /// The newest version that files have; none where they have none.
 pub(super) fn newest(files: &[crate::project::migration::Migration]) -> Option<String> {
     files.iter().map(|file| &file.version).filter(|version| !version.is_repeatable()).max().map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::file::TenancyModel;
+
+    fn record(key: &str, version: Option<&str>, head: Option<&str>) -> Record {
+        let mut record = Record::new(Tenant::new(key, None).expect("a tenant"), TenancyModel::Schema);
+        record.state = State::Active;
+        (record.version, record.head) = (version.map(str::to_owned), head.map(str::to_owned));
+        record
+    }
+
+    #[test]
+    fn tenants_are_counted_by_version_and_state() {
+        let records = vec![
+            record("a", Some("10"), Some("new")),
+            record("b", Some("9"), Some("old")),
+            record("c", Some("10"), Some("new")),
+            record("d", None, None),
+            record("e", Some("10"), Some("odd")),
+        ];
+        let mut listed = Listed { records, newest: Some("10".into()), head: Some("new".into()), ..Listed::default() };
+        let levels: Vec<_> = listed
+            .levels()
+            .into_iter()
+            .map(|level| (level.version.unwrap_or_default(), level.tenants, level.is_behind, level.is_other))
+            .collect();
+        let level = |version: &str, tenants, is_behind, is_other| (version.to_owned(), tenants, is_behind, is_other);
+        assert_eq!(
+            levels,
+            [
+                level("10", 2, false, false),
+                level("10", 1, false, true),
+                level("9", 1, true, false),
+                level("", 1, true, false)
+            ]
+        );
+        listed.newest = None;
+        assert!(listed.levels().is_empty());
+    }
 }

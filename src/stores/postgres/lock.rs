@@ -44,11 +44,12 @@ impl PostgresStore {
             return Ok(if is_free { LockAnswer::Obtained } else { LockAnswer::Held(self.holder(key).await) });
         }
         // The other tool's own lock is taken as well: its runs and ours keep each other out.
-        let tool = self.tool_lock();
+        let tool = self.tool_lock().filter(|_| !self.shares_lock);
         let also = tool.map_or_else(|| "true".to_owned(), |tool| format!("pg_catalog.pg_try_advisory_lock({tool})"));
         let sql = format!(
             "SELECT l.is_ours, pg_catalog.pg_backend_pid(), CASE WHEN l.is_ours THEN {also} END \
-             FROM (SELECT pg_catalog.pg_try_advisory_lock({key}) AS is_ours OFFSET 0) l"
+             FROM (SELECT pg_catalog.pg_try_advisory_lock{}({key}) AS is_ours OFFSET 0) l",
+            self.shared()
         );
         let rows = run(&mut self.connection, sql)
             .await
@@ -153,8 +154,14 @@ impl PostgresStore {
 
     /// A `SELECT` that gives the locks back; it answers whether ours was held.
     fn unlocking(&self) -> String {
-        let also = self.tool_lock().map_or_else(String::new, |tool| format!(", pg_catalog.pg_advisory_unlock({tool})"));
-        format!("SELECT pg_catalog.pg_advisory_unlock({}){also}", self.key())
+        let tool = self.tool_lock().filter(|_| !self.shares_lock);
+        let also = tool.map_or_else(String::new, |tool| format!(", pg_catalog.pg_advisory_unlock({tool})"));
+        format!("SELECT pg_catalog.pg_advisory_unlock{}({}){also}", self.shared(), self.key())
+    }
+
+    /// What the functions of a shared lock end with.
+    const fn shared(&self) -> &'static str {
+        if self.shares_lock { "_shared" } else { "" }
     }
 
     /// Gives the lock back. A session that lost its connection has lost the lock as well.

@@ -79,6 +79,8 @@ pub struct PostgresStore {
     /// Who runs this, for the ledger.
     actor: String,
     is_locked: bool,
+    /// The lock is shared with others who work on tenants.
+    shares_lock: bool,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
     /// That history as it was found; none where the table is missing.
@@ -134,6 +136,7 @@ impl PostgresStore {
             target: target.clone(),
             actor: actor(),
             is_locked: false,
+            shares_lock: false,
             history,
             found: None,
             assumed: Vec::new(),

@@ -3,6 +3,7 @@
 mod bundle;
 mod cluster;
 mod database;
+mod fanout;
 mod kills;
 mod names;
 mod policies;

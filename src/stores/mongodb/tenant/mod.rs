@@ -8,11 +8,34 @@ mod verify;
 
 pub(super) use registry::TENANTS;
 
-use super::MongodbStore;
+use super::ledger::Books;
+use super::{MongodbStore, foreign};
 use crate::config::file::TenancyModel;
+use crate::config::{Config, Target};
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::Result;
+use crate::stores::Store as _;
 use crate::stores::tenant::{Clash, Made, Place, TenantStore, Terms};
+use crate::stores::tenant_run::Enter;
+
+impl Enter for MongodbStore {
+    async fn enter(&mut self, config: &Config, target: &Target) -> Result<()> {
+        if self.endpoint.url.expose() != target.direct.url.expose() {
+            let before = std::mem::replace(self, Self::open(config, target).await?);
+            before.close().await;
+            return Ok(());
+        }
+        let database = self.connected.client.database(&target.namespace);
+        self.connected.database = database.clone();
+        self.books = Books {
+            database,
+            project: config.settings.project.name.clone(),
+            tenant: String::new(),
+            history: foreign::History::of(config)?,
+        };
+        Ok(())
+    }
+}
 
 impl TenantStore for MongodbStore {
     async fn prepare_tenants(&mut self) -> Result<()> {

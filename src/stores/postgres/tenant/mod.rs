@@ -5,9 +5,11 @@
 
 mod bundle;
 mod database;
+mod lease;
 mod policies;
 mod registry;
 mod row;
+mod run;
 mod schema;
 mod scram;
 mod verify;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sqlx::postgres::PgRow;
+
 use super::super::connect::text;
 use super::super::error::{server_error, sqlstate};
 use super::super::ident::{literal, literal_or_null};
@@ -20,20 +22,46 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS lyrox.tenants (
     actor text NOT NULL, lyrox text NOT NULL, error text,
     PRIMARY KEY (project, key), UNIQUE (project, slug))";
 
-const COLUMNS: &str = "t.key, t.slug, t.model, t.state, t.step, t.shard, t.version, t.head, t.is_adopted, \
+/// The columns of a record as [`read_record`] wants them; `t` is its row.
+pub(super) const COLUMNS: &str = "t.key, t.slug, t.model, t.state, t.step, t.shard, t.version, t.head, t.is_adopted, \
     (1000000 * pg_catalog.date_part('epoch', t.created_at))::bigint, \
     (1000000 * pg_catalog.date_part('epoch', t.updated_at))::bigint, t.error";
+
+/// Reads a record from the columns that begin at one.
+pub(super) fn read_record(row: &PgRow, from: usize) -> Result<Record> {
+    let word = |at: usize| text(row, from + at).unwrap_or_default();
+    let time = |at: usize| text(row, from + at).and_then(|micros| rfc3339(micros.parse().ok()?)).unwrap_or_default();
+    let mut record = Record::read(&word(0), &word(1), &word(2), &word(3))?;
+    record.step = word(4);
+    record.shard = word(5);
+    (record.version, record.head) = (text(row, from + 6), text(row, from + 7));
+    record.is_adopted = word(8) == "t";
+    (record.created_at, record.updated_at) = (time(9), time(10));
+    record.error = text(row, from + 11);
+    Ok(record)
+}
 
 impl PostgresStore {
     /// Makes the registry where it is missing; the ledger must be there.
     pub(super) async fn make_registry(&mut self) -> Result<()> {
         let there =
-            run(&mut self.connection, "SELECT pg_catalog.to_regclass('lyrox.tenants') IS NOT NULL".into()).await;
+            run(&mut self.connection, "SELECT pg_catalog.to_regclass('lyrox.tenant_units') IS NOT NULL".into()).await;
         let there = there.map_err(|error| super::unreadable(&error))?;
         if there.first().and_then(|row| text(row, 0)).as_deref() == Some("t") {
             return Ok(());
         }
-        self.write(TABLE.into(), "the registry of tenants cannot be made").await
+        let sql = format!("{TABLE}; {}", super::run::TABLES);
+        let mut tries = 0;
+        loop {
+            let Err(error) = run(&mut self.connection, sql.clone()).await else { return Ok(()) };
+            tries += 1;
+            // Another process may make them at the same moment.
+            let is_race = matches!(sqlstate(&error), Some("23505" | "42P07" | "42710" | "40P01"));
+            if !is_race || tries == 5 {
+                return Err(server_error(Code::LedgerDamaged, "the registry of tenants cannot be made", &error));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20 * tries)).await;
+        }
     }
 
     /// Reads records, sorted by key.
@@ -62,19 +90,7 @@ impl PostgresStore {
                 return Err(server_error(Code::LedgerDamaged, "the registry of tenants cannot be read", &error));
             }
         };
-        let mut records = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let word = |at| text(row, at).unwrap_or_default();
-            let time = |at| text(row, at).and_then(|micros| rfc3339(micros.parse().ok()?)).unwrap_or_default();
-            let mut record = Record::read(&word(0), &word(1), &word(2), &word(3))?;
-            record.step = word(4);
-            record.shard = word(5);
-            (record.version, record.head) = (text(row, 6), text(row, 7));
-            record.is_adopted = word(8) == "t";
-            (record.created_at, record.updated_at) = (time(9), time(10));
-            record.error = text(row, 11);
-            records.push(record);
-        }
+        let mut records = rows.iter().map(|row| read_record(row, 0)).collect::<Result<Vec<_>>>()?;
         if let Which::Named(name) = which {
             // A key that is another's slug: the key is meant.
             let is_key = |record: &Record| record.tenant.key() == name;

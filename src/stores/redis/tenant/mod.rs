@@ -13,11 +13,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::RedisStore;
 use super::error::refusal;
+use super::keys::Keys;
 use super::link::Link;
 use crate::config::file::TenancyModel;
+use crate::config::{Config, Target};
 use crate::engine::tenant::{Record, Tenant, Which};
 use crate::error::{Code, Error, Result};
+use crate::stores::Store as _;
 use crate::stores::tenant::{Clash, Made, Place, TenantStore, Terms};
+use crate::stores::tenant_run::Enter;
 
 /// A record as the hash holds it, by key.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +40,19 @@ struct Stored {
     created_ms: i64,
     updated_ms: i64,
     error: Option<String>,
+}
+
+impl Enter for RedisStore {
+    async fn enter(&mut self, config: &Config, target: &Target) -> Result<()> {
+        if self.endpoint.url.expose() != target.direct.url.expose() {
+            let before = std::mem::replace(self, Self::open(config, target).await?);
+            before.close().await;
+            return Ok(());
+        }
+        self.books.keys = Keys::new(&target.namespace, self.connected.link.is_cluster());
+        self.section = config.settings.redis.clone().unwrap_or_default();
+        Ok(())
+    }
 }
 
 impl RedisStore {
