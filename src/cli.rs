@@ -87,7 +87,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub offline: bool,
     /// Take a URL with a password from the command line, where every user of this machine can read it
-    #[arg(long, global = true)]
+    #[arg(long, global = true, overrides_with = "allow_argv_secret")]
     pub allow_argv_secret: bool,
 }
 

@@ -138,6 +138,7 @@ async fn mark(app: &App, args: &MarkArgs) -> Result<Report> {
         let question = format!("The stores will remember that they are `{0}`. Type `{0}` to go on:", args.name);
         consent.confirm = Some(prompt::line(&question)?);
     }
+    guard::agree_to_mark(&args.name, &consent)?;
     let targets = app.targets()?;
     let permit = guard::permit_mark(config, &targets, &args.name, &consent)?;
     let mark = Mark { environment: args.name.clone(), is_protected: named.is_some_and(|named| named.protected) };

@@ -199,9 +199,18 @@ pub fn permit_resume(config: &Config, mark: Option<&Mark>, is_resetting: bool) -
 /// # Errors
 /// `LYX-CONSENT`.
 pub fn permit_mark(config: &Config, targets: &Targets, environment: &str, consent: &Consent) -> Result<Permit> {
+    agree_to_mark(environment, consent)?;
     refuse_agent(config, targets, &[], "changing the mark")?;
+    Ok(Permit(()))
+}
+
+/// Whether the name was given; for before the servers are looked for.
+///
+/// # Errors
+/// `LYX-CONSENT`.
+pub fn agree_to_mark(environment: &str, consent: &Consent) -> Result<()> {
     if consent.confirm.as_deref() == Some(environment) {
-        return Ok(Permit(()));
+        return Ok(());
     }
     Err(Error::new(Code::Consent, format!("marking the stores as `{environment}` needs consent"))
         .why("the mark decides what lyrox refuses to do to them")

@@ -315,10 +315,12 @@ fn stage(item: &Item, page: Page, has_color: bool) -> String {
         Outcome::Skip => ("skip", Style::new().dim()),
     };
     let (title, verb) = (flat(&item.title), paint(&pad(verb, 4), &style, has_color));
-    if item.detail.is_none() && title.len() > 10 {
+    let is_wide = page.breaks && console::measure_text_width(&title) + 20 > page.width;
+    if is_wide || (item.detail.is_none() && title.len() > 10) {
         // Stages in one line: their words are all there is.
         let mut text = format!("  {verb}");
-        finish_line(&mut text, &title, &time(item), page);
+        let words = item.detail.as_deref().map_or_else(|| title.clone(), |detail| format!("{title}  {}", flat(detail)));
+        finish_line(&mut text, &words, &time(item), page);
         after(&mut text, item, false, page, has_color);
         return text;
     }

@@ -502,15 +502,13 @@ fn a_prefix_with_pattern_characters_matches_only_itself() {
     for key in ["environment", "layout", "events"] {
         project.redis(&["DEL", &format!("{name}[ab]*?:lyrox:{key}")]);
     }
+    let permit = permit(&config, StoreKind::Redis);
     project.write("lyrox.toml", &format!("[project]\nname = \"{name}\"\n[redis]\nkey_prefix = \"\"\n"));
     let config = crate::store_run::config(&project);
     block_on(async {
         let mut store = open(&config).await;
         let error = store.holdings(false).await.expect_err("an error");
         assert_eq!(error.code(), Code::ConfigValue);
-        assert_eq!(
-            store.begin_reset(&permit(&config, StoreKind::Redis)).await.expect_err("an error").code(),
-            Code::ConfigValue
-        );
+        assert_eq!(store.begin_reset(&permit).await.expect_err("an error").code(), Code::ConfigValue);
     });
 }

@@ -156,6 +156,10 @@ fn the_replica_set_and_its_users() {
         &[Case::new("a secondary", &secondary, "server.2", "LYX-CONNECT-READ-ONLY", "name all hosts")],
     );
 
+    // A member that is new has a vote only a moment later.
+    wait_for("its vote", || {
+        command(&admin, doc! { "replSetGetStatus": 1 }).is_ok_and(|set| set.get_i32("majorityVoteCount") == Ok(2))
+    });
     // The other is gone, and half of two is no majority.
     drop(second);
     wait_for("the end of the primary", || {
