@@ -444,9 +444,10 @@ impl Fan<'_> {
                 tokio::time::sleep(Duration::from_millis(100).mul_f64(jitter)).await;
                 continue;
             }
-            let mut full = None;
+            let (mut full, mut has_failed) = (None, false);
             for unit in turn.units {
-                if full.is_some() || self.work.events.is_cancelled() {
+                // After a failure the book says whether any further one is begun.
+                if full.is_some() || has_failed || self.work.events.is_cancelled() {
                     ended.push(Ended {
                         place: unit.place,
                         how: How::Back(Duration::ZERO),
@@ -458,6 +459,7 @@ impl Fan<'_> {
                 match self.one(&mut stores, unit).await {
                     Ok(end) => {
                         full_since = None;
+                        has_failed = matches!(end.how, How::Failed(..));
                         ended.push(end);
                     }
                     Err((end, error)) => {

@@ -245,11 +245,24 @@ impl RedisStore {
         }
         let is_allowed = |reply: &redis::RedisResult<Value>| reply.as_ref().is_ok_and(|reply| words(reply) == "OK");
         let mut held = 0;
+        // The tries name one neighbour; a pattern may lead to any.
+        let rules = replies.last().and_then(|reply| reply.as_ref().ok());
+        let beyond = |field: &str| rules.map(|rules| beyond(rules, field, &pattern)).unwrap_or_default();
         for group in Group::ALL {
             let of = FORBIDDEN.iter().zip(replies).filter(|((own, ..), _)| *own == group);
             let (through, kept): (Vec<_>, Vec<_>) = of.partition(|(_, reply)| is_allowed(reply));
             held += kept.len();
             if through.is_empty() {
+                let patterns = match group {
+                    Group::Keys => beyond("keys"),
+                    Group::Channels => beyond("channels"),
+                    _ => Vec::new(),
+                };
+                if !patterns.is_empty() {
+                    let why = format!("it {}: its rules hold {}", group.what(), patterns.join(" "));
+                    let close = group.close(&user, &pattern, &[]);
+                    proof.of(tenant.key(), Weight::Leak, group.kind(), object.clone(), why, close);
+                }
                 continue;
             }
             let mut commands: Vec<&str> = through.iter().map(|((_, rule, _), _)| *rule).collect();
@@ -289,5 +302,71 @@ impl RedisStore {
                 ),
             );
         }
+    }
+}
+
+/// The patterns of a field of `ACL GETUSER`, those of selectors included, that do not lie below a tenant's own.
+fn beyond(rules: &Value, field: &str, own: &str) -> Vec<String> {
+    let pairs: Vec<(&Value, &Value)> = match rules {
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
+        Value::Array(items) => items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        _ => Vec::new(),
+    };
+    let own = own.trim_end_matches('*');
+    let mut found = Vec::new();
+    for (name, value) in pairs {
+        let name = super::words(name);
+        if name == "selectors"
+            && let Value::Array(selectors) | Value::Set(selectors) = value
+        {
+            found.extend(selectors.iter().flat_map(|selector| beyond(selector, field, own)));
+        } else if name == field {
+            // Redis 6 lists them, later ones write them into one text.
+            let texts: Vec<String> = match value {
+                Value::Array(items) | Value::Set(items) => items.iter().map(super::words).collect(),
+                text => super::words(text).split(' ').map(str::to_owned).collect(),
+            };
+            let is_beyond = |text: &String| {
+                let bare = text.trim_start_matches(['%', 'R', 'W']);
+                let bare = bare.strip_prefix(['~', '&']).unwrap_or(text);
+                !text.is_empty() && !bare.starts_with(own)
+            };
+            found.extend(texts.into_iter().filter(is_beyond));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_beyond_the_own_are_found() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let own = "shop:{a}:*";
+        let with = |keys: Value, channels: &str, selectors: Value| {
+            Value::Array(vec![
+                text("flags"),
+                Value::Array(vec![text("on")]),
+                text("keys"),
+                keys,
+                text("channels"),
+                text(channels),
+                text("selectors"),
+                selectors,
+            ])
+        };
+        let none = || Value::Array(Vec::new());
+        let held = with(text("~shop:{a}:*"), "&shop:{a}:*", none());
+        assert!(beyond(&held, "keys", own).is_empty() && beyond(&held, "channels", own).is_empty());
+        let two = with(text("~shop:{a}:* %R~shop:{b}:*"), "&*", none());
+        assert_eq!(beyond(&two, "keys", own), ["%R~shop:{b}:*"]);
+        assert_eq!(beyond(&two, "channels", own), ["&*"]);
+        let six = with(Value::Array(vec![text("shop:{a}:*"), text("*")]), "", none());
+        assert_eq!(beyond(&six, "keys", own), ["*"]);
+        let selector =
+            Value::Array(vec![Value::Array(vec![text("commands"), text("-@all +get"), text("keys"), text("~x")])]);
+        assert_eq!(beyond(&with(text("~shop:{a}:*"), "", selector), "keys", own), ["~x"]);
     }
 }
