@@ -244,3 +244,34 @@ fn a_killed_rollback_is_finished_by_the_next() {
         project.lyrox(&["db", "status"]).ok().says("1 applied, 15 pending");
     }
 }
+
+/// A column that the application may not read is one that a migration makes: before it and after its rollback there is none.
+#[test]
+fn columns_that_are_kept_from_the_application_go_and_come_with_their_migration() {
+    let project = Project::new("back_except", "");
+    let role = format!("{}_app", project.name);
+    let write = |column: &str| {
+        let text = format!(
+            "[project]\nname = \"back\"\n[postgres]\napp_role = \"{role}\"\napp_grants_except = {{ account = [\"{column}\"] }}\n"
+        );
+        project.write("lyrox.toml", &text);
+    };
+    write("secret");
+    project.write("migrations/1_note.up.sql", "CREATE TABLE note (id int PRIMARY KEY);");
+    project.write("migrations/1_note.down.sql", "DROP TABLE note;");
+    project.write("migrations/2_account.up.sql", "CREATE TABLE account (id int PRIMARY KEY, secret text);");
+    project.write("migrations/2_account.down.sql", "DROP TABLE account;");
+    let may_read = |column: &str| {
+        project.sql_value(&format!("SELECT has_column_privilege('{role}', 'account', '{column}', 'SELECT')::text"))
+    };
+    project.lyrox(&["db", "migrate", "--to", "1"]).ok();
+    project.lyrox(&["db", "migrate"]).ok();
+    assert_eq!((may_read("id").as_str(), may_read("secret").as_str()), ("true", "false"));
+    project.lyrox(&["--yes", "db", "rollback", "--to", "0"]).ok();
+    project.lyrox(&["db", "migrate"]).ok();
+    assert_eq!(may_read("secret"), "false");
+    // With everything applied, a name that matches nothing is a mistake.
+    write("secrets");
+    project.lyrox(&["db", "migrate"]).exit(2).says("`account.secrets`, which does not exist");
+    project.sql(&format!("GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"));
+}

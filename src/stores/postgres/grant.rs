@@ -8,9 +8,13 @@ use super::error::{catalog_error, server_error, sqlstate};
 use super::ident::{Ident, literal};
 use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
+use crate::engine::ledger::State;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::project::formats;
+use crate::project::migration::Version;
 use crate::report::{Change, Item};
+use crate::stores::Store as _;
 
 const GRANTS: &str = include_str!("grant.sql");
 
@@ -103,6 +107,7 @@ impl PostgresStore {
         let rows = run(&mut self.connection, query).await.map_err(|error| unreadable(&error))?;
         let mut statements = Vec::new();
         let mut objects = std::collections::BTreeSet::new();
+        let mut unknown = Vec::new();
         for row in &rows {
             let object = text(row, 0).unwrap_or_default();
             match text(row, 1) {
@@ -110,17 +115,18 @@ impl PostgresStore {
                     statements.push(statement);
                     objects.insert(object);
                 }
-                None => {
-                    let name = object.trim_start_matches("unknown ");
-                    return Err(Error::new(
-                        Code::ConfigValue,
-                        format!("`[postgres] app_grants_except` names `{name}`, which does not exist"),
-                    )
-                    .why("a name that matches nothing would leave the column readable")
-                    .data("no grant was changed")
-                    .hint("mend the name in lyrox.toml; it is `table = [\"column\"]`"));
-                }
+                None => unknown.push(object.trim_start_matches("unknown ").to_owned()),
             }
+        }
+        // What a migration makes that is not applied, or not any more, is not there to be read either.
+        if let Some(name) = unknown.first()
+            && !self.has_pending().await?
+        {
+            let what = format!("`[postgres] app_grants_except` names `{name}`, which does not exist");
+            return Err(Error::new(Code::ConfigValue, what)
+                .why("a name that matches nothing would leave the column readable")
+                .data("no grant was changed")
+                .hint("mend the name in lyrox.toml; it is `table = [\"column\"]`"));
         }
         if statements.is_empty() {
             return Ok(());
@@ -139,6 +145,16 @@ impl PostgresStore {
         let item = Item::pass("postgres.grants", role).store(StoreKind::Postgres);
         events.item(item.change(Change::Updated).detail(detail));
         Ok(())
+    }
+
+    /// Whether a migration of the project is not applied here.
+    async fn has_pending(&mut self) -> Result<bool> {
+        let files = formats::read_all(&self.config.root, &self.config.settings)?;
+        let rows = self.ledger().await?.rows;
+        let is_applied =
+            |version: &Version| rows.iter().any(|row| row.state == State::Applied && row.version == *version);
+        let own = files.iter().filter(|file| file.parts.contains_key(&StoreKind::Postgres));
+        Ok(own.map(|file| &file.version).any(|version| !is_applied(version)))
     }
 
     /// What asks for every privilege that the role lacks, or has and must not have.

@@ -128,25 +128,69 @@ fn nothing_reaches_a_server_without_the_exact_name() {
     assert!(after.redis > before.redis + 1, "{before:?} {after:?}");
 }
 
+/// The statements since then that change something.
+fn writes(witness: &Witness, since: usize) -> Vec<String> {
+    let statements = witness.statements();
+    let is_write = |line: &&String| {
+        let upper = line.to_uppercase();
+        WRITES.iter().any(|word| upper.contains(&format!(": {word}")) || upper.contains(&format!("; {word}")))
+    };
+    statements[since..].iter().filter(is_write).cloned().collect()
+}
+
+/// A tenant is removed by its exact slug alone; until it is given, its stores are read and no more.
+#[test]
+fn a_tenant_is_not_removed_without_its_exact_name() {
+    let witness = Witness::new();
+    witness.alone.lyrox(&["tenant", "adopt", "--all", "--no-credentials"]).ok();
+    let list = witness.alone.lyrox(&["tenant", "list", "--output", "json"]).json();
+    let tenants = list["data"]["tenants"].as_array().expect("tenants").clone();
+    let text = |at: usize, field: &str| tenants[at][field].as_str().expect("a text").to_owned();
+    let (key, slug, other) = (text(0, "key"), text(0, "slug"), text(1, "slug"));
+    let delete = |more: &[&str]| -> Vec<String> {
+        ["tenant", "delete", &key].iter().chain(more).map(|word| (*word).to_owned()).collect()
+    };
+    let cases: [(&str, Vec<String>, &[(&str, &str)]); 10] = [
+        ("no name, nobody to ask", delete(&[]), &[]),
+        ("`--yes` is no consent", delete(&["--yes"]), &[]),
+        ("another tenant's name", delete(&["--confirm", &other]), &[]),
+        ("the database's name", delete(&["--confirm", "lyrox_os"]), &[]),
+        ("an empty name", delete(&["--confirm", ""]), &[]),
+        ("the name in other letters", delete(&["--confirm", &slug.to_uppercase()]), &[]),
+        ("a host that is not there", delete(&["--confirm", &format!("{slug}@db.example.com")]), &[]),
+        ("in CI", delete(&["--yes"]), &[("CI", "true")]),
+        ("an agent that says yes", delete(&["--yes"]), &[("CLAUDECODE", "1")]),
+        ("as JSON", delete(&["--output", "json"]), &[]),
+    ];
+    let fresh = witness.statements().len();
+    for (name, arguments, variables) in &cases {
+        let mut command = witness.alone.command(crate::support::servers::binary());
+        let output = command.args(arguments).envs(variables.iter().copied()).output().expect("lyrox");
+        let output = Output::new(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &output);
+        assert_eq!(output.code, 3, "{name}\n{output}");
+        assert_eq!(writes(&witness, fresh), Vec::<String>::new(), "{name}\n{output}");
+    }
+    let declined = witness.at_terminal(&["tenant", "delete", &key], &[], &other);
+    declined.exit(3).says(&format!("Type {slug}")).says("declined");
+    witness.at_terminal(&["tenant", "delete", &key], &[("CI", "true")], &slug).exit(3);
+    assert_eq!(writes(&witness, fresh), Vec::<String>::new());
+    // The witness can see: with the exact name it goes.
+    witness.alone.lyrox(&["tenant", "delete", &key, "--confirm", &slug]).ok();
+    assert!(!writes(&witness, fresh).is_empty());
+    assert!(!witness.alone.lyrox(&["tenant", "list"]).stdout.contains(&slug));
+}
+
 #[test]
 fn before_consent_only_reading_reaches_a_server() {
     let witness = Witness::new();
-    let writes = |since: usize| -> Vec<String> {
-        let statements = witness.statements();
-        let is_write = |line: &&String| {
-            let upper = line.to_uppercase();
-            WRITES.iter().any(|word| upper.contains(&format!(": {word}")) || upper.contains(&format!("; {word}")))
-        };
-        statements[since..].iter().filter(is_write).cloned().collect()
-    };
     let fresh = witness.statements().len();
     // A person who types another name has been shown what would go, and nothing went.
     let declined = witness.at_terminal(&["db", "reset"], &[], "lyrox");
     declined.exit(3).says("Type lyrox_os").says("drop  postgres  table Company").says("declined");
     assert!(witness.statements().len() > fresh, "the list was read");
-    assert_eq!(writes(fresh), Vec::<String>::new());
+    assert_eq!(writes(&witness, fresh), Vec::<String>::new());
     witness.alone.lyrox(&["db", "reset", "--dry-run"]).ok();
-    assert_eq!(writes(fresh), Vec::<String>::new());
+    assert_eq!(writes(&witness, fresh), Vec::<String>::new());
 
     // The stores remember what the file no longer says.
     let urls = lyrox::servers::running(witness.alone.path()).expect("servers");
@@ -181,7 +225,7 @@ fn before_consent_only_reading_reaches_a_server() {
     at(&["db", "reset", "--confirm", "lyrox_os"], "", "127.0.0.1").exit(3);
     // An agent does not take the mark away either.
     at(&["env", "mark", "local", "--confirm", "local"], "1", "127.0.0.1").exit(3).says("refused to an agent");
-    assert_eq!(writes(marked), Vec::<String>::new());
+    assert_eq!(writes(&witness, marked), Vec::<String>::new());
     at(&["env", "mark", "local", "--confirm", "local"], "", "127.0.0.1").ok();
 
     // A host that is not this machine: its name is part of the name, and with it a person may.
