@@ -150,7 +150,8 @@ fn a_tenant_is_not_removed_without_its_exact_name() {
     let delete = |more: &[&str]| -> Vec<String> {
         ["tenant", "delete", &key].iter().chain(more).map(|word| (*word).to_owned()).collect()
     };
-    let cases: [(&str, Vec<String>, &[(&str, &str)]); 10] = [
+    type Words<'a> = (&'a str, Vec<String>, &'a [(&'a str, &'a str)]);
+    let cases: [Words<'_>; 10] = [
         ("no name, nobody to ask", delete(&[]), &[]),
         ("`--yes` is no consent", delete(&["--yes"]), &[]),
         ("another tenant's name", delete(&["--confirm", &other]), &[]),
