@@ -380,7 +380,8 @@ fn part(
         rows: 0,
         read,
         clear: from,
-        write: format!("{write}\u{1f}{}", advance.concat()),
+        // What follows, here and in later looks, is planned by how many rows there are: the table may have been empty so far.
+        write: format!("{write}\u{1f}; ANALYZE {}{}", source.quoted, advance.concat()),
         group,
         keys: None,
     })
