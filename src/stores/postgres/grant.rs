@@ -118,15 +118,19 @@ impl PostgresStore {
                 None => unknown.push(object.trim_start_matches("unknown ").to_owned()),
             }
         }
-        // What a migration makes that is not applied, or not any more, is not there to be read either.
-        if let Some(name) = unknown.first()
-            && !self.has_pending().await?
-        {
+        // What a migration makes that is not applied, or not any more, is not there to be read either; it is said all the same,
+        // for it may be a slip of the pen.
+        if let Some(name) = unknown.first() {
             let what = format!("`[postgres] app_grants_except` names `{name}`, which does not exist");
-            return Err(Error::new(Code::ConfigValue, what)
-                .why("a name that matches nothing would leave the column readable")
-                .data("no grant was changed")
-                .hint("mend the name in lyrox.toml; it is `table = [\"column\"]`"));
+            let hint = "mend the name in lyrox.toml; it is `table = [\"column\"]`";
+            if !self.has_pending().await? {
+                return Err(Error::new(Code::ConfigValue, what)
+                    .why("a name that matches nothing would leave the column readable")
+                    .data("no grant was changed")
+                    .hint(hint));
+            }
+            let item = Item::warn("postgres.grants.except", name).store(StoreKind::Postgres);
+            events.item(item.detail(format!("{what}; not all migrations are applied")).hint(hint));
         }
         if statements.is_empty() {
             return Ok(());
