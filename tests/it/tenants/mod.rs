@@ -5,6 +5,7 @@ mod cluster;
 mod database;
 mod fanout;
 mod kills;
+mod log;
 mod names;
 mod policies;
 mod row;
