@@ -12,7 +12,6 @@ import tempfile
 
 from migrate import ENVIRONMENT, LYROX, Run, Server, rounds, small
 
-SCHEMAS = 500
 FILES = 20
 DATABASES = 50
 SETTLED = 5000
@@ -79,10 +78,10 @@ def show(title, note, runs, yardstick):
 
 def measure_schemas(given, server, work, title, is_held=False):
     folder = project(work / title.replace(" ", "-"), "schema", FILES)
-    (folder / "all.sql").write_text("".join(script(f"t_n{number}", FILES) for number in range(1, SCHEMAS + 1)))
-    for number in range(1, SCHEMAS + 1):
+    (folder / "all.sql").write_text("".join(script(f"t_n{number}", FILES) for number in range(1, given.schemas + 1)))
+    for number in range(1, given.schemas + 1):
         (folder / f"n{number}.sql").write_text(script(f"t_n{number}", FILES))
-    template = schemas(server, folder, SCHEMAS, is_held)
+    template = schemas(server, folder, given.schemas, is_held)
     psql = [shutil.which("psql"), "-Xq", "-v", "ON_ERROR_STOP=1"]
 
     def once(name, is_watched):
@@ -91,18 +90,18 @@ def measure_schemas(given, server, work, title, is_held=False):
         if name == "psql, one connection":
             run = Run([*psql, "-f", folder / "all.sql", url], folder, {}, is_watched)
         elif name == "psql, a process each":
-            each = f"for n in $(seq 1 {SCHEMAS}); do psql -Xq -v ON_ERROR_STOP=1 -f n$n.sql '{url}' || exit 1; done"
+            each = f"for n in $(seq 1 {given.schemas}); do psql -Xq -v ON_ERROR_STOP=1 -f n$n.sql '{url}' || exit 1; done"
             run = Run(["sh", "-c", each], folder, {}, is_watched)
         else:
             jobs = name.split(" ")[-1]
             run = Run([LYROX, "-q", "db", "migrate", "--tenants", "all", "--jobs", jobs], folder, {"DATABASE_URL": url}, is_watched)
         tables = server.psql(database, "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^t[0-9]+$'")
-        if int(tables) != SCHEMAS * FILES:
+        if int(tables) != given.schemas * FILES:
             raise SystemExit(f"{name}: {tables} tables")
         server.drop(database)
         return run
 
-    note = f"{SCHEMAS} schemas, {FILES} migrations each: a table, a column, an index and a row. psql: a ledger per schema. " + (
+    note = f"{given.schemas} schemas, {FILES} migrations each: a table, a column, an index and a row. psql: a ledger per schema. " + (
         "Each schema holds a table already, so that lyrox gives each migration a transaction of its own." if is_held
         else "The schemas are empty: lyrox applies all twenty to a schema in one transaction.")
     names = ["psql, one connection", "psql, a process each", *[f"lyrox --jobs {jobs}" for jobs in (1, 2, 4)]]
@@ -200,6 +199,7 @@ def measure_rows(given, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--schemas", type=int, default=500, help="so many schemas are migrated [%(default)s]")
     parser.add_argument("--only", default="schemas,held,databases,nothing,rows,disk", help="a list of: %(default)s")
     parser.add_argument("--realtime", action="store_true",
                         help="run servers and tools before everything else, so that a busy machine disturbs little (Linux, root)")
