@@ -63,3 +63,32 @@ fn a_rerun_sends_statements_to_the_schema_that_failed_and_to_no_other() {
     let named = |line: &&String| (1..=count).any(|n| n != 17 && line.contains(&format!("'n{n}'")));
     assert_eq!(later.iter().filter(named).count(), 0, "{later:?}");
 }
+
+/// The lock with the ledger, the file with its row and the session's settings, the lock given back.
+#[test]
+fn a_tenant_takes_three_round_trips() {
+    let alone = many(30);
+    std::fs::write(alone.path().join("migrations/tenant/2_more.up.sql"), "CREATE TABLE more (id int);")
+        .expect("a file");
+    let before = log(&alone).len();
+    alone.lyrox(&["db", "migrate", "--tenants", "all", "--jobs", "1"]).ok().says("30 done");
+    let own =
+        |line: &&String| line.contains("pg_try_advisory_lock(") || line.contains("COMMIT") || line.contains("unlock(");
+    let later: Vec<_> = log(&alone).split_off(before);
+    // One message is one line of the log.
+    let count = later.iter().filter(own).count();
+    assert!((90..=100).contains(&count), "{count} of {}", later.len());
+    assert!(later.len() < 120, "{} statements: {later:#?}", later.len());
+}
+
+/// What the last file of a run did to its session would keep the next tenant from being written to.
+#[test]
+fn what_a_file_does_to_its_session_is_not_the_next_ones() {
+    let alone = many(5);
+    let file = "CREATE TABLE more (id int);\nSET default_transaction_read_only = on;\nSET search_path = pg_catalog;\n";
+    std::fs::write(alone.path().join("migrations/tenant/2_more.up.sql"), file).expect("a file");
+    alone.lyrox(&["db", "migrate", "--tenants", "all", "--jobs", "1"]).ok().says("5 done");
+    std::fs::write(alone.path().join("migrations/2_more.up.sql"), file).expect("a file");
+    alone.lyrox(&["db", "migrate"]).ok();
+    sql(&alone, "SELECT 1 / count(*) FROM lyrox.snapshots WHERE tenant = '' AND head <> ''");
+}
