@@ -11,7 +11,7 @@ mod settle;
 mod tell;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
@@ -19,7 +19,8 @@ use futures_util::future::{join_all, try_join_all};
 use self::fill::recording;
 use super::credentials::{Keeper, Login};
 use super::placement::Places;
-use super::plan::Wanted;
+use super::Tenant;
+use super::plan::{Wanted, taken, twice};
 use super::registry::{Record, State};
 use super::shard::Placement;
 use super::shard::fleet::Fleet;
@@ -113,6 +114,8 @@ struct Run<'a> {
     files: Vec<Migration>,
     places: RefCell<Places>,
     created: RefCell<Created>,
+    /// What is being made at this moment, side by side: keys, and slugs with the keys that take them.
+    busy: RefCell<(BTreeSet<String>, BTreeMap<String, String>)>,
     started: Instant,
 }
 
@@ -122,6 +125,13 @@ struct Unit {
     fields: Vec<(String, String)>,
     is_new: bool,
     started: Instant,
+}
+
+impl Unit {
+    /// Whether nothing of it can be there that is its own: what is, is somebody else's.
+    fn was_free(&self) -> bool {
+        self.is_new || self.record.state == State::Failed
+    }
 }
 
 /// Makes tenants.
@@ -153,6 +163,7 @@ pub async fn create(work: Work<'_>, mut request: Request<'_>) -> Result<Created>
         files,
         places: RefCell::new(Places::new(&work.config.settings)),
         created: RefCell::default(),
+        busy: RefCell::default(),
         started: Instant::now(),
     };
     let outcome = if request.is_dry {
@@ -223,14 +234,61 @@ impl Run<'_> {
             if batch.is_empty() {
                 break;
             }
-            let mut groups: BTreeMap<Placement, Vec<Unit>> = BTreeMap::new();
-            for unit in self.settled(fleet, batch).await? {
-                groups.entry(unit.record.placement()?).or_default().push(unit);
-            }
-            for (placement, units) in groups {
-                self.group(fleet, &placement, units).await?;
-            }
+            let (batch, names) = self.claimed(batch);
+            let done = self.batch(fleet, batch).await;
+            self.released(names);
+            done?;
             self.progress();
+        }
+        Ok(())
+    }
+
+    /// Takes the names of a batch for it, and leaves out what another batch is at: neither would see the other's in the
+    /// registry.
+    fn claimed(&self, batch: Vec<Wanted>) -> (Vec<Wanted>, Vec<Tenant>) {
+        let (mut kept, mut names): (Vec<Wanted>, Vec<Tenant>) = (Vec::with_capacity(batch.len()), Vec::new());
+        for wanted in batch {
+            // A name that cannot be one is told with the others.
+            let Ok(tenant) = Tenant::new(&wanted.key, wanted.slug.as_deref()) else {
+                kept.push(wanted);
+                continue;
+            };
+            let (is_twice, other) = {
+                let (keys, slugs) = &*self.busy.borrow();
+                (keys.contains(tenant.key()), slugs.get(tenant.slug()).cloned())
+            };
+            match (is_twice, other) {
+                (true, _) => self.tell_failed(&wanted.key, wanted.line, &twice(&wanted.key)),
+                (false, Some(other)) => self.tell_failed(&wanted.key, wanted.line, &taken(&tenant, &other)),
+                (false, None) => {
+                    kept.push(wanted);
+                    names.push(tenant);
+                }
+            }
+        }
+        let (keys, slugs) = &mut *self.busy.borrow_mut();
+        for tenant in &names {
+            keys.insert(tenant.key().to_owned());
+            slugs.insert(tenant.slug().to_owned(), tenant.key().to_owned());
+        }
+        (kept, names)
+    }
+
+    fn released(&self, names: Vec<Tenant>) {
+        let (keys, slugs) = &mut *self.busy.borrow_mut();
+        for tenant in names {
+            keys.remove(tenant.key());
+            slugs.remove(tenant.slug());
+        }
+    }
+
+    async fn batch(&self, fleet: &mut Fleet<'_>, batch: Vec<Wanted>) -> Result<()> {
+        let mut groups: BTreeMap<Placement, Vec<Unit>> = BTreeMap::new();
+        for unit in self.settled(fleet, batch).await? {
+            groups.entry(unit.record.placement()?).or_default().push(unit);
+        }
+        for (placement, units) in groups {
+            self.group(fleet, &placement, units).await?;
         }
         Ok(())
     }

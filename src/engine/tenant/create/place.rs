@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 
 use super::super::credentials::Login;
+use super::super::delete;
+use super::super::hands::Hands;
 use super::super::plan::quoted;
 use super::super::registry::{Record, State};
 use super::super::shard::Placement;
@@ -129,13 +131,18 @@ impl Run<'_> {
         let tenant = unit.record.tenant.clone();
         let mut left = Vec::new();
         if !unit.record.is_adopted {
+            if self.terms.model() == TenancyModel::Row && self.request.seeds.is_some() {
+                // Its seeds are rows and documents among those of others.
+                left.extend(self.unseeded(placement, &tenant).await.err().map(|error| error.to_string()));
+            }
             for store in fleet.at(placement).await?.into_iter().rev() {
                 if let Err(error) = store.take_places(std::slice::from_ref(&tenant), &self.terms).await {
                     left.push(format!("{}: {error}", store.kind().title()));
                 }
             }
         }
-        unit.record.state = State::Failed;
+        // Of one that failed nothing is left: what is there after that is somebody else's.
+        unit.record.state = if left.is_empty() { State::Failed } else { State::Pending };
         unit.record.version = None;
         unit.record.head = None;
         unit.record.error = Some(format!("{}: {}", error.code(), error.what()));
@@ -144,7 +151,7 @@ impl Run<'_> {
             (true, _) => error.data("what the application made is as it was"),
             (false, true) => error.data("what was made for it was taken back; its record says `failed`"),
             (false, false) => {
-                error.data(format!("its record says `failed`, and something is left: {}", left.join("; ")))
+                error.data(format!("its record says `pending`, and something is left: {}", left.join("; ")))
             }
         };
         self.tell_failed(
@@ -153,6 +160,19 @@ impl Run<'_> {
             &error.hint_if_none(format!("lyrox tenant create {}", quoted(tenant.key()))),
         );
         Ok(())
+    }
+
+    /// Removes what seeds wrote to shared tables and collections.
+    async fn unseeded(&self, placement: &Placement, tenant: &Tenant) -> Result<()> {
+        let mut hands = Hands::open(self.work, placement, tenant, true).await?;
+        let emptied = async {
+            let surveys = hands.survey(tenant, &self.terms).await?;
+            hands.rest().await?;
+            delete::emptied(&self.terms, tenant, &mut hands, &surveys).await
+        };
+        let emptied = emptied.await;
+        hands.close().await;
+        emptied
     }
 
     /// What makes users last, once for all of them: Redis is never elsewhere, and the others keep them anyway.

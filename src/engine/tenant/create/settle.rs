@@ -86,7 +86,7 @@ impl Run<'_> {
         placement: &Placement,
         units: Vec<Unit>,
     ) -> Result<Vec<Unit>> {
-        let new: Vec<usize> = (0..units.len()).filter(|index| units[*index].is_new).collect();
+        let new: Vec<usize> = (0..units.len()).filter(|index| units[*index].was_free()).collect();
         let tenants: Vec<Tenant> = new.iter().map(|index| units[*index].record.tenant.clone()).collect();
         if tenants.is_empty() {
             return Ok(units);
@@ -125,6 +125,12 @@ impl Run<'_> {
                 .why(clash.why.clone())
                 .data("nothing was changed for it")
         };
+        if let Some(key) = clashes.iter().find(|clash| clash.key.is_some()) {
+            return Some(match &key.key {
+                Some(Some(meant)) => error(key).hint(format!("lyrox tenant create {}", quoted(meant))),
+                _ => error(key),
+            });
+        }
         if let Some(clash) = clashes.iter().find(|clash| !clash.is_unmanaged) {
             return Some(error(clash).hint(format!("lyrox tenant create {} --slug NAME", quoted(tenant.key()))));
         }

@@ -45,6 +45,13 @@ pub(super) fn mapping(work: Work<'_>, request: &Request<'_>, terms: &Terms, tena
                 .why("only in the model `row` a tenant has a row of its own")
                 .data("nothing was changed")
         })?;
+        if request.set.iter().any(|(column, _)| *column == tenancy.key_column) {
+            let what = format!("`{}` of `{table}` is the tenant's key", tenancy.key_column);
+            return Err(Error::new(Code::Bundle, what)
+                .why("all its rows, documents and keys carry it")
+                .data("nothing was changed")
+                .hint("lyrox tenant import FILE --key KEY"));
+        }
         let columns: Option<&Entry> =
             manifest.parts.iter().find(|part| part.store == StoreKind::Postgres && part.name == table);
         if let Some((column, _)) =
