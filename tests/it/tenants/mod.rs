@@ -6,6 +6,7 @@ mod database;
 mod fanout;
 mod hard;
 mod kills;
+mod log;
 mod names;
 mod policies;
 mod row;
