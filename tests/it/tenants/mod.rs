@@ -4,6 +4,7 @@ mod bundle;
 mod cluster;
 mod database;
 mod fanout;
+mod hard;
 mod kills;
 mod log;
 mod names;

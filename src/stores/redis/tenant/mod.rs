@@ -213,6 +213,7 @@ impl TenantStore for RedisStore {
                 index,
                 why: format!("Redis' user `{}` is there, and was not made for this tenant", acl::user(&tenants[index])),
                 is_unmanaged: false,
+                key: None,
             })
         };
         Ok(users.into_iter().enumerate().filter_map(clash).collect())
