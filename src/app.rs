@@ -91,6 +91,16 @@ impl App {
         Ok(targets)
     }
 
+    /// What is unwise about the project's `.env` files, for a command that tells it itself: no note is made of it any more.
+    ///
+    /// # Errors
+    /// As [`App::config`].
+    pub fn env_remarks(&self) -> Result<Vec<dotenv::Remark>> {
+        let config = self.config()?;
+        self.dotenv.call_once(|| {});
+        Ok(dotenv::remarks(&config.root, &config.environment))
+    }
+
     /// The stores of the run as `--only` leaves them.
     ///
     /// # Errors

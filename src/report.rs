@@ -45,6 +45,9 @@ pub struct Report {
     /// The command exists to print a secret: its value is not redacted on standard output.
     #[serde(skip)]
     pub reveals: bool,
+    /// What it prints that is secret: a CI runner is told to mask it, in each form that lyrox makes of it.
+    #[serde(skip)]
+    pub revealed: Vec<String>,
     /// How the human renderer lays the items out.
     #[serde(skip)]
     pub layout: Layout,
@@ -305,6 +308,7 @@ impl Report {
             text: None,
             summary: None,
             reveals: false,
+            revealed: Vec::new(),
             layout: Layout::default(),
         }
     }

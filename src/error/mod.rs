@@ -2,8 +2,10 @@
 //! the data, and one hint that is an exact command. It knows no driver and no terminal.
 
 mod codes;
+mod foreign;
 
 pub use codes::Code;
+pub use foreign::{FOREIGN, Family, Foreign};
 
 use std::fmt;
 use std::path::Path;

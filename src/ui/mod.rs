@@ -21,7 +21,7 @@ use crate::cli::{Color, Global, Output};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Result};
 use crate::report::{Item, Layout, Report};
-use crate::secret::redact;
+use crate::secret::{self, redact};
 
 pub use human::{bytes, one_line, seconds, summary};
 use progress::Progress;
@@ -178,6 +178,9 @@ impl Ui {
     /// The output file, or standard output, cannot be written.
     pub fn finish(&self, report: &Report, file: Option<&Path>) -> Result<()> {
         self.with(|state| state.progress.clear());
+        if report.reveals && self.is_runner {
+            self.mask(report);
+        }
         match self.output {
             Output::Human => {
                 match &report.text {
@@ -218,6 +221,17 @@ impl Ui {
                 .why(why.clone())
                 .data("what was done stands; a part of what is printed is lost")),
             None => Ok(()),
+        }
+    }
+
+    /// Tells a GitHub runner to mask what is about to be printed, each form by itself: it masks what it is told and no more. On
+    /// standard error, which the runner reads as well: standard output is what a shell or a file takes.
+    fn mask(&self, report: &Report) {
+        let own = report.revealed.iter().flat_map(|text| secret::forms(text));
+        let forms: std::collections::BTreeSet<String> = secret::known().into_iter().chain(own).collect();
+        let lines: String = forms.iter().map(|form| format!("::add-mask::{}\n", github::data(form))).collect();
+        if !lines.is_empty() {
+            write_quietly(&mut std::io::stderr().lock(), lines.trim_end_matches('\n'));
         }
     }
 

@@ -277,7 +277,7 @@ async fn tell_incomplete(work: Work<'_>, registry: &mut AnyStore, want: &Want) -
 }
 
 /// Why a tenant is none to work in, and the command that settles it.
-fn why_not(record: &Record, model: TenancyModel) -> (String, String) {
+pub(super) fn why_not(record: &Record, model: TenancyModel) -> (String, String) {
     let key = quoted(record.tenant.key());
     match record.state {
         State::Deleting => ("is being removed".into(), format!("lyrox tenant delete {key}")),

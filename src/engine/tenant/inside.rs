@@ -116,8 +116,8 @@ pub async fn migrate(work: Work<'_>, record: &mut Record, files: &[Migration], i
     let done = with_lock(&mut stores, work.wait, &inside, async |stores: &mut [AnyStore]| {
         let ledgers = migrate::current(work, stores, files).await?;
         let (outcome, ledgers) = migrate::advance(work, stores, files, ledgers, &Goal::Latest, None).await?;
-        if ledgers.is_some() {
-            migrate::settle(work, stores).await?;
+        if let Some(ledgers) = &ledgers {
+            migrate::settle(work, stores, files, ledgers).await?;
         }
         Ok((outcome, ledgers))
     })

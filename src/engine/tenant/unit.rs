@@ -131,7 +131,7 @@ async fn migrate_in(
         let Some(ledgers) = ledgers else { return Ok(None) };
         if !outcome.has_failed {
             for store in stores.iter_mut() {
-                store.grant(&quiet).await?;
+                store.grant(&|| false, &quiet).await?;
             }
         }
         Ok(Some((outcome, ledgers)))

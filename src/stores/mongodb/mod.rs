@@ -301,7 +301,7 @@ impl Store for MongodbStore {
         self.books.kept().await.map_err(self.troubled("read the snapshot"))
     }
 
-    async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
+    async fn grant(&mut self, _has_pending: &dyn Fn() -> bool, _events: &dyn Events) -> Result<()> {
         Ok(())
     }
 

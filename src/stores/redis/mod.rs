@@ -277,7 +277,7 @@ impl Store for RedisStore {
         self.books.kept().await.map_err(Self::troubled(&self.endpoint, "read the snapshot"))
     }
 
-    async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
+    async fn grant(&mut self, _has_pending: &dyn Fn() -> bool, _events: &dyn Events) -> Result<()> {
         Ok(())
     }
 

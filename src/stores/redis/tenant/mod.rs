@@ -3,6 +3,7 @@
 
 pub mod acl;
 mod bundle;
+mod reach;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
