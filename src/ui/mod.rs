@@ -231,7 +231,7 @@ impl Ui {
         let forms: std::collections::BTreeSet<String> = secret::known().into_iter().chain(own).collect();
         let lines: String = forms.iter().map(|form| format!("::add-mask::{}\n", github::data(form))).collect();
         if !lines.is_empty() {
-            write_quietly(&mut std::io::stderr().lock(), lines.trim_end_matches('\n'));
+            let _ = write_line(&mut std::io::stderr().lock(), lines.trim_end_matches('\n'));
         }
     }
 
