@@ -104,7 +104,7 @@ fn nothing(what: String) -> Error {
     Error::new(Code::FileMissing, what)
         .why(format!("looked for {}", names.join(", ")))
         .data("nothing was changed")
-        .hint("write lyrox.toml by hand, with `format` and `dir` under [migrations]; config.example.toml shows them")
+        .hint("lyrox init begins a project of its own; for files that lie elsewhere write lyrox.toml, with `format` and `dir` under [migrations]")
 }
 
 fn undecided(several: &[Detected]) -> Error {

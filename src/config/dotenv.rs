@@ -37,7 +37,7 @@ pub fn remarks(root: &Path, environment: &str) -> Vec<Remark> {
         found.extend(replaced(&path).into_iter().map(|variable| Remark {
             id: "replaced",
             what: format!("`{name}`: a `$` in {variable} stands for a variable, and is not a part of its value"),
-            hint: format!("put the value between single quotes, or write `$` as lyrox url encode does: {variable}"),
+            hint: "put the value between single quotes; in a password lyrox url encode writes `$` as `%24`".into(),
         }));
     }
     found

@@ -37,7 +37,7 @@ pub async fn unlock(work: Work<'_>, permit: Option<&Permit>, name: &str) -> Resu
                         .data("nothing was changed")
                         .hint(format!(
                             "wait for it; or, if you know that it is stuck, {}",
-                            again("--confirm", Some(&name))
+                            again("--confirm", Some(name))
                         ));
                 Ok(Item::fail(id, "lock", &error).store(kind))
             }

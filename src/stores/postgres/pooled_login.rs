@@ -101,7 +101,8 @@ pub fn refusal(endpoint: &Endpoint, state: &str, message: &str) -> Option<Error>
     Some(match meaning {
         Meaning::Password => Error::new(Code::AuthPostgres, format!("the pooler at {place} refused the login of `{user}`"))
             .hint(format!(
-                "user or password is wrong, or the pooler's auth_file lacks the user; lyrox url inspect takes the URL ({origin}) apart"
+                "user or password is wrong, or the pooler's auth_file lacks the user; {} takes the URL apart ({origin})",
+                endpoint.inspect()
             )),
         Meaning::Database => {
             let name = endpoint.url.database().unwrap_or(user);

@@ -41,6 +41,15 @@ fn a_hint_leads_to_the_environment_and_the_folder_that_were_given() {
 }
 
 #[test]
+fn a_schema_that_is_there_already_has_its_way_in() {
+    let project = project("hints_baseline");
+    project.sql("CREATE TABLE note (id int PRIMARY KEY, body text)");
+    project.lyrox(&["db", "migrate"]).exit(1).says("lyrox db baseline --only postgres --to 1");
+    project.lyrox(&["db", "baseline", "--only", "postgres", "--to", "1", "--yes"]).ok();
+    project.lyrox(&["db", "status", "--check"]).ok();
+}
+
+#[test]
 fn a_report_that_nobody_got_is_no_success() {
     let project = project("hints_full");
     for arguments in [&["db", "status"][..], &["--output", "json", "db", "status"], &["query", "postgres", "SELECT 1"]]
