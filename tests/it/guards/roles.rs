@@ -249,13 +249,9 @@ fn the_documented_rights_for_tenants_suffice() {
     roles.sql("postgres migrator");
     roles.mongodb("mongodb migrator");
     roles.redis("redis migrator");
-    let migrator = roles.names[0].1.as_str();
-    project.sql(&format!("ALTER ROLE {migrator} CREATEROLE"));
-    let any = ["userAdminAnyDatabase", "readWriteAnyDatabase", "dbAdminAnyDatabase"];
-    let any: Vec<bson::Document> = any.iter().map(|role| bson::doc! { "role": role, "db": "admin" }).collect();
-    project.mongo(bson::doc! { "updateUser": migrator, "roles": any });
-    let acl = ["+acl|setuser", "+acl|deluser", "+acl|getuser", "+acl|list", "+acl|users"];
-    project.redis(&[&["ACL", "SETUSER", migrator][..], &acl].concat());
+    roles.sql("postgres tenants");
+    roles.mongodb("mongodb tenants");
+    roles.redis("redis tenants");
     roles.lyrox(0, &["db", "migrate"]).ok();
     let key = format!("{}_one", project.name);
     roles.lyrox(0, &["tenant", "create", &key, "--credentials", "cred"]).ok();
