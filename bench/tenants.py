@@ -12,7 +12,6 @@ import tempfile
 
 from migrate import ENVIRONMENT, LYROX, Run, Server, rounds, small
 
-SCHEMAS = 500
 FILES = 20
 DATABASES = 50
 SETTLED = 5000
@@ -38,19 +37,21 @@ def lyrox(folder, url, *arguments):
     return done.stdout + done.stderr
 
 
-def schemas(server, folder, count, files):
-    """A database with so many empty schemas, each with a ledger for psql, and as many tenants to whom nothing is applied."""
+LEDGER = "CREATE TABLE IF NOT EXISTS ledger (version text PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now());\n"
+
+
+def schemas(server, folder, count, is_held=False):
+    """A database with so many schemas, empty or with one table each, and as many tenants to whom nothing is applied."""
     name = server.fresh()
     url = {"DATABASE_URL": server.url(name)}
     lyrox(folder, url, "-q", "db", "migrate")
     lyrox(folder, url, "-q", "tenant", "create", "first", "--no-credentials")
     server.psql(name, "DROP SCHEMA t_first CASCADE; DELETE FROM lyrox.tenants; DELETE FROM lyrox.migrations WHERE tenant <> ''")
     # One transaction for all of them would need more locks than the server has.
+    held = "EXECUTE 'CREATE TABLE t_n' || i || '.held (id int)';" if is_held else ""
     for begin in range(1, count + 1, 100):
         end = min(begin + 99, count)
-        server.psql(name, f"""DO $$ BEGIN FOR i IN {begin}..{end} LOOP EXECUTE 'CREATE SCHEMA t_n' || i;
-            EXECUTE 'CREATE TABLE t_n' || i || '.ledger (version text PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now())';
-            END LOOP; END $$""")
+        server.psql(name, f"DO $$ BEGIN FOR i IN {begin}..{end} LOOP EXECUTE 'CREATE SCHEMA t_n' || i; {held} END LOOP; END $$")
     server.psql(name, f"""INSERT INTO lyrox.tenants (project, key, slug, model, state, actor, lyrox)
         SELECT 'bench', 'n' || i, 'n' || i, 'schema', 'active', 'bench', '0' FROM generate_series(1, {count}) i""")
     server.psql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -59,7 +60,7 @@ def schemas(server, folder, count, files):
 
 def script(schema, files):
     """What a careful person writes: each migration in a transaction with its ledger row."""
-    text = [f"SET search_path = {schema};\n"]
+    text = [f"SET search_path = {schema};\n{LEDGER}"]
     for number in range(1, files + 1):
         text.append(f"BEGIN;\n{small(number)}INSERT INTO ledger (version, name) VALUES ('{20250101000000 + number}', 'small');\nCOMMIT;\n")
     return "".join(text)
@@ -75,12 +76,12 @@ def show(title, note, runs, yardstick):
         print(f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {memory:.0f} | {ratio:.2f} |", flush=True)
 
 
-def measure_schemas(given, server, work, title):
+def measure_schemas(given, server, work, title, is_held=False):
     folder = project(work / title.replace(" ", "-"), "schema", FILES)
-    (folder / "all.sql").write_text("".join(script(f"t_n{number}", FILES) for number in range(1, SCHEMAS + 1)))
-    for number in range(1, SCHEMAS + 1):
+    (folder / "all.sql").write_text("".join(script(f"t_n{number}", FILES) for number in range(1, given.schemas + 1)))
+    for number in range(1, given.schemas + 1):
         (folder / f"n{number}.sql").write_text(script(f"t_n{number}", FILES))
-    template = schemas(server, folder, SCHEMAS, FILES)
+    template = schemas(server, folder, given.schemas, is_held)
     psql = [shutil.which("psql"), "-Xq", "-v", "ON_ERROR_STOP=1"]
 
     def once(name, is_watched):
@@ -89,18 +90,20 @@ def measure_schemas(given, server, work, title):
         if name == "psql, one connection":
             run = Run([*psql, "-f", folder / "all.sql", url], folder, {}, is_watched)
         elif name == "psql, a process each":
-            each = f"for n in $(seq 1 {SCHEMAS}); do psql -Xq -v ON_ERROR_STOP=1 -f n$n.sql '{url}' || exit 1; done"
+            each = f"for n in $(seq 1 {given.schemas}); do psql -Xq -v ON_ERROR_STOP=1 -f n$n.sql '{url}' || exit 1; done"
             run = Run(["sh", "-c", each], folder, {}, is_watched)
         else:
             jobs = name.split(" ")[-1]
             run = Run([LYROX, "-q", "db", "migrate", "--tenants", "all", "--jobs", jobs], folder, {"DATABASE_URL": url}, is_watched)
         tables = server.psql(database, "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^t[0-9]+$'")
-        if int(tables) != SCHEMAS * FILES:
+        if int(tables) != given.schemas * FILES:
             raise SystemExit(f"{name}: {tables} tables")
         server.drop(database)
         return run
 
-    note = f"{SCHEMAS} schemas, {FILES} migrations each: a table, a column, an index and a row."
+    note = f"{given.schemas} schemas, {FILES} migrations each: a table, a column, an index and a row. psql: a ledger per schema. " + (
+        "Each schema holds a table already, so that lyrox gives each migration a transaction of its own." if is_held
+        else "The schemas are empty: lyrox applies all twenty to a schema in one transaction.")
     names = ["psql, one connection", "psql, a process each", *[f"lyrox --jobs {jobs}" for jobs in (1, 2, 4)]]
     show(title, note, rounds(given.rounds, names, once), names[0])
 
@@ -114,7 +117,7 @@ def measure_databases(given, server, work):
     lyrox(folder, url, "-q", "tenant", "create", "first", "--no-credentials")
     template = server.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'lyrox_template_%'")
     (folder / "clone.sql").write_text("".join(f"CREATE DATABASE t_n{number} TEMPLATE {template};\n" for number in range(1, DATABASES + 1)))
-    (folder / "make.sql").write_text("".join(f"CREATE DATABASE t_n{number};\n\\c t_n{number}\n{script('public', FILES).replace('SET search_path = public;', 'CREATE TABLE ledger (version text PRIMARY KEY, name text);')}" for number in range(1, DATABASES + 1)))
+    (folder / "make.sql").write_text("".join(f"CREATE DATABASE t_n{number};\n\\c t_n{number}\n{script('public', FILES)}" for number in range(1, DATABASES + 1)))
     psql = [shutil.which("psql"), "-Xq", "-v", "ON_ERROR_STOP=1"]
 
     def once(name, is_watched):
@@ -143,7 +146,7 @@ def measure_nothing(given, server, work):
     folder = project(work / "nothing", "schema", 1)
     runs, trips = {}, {}
     for count in (SETTLED // 100, SETTLED):
-        template = schemas(server, folder, count, 1)
+        template = schemas(server, folder, count)
         database = server.fresh(template)
         url = {"DATABASE_URL": server.url(database)}
         command = [LYROX, "-q", "db", "migrate", "--tenants", "all"]
@@ -196,7 +199,8 @@ def measure_rows(given, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="schemas,databases,nothing,rows,disk", help="a list of: %(default)s")
+    parser.add_argument("--schemas", type=int, default=500, help="so many schemas are migrated [%(default)s]")
+    parser.add_argument("--only", default="schemas,held,databases,nothing,rows,disk", help="a list of: %(default)s")
     parser.add_argument("--realtime", action="store_true",
                         help="run servers and tools before everything else, so that a busy machine disturbs little (Linux, root)")
     parser.add_argument("--postgres", default=subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip(),
@@ -211,11 +215,13 @@ def main():
     server = None
     try:
         print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, data in {given.data}, {given.rounds} rounds")
-        if {"schemas", "databases", "nothing"} & set(only):
+        if {"schemas", "held", "databases", "nothing"} & set(only):
             server = Server(given.postgres, given.data)
             print(f"PostgreSQL {server.version}")
             if "schemas" in only:
                 measure_schemas(given, server, work, "Schemas, in memory")
+            if "held" in only:
+                measure_schemas(given, server, work, "Schemas that hold something, in memory", True)
             if "databases" in only:
                 measure_databases(given, server, work)
             if "nothing" in only:

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, Place};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
+use crate::typed::there;
 
 /// The report of one command. The JSON is one such document; additive within a version.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -279,7 +280,7 @@ impl Item {
 
     /// Sets the next command to run.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(there(&hint.into()).into_owned());
         self
     }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::exit::Exit;
+use crate::typed::there;
 
 /// `std::result::Result` with lyrox's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -124,7 +125,7 @@ impl Error {
 
     /// Adds the one hint: an imperative with the exact command.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(there(&hint.into()).into_owned());
         self
     }
 

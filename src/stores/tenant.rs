@@ -45,7 +45,7 @@ impl Terms {
 }
 
 /// Something that is in a tenant's way: its place, by index, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clash {
     /// Which of the tenants that were asked about.
     pub index: usize,
@@ -53,6 +53,8 @@ pub struct Clash {
     pub why: String,
     /// The application made it: `tenant adopt` can take it in.
     pub is_unmanaged: bool,
+    /// The key itself is wrong, and no other slug would help; the one that is meant, where there is one.
+    pub key: Option<Option<String>>,
 }
 
 /// What became of a batch of places.

@@ -36,6 +36,10 @@ pub struct Part {
     pub(crate) clear: String,
     /// How the store fills it: its own affair.
     pub(crate) write: String,
+    /// What has to be done before it is filled, and undone behind it: its own affair.
+    pub(crate) around: (String, String),
+    /// Rows that are removed from it may bring new ones to other parts: it has triggers.
+    pub(crate) fires: bool,
     /// Parts of one group refer to each other: they are filled and emptied in one statement.
     pub(crate) group: usize,
     /// The names of its keys, sorted (Redis).

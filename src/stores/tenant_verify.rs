@@ -19,6 +19,9 @@ pub struct Ask<'a> {
     pub tenants: &'a [Tenant],
     /// All tenants of the registry, those included that are not complete.
     pub all: &'a [Tenant],
+    /// Keys of tenants that a store holds and the registry has no record of, as far as they are known: what is theirs is
+    /// not nobody's.
+    pub unmanaged: &'a [String],
     /// All tenants are asked for: what belongs to none is looked for too.
     pub is_all: bool,
     /// The certificate authority of the server, where the project names one.

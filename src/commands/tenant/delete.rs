@@ -60,7 +60,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     }
     let permit =
         guard::permit_delete(app.config()?, &targets, &preview.marks, &consent, tenant.slug(), preview.is_resumed)?;
-    let rows = delete(work, &args.key, &permit).await?;
+    let rows = delete(work, tenant, &permit).await?;
     let mut report = app.finish();
     report.data = Some(json!({ "key": tenant.key(), "slug": tenant.slug(), "rows": rows, "deleted": true }));
     let seconds = crate::ui::seconds(report.elapsed_ms);

@@ -13,7 +13,7 @@ use crate::report::{Layout, Report};
 /// Flags of `tenant export`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lyrox tenant export acme --dry-run        what there is of the tenant acme, counted\n  lyrox tenant export acme acme.lyrox       all of it, in one new file that only you can read\n\nThe file is a tar archive (zstd) of NDJSON files and a manifest with counts and SHA-256; the same data makes the same bytes.\nEach store is read as it is at one moment (PostgreSQL: one snapshot), the stores one after the other. Passwords of the\ntenant's users are not in it.\n\nExit codes: 0 done; 2 there is no such tenant, or the file is there already; 6 nobody says whether something is its own"
+    after_help = "Examples:\n  lyrox tenant export acme --dry-run        what there is of the tenant acme, counted\n  lyrox tenant export acme acme.lyrox       all of it, in one new file that only you can read\n\nThe file is a tar archive (zstd) of NDJSON files and a manifest with counts and SHA-256; the same data makes the same bytes.\nPostgreSQL is read as it is at one moment, MongoDB and Redis as they are read: what the application writes meanwhile may be\nin it or not, so let it rest for a bundle that is to replace the tenant. Passwords of the tenant's users are not in it.\n\nExit codes: 0 done; 2 there is no such tenant, or the file is there already; 6 nobody says whether something is its own"
 )]
 pub struct Args {
     /// The tenant's key or slug

@@ -71,11 +71,15 @@ pub async fn preview(work: Work<'_>, name: &str, tells: bool) -> Result<Preview>
 ///
 /// # Errors
 /// As [`preview`]; a store that refuses: the record says `deleting`, and the next run goes on.
-pub async fn delete(work: Work<'_>, name: &str, permit: &Permit) -> Result<u64> {
+pub async fn delete(work: Work<'_>, tenant: &Tenant, permit: &Permit) -> Result<u64> {
     let terms = terms(work.config)?;
     let mut stores = work.open().await?;
     let outcome = with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| {
-        let record = found(stores, work, name).await?;
+        let record = found(stores, work, tenant.key()).await?;
+        if record.tenant != *tenant {
+            // Another one was asked for when consent was given.
+            return Err(super::unknown(tenant.key()));
+        }
         refuse_state(&record, &terms)?;
         removed(work, &terms, stores, record, permit).await
     })

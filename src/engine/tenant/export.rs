@@ -55,9 +55,29 @@ pub async fn export(work: Work<'_>, name: &str, path: Option<&Path>) -> Result<E
     }
     let version = version(&record, &ledgers);
     let mut hands = Hands::open(work, &record.placement()?, &record.tenant, false).await?;
-    let exported = written(work, &terms, &record.tenant, version, &mut hands, path).await;
+    let exported = written(work, &terms, &record, version, &mut hands, path).await;
     hands.close().await;
     exported
+}
+
+/// Refuses a bundle of a tenant that another command changed or removed while it was read.
+async fn refuse_changed(work: Work<'_>, record: &Record) -> Result<()> {
+    let mut stores = work.open().await?;
+    let now = match stores.first_mut() {
+        Some(registry) => registry.read_tenants(&Which::Of(vec![record.tenant.clone()])).await,
+        None => Ok(Vec::new()),
+    };
+    migrate::close(stores).await;
+    let now = now?.into_iter().find(|now| now.tenant.key() == record.tenant.key());
+    if now.as_ref() == Some(record) {
+        return Ok(());
+    }
+    let is = now.map_or_else(|| "gone".to_owned(), |now| now.state.word().to_owned());
+    let what = format!("tenant `{}` was changed by another command while it was exported", record.tenant.shown());
+    Err(Error::new(Code::TenantState, what)
+        .why(format!("it was {}, and is {is} since then", record.state.word()))
+        .data("no bundle was written, and nothing was changed")
+        .hint(format!("lyrox tenant show {}", quoted(record.tenant.key()))))
 }
 
 /// The record of a tenant that is to be read or removed.
@@ -83,14 +103,15 @@ pub(super) fn version(record: &Record, ledgers: &[(StoreKind, Ledger)]) -> Optio
 }
 
 /// Writes the bundle of a tenant whose stores are open.
-pub(super) async fn written(
+async fn written(
     work: Work<'_>,
     terms: &Terms,
-    tenant: &Tenant,
+    record: &Record,
     version: Option<String>,
     hands: &mut Hands,
     path: Option<&Path>,
 ) -> Result<Exported> {
+    let tenant = &record.tenant;
     let mut surveys = hands.survey(tenant, terms).await?;
     hands::refuse_unclassified(tenant, &surveys)?;
     let Some(path) = path else {
@@ -123,7 +144,14 @@ pub(super) async fn written(
             return Err(error.data_if_none("no bundle was written, and nothing was changed"));
         }
     };
-    hands.rest().await?;
+    let still = async {
+        hands.rest().await?;
+        refuse_changed(work, record).await
+    };
+    if let Err(error) = still.await {
+        writer.discard();
+        return Err(error);
+    }
     let (manifest, bytes) = writer.finish()?;
     hands::tell_notes(work.events, tenant, &surveys);
     Ok(Exported { manifest: Some(manifest), rows, bytes })

@@ -41,11 +41,7 @@ pub fn decide(wanted: &[Wanted], found: &[Record], model: TenancyModel) -> Vec<R
     for (index, wanted) in wanted.iter().enumerate() {
         acts.push(one(wanted, &by_key, &by_slug, model).and_then(|act| {
             if keys.insert(&wanted.key, index).is_some() {
-                return Err(Error::new(
-                    Code::TenantName,
-                    format!("tenant `{}` is asked for twice", shown(&wanted.key)),
-                )
-                .data("nothing was changed for this line"));
+                return Err(twice(&wanted.key));
             }
             if let Act::Make(tenant) = &act
                 && let Some(other) = slugs.insert(tenant.slug().to_owned(), &wanted.key)
@@ -64,6 +60,15 @@ fn one(
     by_slug: &HashMap<&str, &Record>,
     model: TenancyModel,
 ) -> Result<Act> {
+    if model != TenancyModel::Row && !wanted.fields.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            format!("tenant `{}` has no row that `--set` could fill", shown(&wanted.key)),
+        )
+        .why(format!("tenants of the model `{}` are listed in no table of the application", model.name()))
+        .data("nothing was changed")
+        .hint("leave --set out; what a tenant begins with stands in its seeds, seeds/tenant/"));
+    }
     let Some(record) = by_key.get(wanted.key.as_str()) else {
         let tenant = Tenant::new(&wanted.key, wanted.slug.as_deref())?;
         return match by_slug.get(tenant.slug()) {
@@ -108,8 +113,14 @@ fn one(
     }
 }
 
+/// A key that is asked for a second time in one run.
+pub(super) fn twice(key: &str) -> Error {
+    Error::new(Code::TenantName, format!("tenant `{}` is asked for twice", shown(key)))
+        .data("nothing was changed for this line")
+}
+
 /// A slug that another tenant has.
-fn taken(tenant: &Tenant, other: &str) -> Error {
+pub(super) fn taken(tenant: &Tenant, other: &str) -> Error {
     Error::new(Code::TenantClash, format!("the slug `{}` is that of tenant `{}`", tenant.slug(), shown(other)))
         .why(format!("`{}` would share its schema, users and keys", tenant.shown()))
         .data("nothing was changed")
@@ -122,7 +133,15 @@ pub fn quoted(key: &str) -> String {
     if !key.is_empty() && !key.starts_with('-') && key.chars().all(is_plain) {
         return key.to_owned();
     }
-    format!("'{}'", shown(key).replace('\'', "'\\''"))
+    if key.chars().any(char::is_control) {
+        let each = key.chars().map(|c| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if c.is_control() => c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+            c => c.to_string(),
+        });
+        return format!("$'{}'", each.collect::<String>());
+    }
+    format!("'{}'", key.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -176,9 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_given_to_rows_only() {
+        let mut asked = wanted("a", None);
+        asked.fields.push(("name".into(), "A".into()));
+        for (model, is_taken) in
+            [(TenancyModel::Row, true), (TenancyModel::Schema, false), (TenancyModel::Database, false)]
+        {
+            let told = decide(std::slice::from_ref(&asked), &[], model).remove(0);
+            assert_eq!(told.is_ok(), is_taken, "{model:?}: {told:?}");
+        }
+    }
+
+    #[test]
     fn a_hint_can_be_typed() {
         assert_eq!(quoted("acme"), "acme");
         assert_eq!(quoted("auth0|it's"), "'auth0|it'\\''s'");
         assert_eq!(quoted("-x"), "'-x'");
+        assert_eq!(quoted(&"k ".repeat(100)), format!("'{}'", "k ".repeat(100)), "never cut");
+        assert_eq!(quoted("a\n'b"), "$'a\\x0a\\'b'");
     }
 }

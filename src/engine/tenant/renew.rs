@@ -5,10 +5,12 @@ use super::plan::quoted;
 use super::registry::{State, Which};
 use super::shard::fleet::Fleet;
 use super::{terms, unknown};
+use crate::config::file::TenancyModel;
 use crate::engine::guard;
 use crate::engine::lock::with_lock;
 use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
+use crate::kind::StoreKind;
 use crate::report::{Change, Item};
 use crate::stores::Store as _;
 use crate::stores::tenant::{Place, TenantStore as _};
@@ -38,6 +40,23 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
         }
         let placement = record.placement()?;
         let targets = fleet.targets(&placement)?;
+        for store in fleet.at(&placement).await? {
+            let place = match terms.model() {
+                TenancyModel::Schema => "schema",
+                TenancyModel::Database => "database",
+                TenancyModel::Row => break,
+            };
+            // A place that is gone would be made anew, empty. MongoDB's comes to be with the first document.
+            if store.kind() == StoreKind::Postgres
+                && !store.look_at_tenant(&tenant, &terms).await?.iter().any(|(what, _)| *what == place)
+            {
+                let what = format!("the {place} of tenant `{}` is not there", tenant.shown());
+                return Err(Error::new(Code::TenantState, what)
+                    .why(format!("the registry says that it is {}, and somebody removed its {place}", record.state.word()))
+                    .data("nothing was changed")
+                    .hint(format!("lyrox tenant delete {} removes the rest of it", quoted(tenant.key()))));
+            }
+        }
         for store in fleet.at(&placement).await?.into_iter().filter(|store| users.contains(&store.kind())) {
             let kind = store.kind();
             let password = credentials::password();

@@ -44,7 +44,7 @@ impl PostgresStore {
                     Err(error) => Err((first.index, error)),
                 }
             } else {
-                self.run_group(group, options, events, &mut applied).await
+                self.run_group(group, later.is_empty(), options, events, &mut applied).await
             };
             if let Err(failure) = result {
                 applied.failure = Some(failure);
@@ -61,6 +61,7 @@ impl PostgresStore {
     async fn run_group(
         &mut self,
         group: &[Prepared<'_>],
+        is_last: bool,
         options: &ApplyOptions,
         events: &dyn Events,
         applied: &mut Applied,
@@ -73,7 +74,8 @@ impl PostgresStore {
             if events.is_cancelled() {
                 return Ok(());
             }
-            match self.run_transaction(files, &stays(&names(applied)), events).await {
+            let is_last = is_last && queue.iter().all(|files| files.is_empty());
+            match self.run_transaction(files, &stays(&names(applied)), is_last, events).await {
                 Ok(done) => {
                     for (file, done) in files.iter().filter(|file| !file.step.is_hook()).zip(done) {
                         tell(events, file, &done);
@@ -106,12 +108,17 @@ impl PostgresStore {
 
     /// Leaves the session as it was found: a file's settings are its own.
     async fn restore(&mut self) {
-        if self.path == Path::Pooled {
+        if self.path == Path::Pooled || std::mem::take(&mut self.is_restored) {
             return;
         }
-        let sql = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ALL; {}", self.settings.sql(&self.facts));
+        let sql = self.restoring().join("; ");
         // A connection that is lost is noticed by whoever uses it next.
         let _ = super::run(&mut self.connection, sql).await;
+    }
+
+    /// The statements that bring the session back to its settings, whatever a file did to them.
+    pub(super) fn restoring(&self) -> [String; 3] {
+        ["SET SESSION AUTHORIZATION DEFAULT".into(), "RESET ALL".into(), self.settings.sql(&self.facts)]
     }
 }
 

@@ -131,9 +131,9 @@ impl PostgresStore {
         Err(damaged(&format!("{missing} is missing")))
     }
 
-    /// The inner error names the tables that are missing while others are there.
-    async fn try_ledger(&mut self) -> Result<Result<Ledger, String>> {
-        let sql = format!(
+    /// What reads the ledger: where it stands, and its rows.
+    pub(super) fn reading(&self) -> String {
+        format!(
             "SELECT (SELECT pg_catalog.max(version) FROM lyrox.layout), e.name, e.is_protected, e.resetting_since IS NOT NULL, \
              (SELECT s.head FROM lyrox.snapshots s WHERE s.{scope} AND s.store = 'postgres'), \
              CASE WHEN EXISTS (SELECT FROM lyrox.migrations m WHERE m.{scope} AND m.store = 'postgres') THEN false \
@@ -144,10 +144,20 @@ impl PostgresStore {
             empty = self.emptiness(),
             columns = self.history_columns(),
             project = literal(&self.project),
-        );
-        let rows = match run(&mut self.connection, sql).await {
-            Ok(rows) => rows,
-            Err(error) => return self.without_ledger(&error).await,
+        )
+    }
+
+    /// The inner error names the tables that are missing while others are there.
+    async fn try_ledger(&mut self) -> Result<Result<Ledger, String>> {
+        let rows = match self.ahead.take() {
+            Some(rows) => rows,
+            None => {
+                let sql = self.reading();
+                match run(&mut self.connection, sql).await {
+                    Ok(rows) => rows,
+                    Err(error) => return self.without_ledger(&error).await,
+                }
+            }
         };
         let (head, rows) = rows.split_first().ok_or_else(|| damaged("it answered nothing"))?;
         match text(head, 0).map(|version| version.parse::<i32>()) {

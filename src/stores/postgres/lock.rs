@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use sqlx::postgres::PgRow;
 
 use super::connect::text;
-use super::error::server_error;
+use super::error::{is_lost, server_error};
 use super::ident::literal;
 use super::{Path, PostgresStore, run};
 use crate::engine::guard::Permit;
@@ -51,7 +52,8 @@ impl PostgresStore {
              FROM (SELECT pg_catalog.pg_try_advisory_lock{}({key}) AS is_ours OFFSET 0) l",
             self.shared()
         );
-        let rows = run(&mut self.connection, sql)
+        let rows = self
+            .ask_for_lock(sql)
             .await
             .map_err(|error| server_error(Code::LockLost, "the lock cannot be asked for", &error))?;
         let row = rows.first().ok_or_else(|| Error::bug("the lock answered nothing"))?;
@@ -70,6 +72,27 @@ impl PostgresStore {
         }
         self.is_locked = is_obtained;
         if is_obtained { Ok(LockAnswer::Obtained) } else { Ok(LockAnswer::Held(self.holder(key).await)) }
+    }
+
+    /// Sends what asks for the lock, and with it what reads the ledger where that is wanted. The ledger is read by a
+    /// statement of its own, which sees all that was done before the lock was given.
+    async fn ask_for_lock(&mut self, lock: String) -> Result<Vec<PgRow>, sqlx::Error> {
+        if self.reads_ahead {
+            let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {lock}; {}; COMMIT", self.reading());
+            match run(&mut self.connection, sql).await {
+                Ok(mut rows) => {
+                    self.ahead = Some(rows.split_off(rows.len().min(1)));
+                    return Ok(rows);
+                }
+                Err(error) if is_lost(&error) => return Err(error),
+                // There is no ledger, or it cannot be read: whoever asks for it finds out. A lock outlives the transaction.
+                Err(_) => {
+                    let sql = format!("ROLLBACK; {}", self.unlocking());
+                    run(&mut self.connection, sql).await?;
+                }
+            }
+        }
+        run(&mut self.connection, lock).await
     }
 
     /// Who holds the lock, in words.
@@ -166,6 +189,7 @@ impl PostgresStore {
 
     /// Gives the lock back. A session that lost its connection has lost the lock as well.
     pub(super) async fn release_lock(&mut self) -> Result<()> {
+        self.ahead = None;
         if !std::mem::take(&mut self.is_locked) {
             return Ok(());
         }

@@ -32,6 +32,8 @@ pub enum Role {
     Ledger,
     /// Ends the transaction.
     Commit,
+    /// Brings the session back to its settings; the transaction stands whatever becomes of it.
+    After,
 }
 
 /// One statement of a message.

@@ -81,6 +81,10 @@ pub struct PostgresStore {
     is_locked: bool,
     /// The lock is shared with others who work on tenants.
     shares_lock: bool,
+    /// The ledger is read in the message that takes the lock: for a session that goes from place to place.
+    reads_ahead: bool,
+    /// What that reading answered, until it is asked for.
+    ahead: Option<Vec<PgRow>>,
     /// The other tool's history that is kept in step.
     history: Option<Arc<dyn foreign::History>>,
     /// That history as it was found; none where the table is missing.
@@ -91,6 +95,8 @@ pub struct PostgresStore {
     path: Path,
     /// The session has its settings.
     is_set_up: bool,
+    /// The last transaction of a run has brought the session back to its settings.
+    is_restored: bool,
     /// The ledger is there, and the mark in it.
     is_prepared: bool,
     /// The id of the run, for the rows of what it applies.
@@ -142,6 +148,9 @@ impl PostgresStore {
             assumed: Vec::new(),
             path: Path::Unknown,
             is_set_up,
+            is_restored: false,
+            reads_ahead: false,
+            ahead: None,
             is_prepared: false,
             run_id: String::new(),
             made_extensions: Vec::new(),

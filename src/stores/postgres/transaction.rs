@@ -35,11 +35,13 @@ pub struct Undone {
 }
 
 impl PostgresStore {
-    /// Runs files in one transaction, with retries where a lock was in the way.
+    /// Runs files in one transaction, with retries where a lock was in the way. After the last one of a run the session gets
+    /// its settings back in the same message.
     pub(super) async fn run_transaction(
         &mut self,
         files: &[Prepared<'_>],
         stays: &str,
+        is_last: bool,
         events: &dyn Events,
     ) -> Result<Vec<Done>, Box<Undone>> {
         let mut tries = 1;
@@ -49,11 +51,11 @@ impl PostgresStore {
             {
                 return Ok(done);
             }
-            let stop = match self.send_transaction(files).await {
+            let stop = match self.send_transaction(files, is_last).await {
                 Ok(rows) => return done(&rows),
                 Err(stop) => stop,
             };
-            if is_lost(&stop.error) {
+            if is_lost(&stop.error) || matches!(stop.place, Where::Own { role: Role::After, .. }) {
                 return self.settle(files, &stop, stays).await;
             }
             let file = match stop.place {
@@ -95,7 +97,11 @@ impl PostgresStore {
 
     /// Sends a transaction over files. One file goes in one message with its row and the COMMIT; the rows of
     /// several are written together, once it is known when each began and ended.
-    async fn send_transaction(&mut self, files: &[Prepared<'_>]) -> Result<Vec<sqlx::postgres::PgRow>, Box<Stop>> {
+    async fn send_transaction(
+        &mut self,
+        files: &[Prepared<'_>],
+        is_last: bool,
+    ) -> Result<Vec<sqlx::postgres::PgRow>, Box<Stop>> {
         let mut batch = Batch::default();
         let is_pooled = self.path == Path::Pooled;
         if !is_pooled {
@@ -145,7 +151,14 @@ impl PostgresStore {
             batch.own(last, Role::Before, "RESET ALL");
         }
         batch.own(last, Role::Commit, "COMMIT");
-        batch.send(&mut self.connection, files).await
+        if is_last && !is_pooled {
+            for statement in self.restoring() {
+                batch.own(last, Role::After, statement);
+            }
+        }
+        let rows = batch.send(&mut self.connection, files).await?;
+        self.is_restored = is_last;
+        Ok(rows)
     }
 
     /// What the other tool would write of a file, as the role that owns its history.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -58,6 +60,9 @@ impl Ids {
                     Ok(id) if text.len() == UUID => self.uuids.push(id.as_u128()),
                     _ => return Err(unmappable(entry, column, text)),
                 },
+                value @ Value::Object(_) if binary(value).is_some() => {
+                    self.uuids.extend(binary(value).map(|id| id.as_u128()));
+                }
                 Value::Object(object) => {
                     let id = object.get("$oid").and_then(Value::as_str).and_then(object_id);
                     self.objects
@@ -91,6 +96,17 @@ impl Ids {
         // The first four bytes are the time of its making, by which programs sort.
         Some(super::hexadecimal(&[&id[..4], &digest[..8]].concat()))
     }
+}
+
+/// The UUID that a document holds as its bytes.
+fn binary(value: &Value) -> Option<Uuid> {
+    let binary = value.get("$binary")?;
+    let bytes = STANDARD.decode(binary["base64"].as_str()?).ok()?;
+    (binary["subType"] == "04").then(|| Uuid::from_slice(&bytes).ok()).flatten()
+}
+
+fn in_bytes(id: Uuid) -> Value {
+    serde_json::json!({ "$binary": { "base64": STANDARD.encode(id.as_bytes()), "subType": "04" } })
 }
 
 fn object_id(text: &str) -> Option<[u8; 12]> {
@@ -150,11 +166,16 @@ impl Mapping {
         }
         let mut line = Cow::Borrowed(line);
         let is_uuid = Uuid::parse_str(&self.old).is_ok() && self.old.len() == UUID;
-        if self.old != self.new && !is_uuid {
+        if self.old != self.new {
             line = Cow::Owned(self.renamed(store, entry, &line)?);
         }
         if self.ids.is_some() || (is_uuid && self.old != self.new) {
             line = Cow::Owned(self.replaced(&line, is_uuid));
+            if store == StoreKind::Mongodb && self.ids.is_some() && memchr::memmem::find(&line, b"$binary").is_some() {
+                let mut value: Value = serde_json::from_slice(&line).map_err(|error| not_json(entry, &error))?;
+                self.rebound(&mut value);
+                line = Cow::Owned(value.to_string().into_bytes());
+            }
         }
         if let Some((table, set)) = &self.set
             && store == StoreKind::Postgres
@@ -182,6 +203,8 @@ impl Mapping {
                 }
             } else if value[at] == self.old.as_str() {
                 value[at] = Value::String(self.new.clone());
+            } else if value[at].is_object() {
+                self.retype(entry, &mut value[at])?;
             }
         }
         if store == StoreKind::Redis
@@ -194,6 +217,53 @@ impl Mapping {
             value["key"] = Value::String(key);
         }
         Ok(value.to_string().into_bytes())
+    }
+
+    /// The key where a document holds it as a number, an ObjectId or the bytes of a UUID: the new one in the same form.
+    fn retype(&self, entry: &Entry, value: &mut Value) -> Result<()> {
+        let unfit = |form: &str| {
+            Error::new(Code::Bundle, format!("the new key cannot stand in the documents of `{}`", entry.name))
+                .why(format!("they hold the tenant's key as {form}, and `{}` is none", super::super::shown(&self.new)))
+                .data("nothing was changed")
+                .hint("name another key: --key KEY")
+        };
+        for form in ["$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"] {
+            let Some(text) = value[form].as_str() else { continue };
+            let number = |text: &str| text.parse::<i64>().ok().filter(|number| number.to_string() == text);
+            let whole = text.strip_suffix(".0").unwrap_or(text);
+            if whole != self.old || number(whole).is_none() {
+                return Ok(());
+            }
+            let new = number(&self.new).filter(|number| form != "$numberInt" || i32::try_from(*number).is_ok());
+            let new = new.ok_or_else(|| unfit("a number"))?;
+            *value = serde_json::json!({ form: format!("{new}{}", &text[whole.len()..]) });
+            return Ok(());
+        }
+        if value["$oid"].as_str().is_some_and(|id| object_id(id).is_some() && object_id(id) == object_id(&self.old)) {
+            object_id(&self.new).ok_or_else(|| unfit("an ObjectId"))?;
+            *value = serde_json::json!({ "$oid": self.new.to_lowercase() });
+        } else if let (Some(old), Some(id)) = (Uuid::parse_str(&self.old).ok(), binary(value))
+            && old == id
+        {
+            let new = Uuid::parse_str(&self.new).map_err(|_| unfit("the bytes of a UUID"))?;
+            *value = in_bytes(new);
+        }
+        Ok(())
+    }
+
+    /// Ids that stand as the bytes of a UUID.
+    fn rebound(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.rebound(item)),
+            Value::Object(_) if binary(value).is_some() => {
+                let new = binary(value).and_then(|id| self.ids.as_ref()?.uuid(&id.to_string()));
+                if let Some(new) = new.and_then(|new| Uuid::parse_str(&new).ok()) {
+                    *value = in_bytes(new);
+                }
+            }
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.rebound(field)),
+            _ => {}
+        }
     }
 
     /// Ids wherever they stand, in texts as well: nothing else looks like a UUID that the tenant has.

@@ -95,15 +95,23 @@ impl Sum {
     /// Adds a line.
     pub fn add(&mut self, line: &[u8]) {
         let digest = Sha256::digest(line);
+        let mut one = Self { count: 1, ..Self::default() };
+        for (word, bytes) in one.words.iter_mut().zip(digest.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        self.join(&one);
+    }
+
+    /// Adds the lines of another sum.
+    pub fn join(&mut self, other: &Self) {
         let mut carry = false;
-        for (word, bytes) in self.words.iter_mut().zip(digest.chunks_exact(8)) {
-            let number = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        for (word, number) in self.words.iter_mut().zip(other.words) {
             let (sum, over) = word.overflowing_add(number);
             let (sum, again) = sum.overflowing_add(u64::from(carry));
             *word = sum;
             carry = over || again;
         }
-        self.count += 1;
+        self.count += other.count;
     }
 
     /// The digest as text.
@@ -132,5 +140,8 @@ mod tests {
         assert_ne!(sum(&["a", "b"]).text(), sum(&["a", "c"]).text());
         assert_ne!(sum(&["a"]), sum(&["a", "a"]), "a line twice is another thing");
         assert_eq!(sum(&[]).text(), "0".repeat(64));
+        let mut joined = sum(&["a", "b"]);
+        joined.join(&sum(&["c"]));
+        assert_eq!(joined, sum(&["a", "b", "c"]));
     }
 }

@@ -1,7 +1,7 @@
 //! Reading a bundle. It is read to its end, every checksum held against the manifest, before anything is changed; what is
 //! read after that is known to be whole. Nothing of it is ever unpacked to disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -73,13 +73,23 @@ impl Bundle {
                 manifest.lyrox, manifest.format
             )));
         }
-        for piece in manifest.parts.iter().flat_map(|part| &part.files) {
-            match seen.remove(&piece.path) {
-                None => return Err(bad(format!("`{}` is missing", piece.path))),
-                Some((bytes, sha256, _)) if bytes != piece.bytes || sha256 != piece.sha256 => {
-                    return Err(bad(format!("`{}` is not as it was written: its checksum differs", piece.path)));
+        let mut names = BTreeSet::new();
+        for part in &manifest.parts {
+            let mut whole = Sum::default();
+            for piece in &part.files {
+                match seen.remove(&piece.path) {
+                    None => return Err(bad(format!("`{}` is missing", piece.path))),
+                    Some((bytes, sha256, _)) if bytes != piece.bytes || sha256 != piece.sha256 => {
+                        return Err(bad(format!("`{}` is not as it was written: its checksum differs", piece.path)));
+                    }
+                    Some((.., sum)) => whole.join(&sum),
                 }
-                Some(_) => {}
+            }
+            if whole.count != part.rows || whole.text() != part.digest {
+                return Err(bad(format!("its manifest has another count or digest of `{}` than its files", part.name)));
+            }
+            if !names.insert((part.store, part.name.as_str())) {
+                return Err(bad(format!("its manifest names `{}` twice", part.name)));
             }
         }
         if let Some(name) = seen.keys().next() {

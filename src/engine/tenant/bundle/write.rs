@@ -43,10 +43,20 @@ impl Writer {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        // What a run that was cut short left goes; the new one is the owner's only from its first byte.
+        // What a run that was cut short left goes, and what one writes at this moment does not; the new one is the owner's
+        // only from its first byte, and locked from then on.
+        if let Ok(old) = File::open(&partial)
+            && matches!(old.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+        {
+            return Err(Error::new(Code::Bundle, format!("`{}` is being written", path.display()))
+                .why("another export has it open")
+                .data("nothing was changed")
+                .hint("name another file"));
+        }
         let _ = std::fs::remove_file(&partial);
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let encoder = file
+            .and_then(|file| file.try_lock().map(|()| file).map_err(std::io::Error::from))
             .and_then(|file| Encoder::new(BufWriter::with_capacity(1 << 17, file), LEVEL))
             .map_err(|error| failed(path, &error))?;
         let archive = Builder::new(encoder);
@@ -114,6 +124,14 @@ impl Writer {
     /// # Errors
     /// The file cannot be written, or another took its name.
     pub fn finish(self) -> Result<(Manifest, u64)> {
+        let partial = self.partial.clone();
+        let finished = self.finished();
+        // What could not be finished takes no room.
+        let _ = std::fs::remove_file(&partial);
+        finished
+    }
+
+    fn finished(self) -> Result<(Manifest, u64)> {
         let Self { path, partial, mut archive, manifest, .. } = self;
         let mut text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::bug(format!("{error}")))?;
         text.push('\n');
@@ -124,8 +142,7 @@ impl Writer {
         file.sync_all().map_err(wrap)?;
         let bytes = file.metadata().map_err(wrap)?.len();
         // A link, unlike a renaming, never takes the place of another file.
-        std::fs::hard_link(&partial, &path).map_err(wrap)?;
-        let _ = std::fs::remove_file(&partial);
+        std::fs::hard_link(&partial, &path).or_else(|error| named(&partial, &path, error)).map_err(wrap)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
             && let Ok(folder) = File::open(folder)
         {
@@ -138,6 +155,15 @@ impl Writer {
     pub fn discard(self) {
         let _ = std::fs::remove_file(&self.partial);
     }
+}
+
+/// The name for a file on a file system that knows no links.
+fn named(partial: &Path, path: &Path, error: std::io::Error) -> std::io::Result<()> {
+    use std::io::ErrorKind::{PermissionDenied, Unsupported};
+    if !matches!(error.kind(), PermissionDenied | Unsupported) || path.symlink_metadata().is_ok() {
+        return Err(error);
+    }
+    std::fs::rename(partial, path)
 }
 
 fn append(archive: &mut Builder<Encoder<'static, BufWriter<File>>>, path: &str, bytes: &[u8]) -> std::io::Result<()> {

@@ -121,14 +121,14 @@ async fn prove(
                 work.events.note(format!("removed what a verification that was cut short left: {removed}"));
             }
         }
-        let run = Run { id: id.clone(), config: work.config, may_write, is_local: targets.is_local() };
-        let ca_file = targets.get(kind).and_then(|target| target.ca_file.clone());
-        let ask = Ask { terms, run, tenants: &tenants, all: &all, is_all, ca_file };
-        let proof = store.verify_tenants(&ask).await?;
-        tell(work, Some((kind, shard.as_deref())), &proof, &slug, terms, &mut verified);
         if is_all {
             listed.unmanaged.extend(store.unmanaged_tenants(terms, UNMANAGED).await?);
         }
+        let run = Run { id: id.clone(), config: work.config, may_write, is_local: targets.is_local() };
+        let ca_file = targets.get(kind).and_then(|target| target.ca_file.clone());
+        let ask = Ask { terms, run, tenants: &tenants, all: &all, unmanaged: &listed.unmanaged, is_all, ca_file };
+        let proof = store.verify_tenants(&ask).await?;
+        tell(work, Some((kind, shard.as_deref())), &proof, &slug, terms, &mut verified);
         let missing = store.tenants_without_place(&tenants, terms).await?;
         let is_registry = kind == registry && shard.is_none();
         let copies = if is_registry { None } else { Some(store.read_tenants(&Which::All).await?) };

@@ -72,6 +72,13 @@ impl MongodbStore {
             if let Some(column) = scope.terms.tenancy.column.as_deref().filter(|_| !scope.is_inside) {
                 // Both what lacks the field and what holds null there.
                 let nobodys = collection.count_documents(doc! { column: null }).limit(1000).await?;
+                let several = doc! { "$and": [filter.clone(), { column: { "$type": "array" } }] };
+                if collection.count_documents(several).limit(1).await? > 0 {
+                    survey.unclassified.push(format!(
+                        "collection `{name}`: documents have more than one tenant in `{column}`, and `global` does not list it"
+                    ));
+                    continue;
+                }
                 if nobodys > 0 {
                     let many = if nobodys == 1000 { "1000 or more".to_owned() } else { nobodys.to_string() };
                     survey.unclassified.push(format!(
@@ -130,6 +137,28 @@ fn keys(tenant: &Tenant) -> Vec<Bson> {
     keys
 }
 
+/// Whether a field of a document holds one of these keys.
+fn carries(document: &Document, column: &str, keys: &[Bson]) -> bool {
+    let mut at = document;
+    let mut pieces = column.split('.').peekable();
+    while let Some(piece) = pieces.next() {
+        match at.get(piece) {
+            Some(Bson::Document(inner)) if pieces.peek().is_some() => at = inner,
+            Some(value) if pieces.peek().is_none() => {
+                let number = match value {
+                    Bson::Int32(number) => Some(i64::from(*number)),
+                    Bson::Double(number) if number.fract() == 0.0 => number.to_string().parse().ok(),
+                    Bson::Decimal128(number) => number.to_string().parse().ok(),
+                    _ => None,
+                };
+                return keys.contains(value) || number.is_some_and(|number| keys.contains(&Bson::Int64(number)));
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// A document as a line of canonical Extended JSON. A field that would not come back from it as it is, because it looks like
 /// the form itself, is written as its bytes; the others, the tenant's key among them, stay readable.
 fn line(document: &Document) -> Result<Vec<u8>> {
@@ -182,7 +211,21 @@ fn document(line: &[u8]) -> Result<Document> {
 
 impl BundleStore for MongodbStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
-        self.survey(scope, wanted).await.map_err(self.failed("look for a tenant's documents"))
+        let is_global = |name: &String| !scope.is_inside && scope.terms.tenancy.global.contains(name);
+        if let Some((name, _)) = wanted.into_iter().flatten().find(|(name, _)| self.books.is_own(name) || is_global(name)) {
+            return Err(Error::new(Code::Bundle, format!("collection `{name}` is no tenant's here"))
+                .why("the bundle has documents of it")
+                .data("nothing was changed"));
+        }
+        let mut survey = self.survey(scope, wanted).await.map_err(self.failed("look for a tenant's documents"))?;
+        for (name, _) in wanted.into_iter().flatten() {
+            if !survey.parts.iter().any(|part| part.name == *name) {
+                survey.notes.push(format!(
+                    "collection `{name}`: no migration makes it; it comes without the indexes and options that it had"
+                ));
+            }
+        }
+        Ok(survey)
     }
 
     async fn read_part(&mut self, scope: Scope<'_>, part: &mut Part, sink: Sink<'_>) -> Result<()> {
@@ -218,7 +261,8 @@ impl BundleStore for MongodbStore {
         Ok(())
     }
 
-    async fn fill_part(&mut self, _scope: Scope<'_>, _at: usize, part: &Part, lines: &[u8]) -> Result<()> {
+    async fn fill_part(&mut self, scope: Scope<'_>, _at: usize, part: &Part, lines: &[u8]) -> Result<()> {
+        let own = keys(scope.tenant);
         let (mut documents, mut texts, mut bytes) = (Vec::new(), Vec::new(), 0);
         each(lines, |line| {
             texts.push(line.to_vec());
@@ -226,7 +270,15 @@ impl BundleStore for MongodbStore {
         })?;
         for text in texts {
             bytes += text.len();
-            documents.push(document(&text)?);
+            let document = document(&text)?;
+            // Whoever wrote the bundle: a document of another tenant does not come in with it.
+            if !scope.is_inside
+                && !scope.terms.tenancy.column.as_deref().is_some_and(|column| carries(&document, column, &own))
+            {
+                return Err(Error::new(Code::Bundle, format!("a document of `{}` is not the tenant's", part.name))
+                    .why(format!("its `{}` is not `{}`", scope.terms.tenancy.column.as_deref().unwrap_or_default(), scope.tenant.shown())));
+            }
+            documents.push(document);
             if documents.len() >= BATCH || bytes >= BATCH_BYTES {
                 self.insert(part, &mut documents).await?;
                 bytes = 0;

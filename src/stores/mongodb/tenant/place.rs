@@ -46,13 +46,13 @@ impl MongodbStore {
         for name in self.databases_named(&names).await? {
             let Some(index) = index(&name) else { continue };
             let why = format!("MongoDB's database `{name}` is there, and was not made for this tenant");
-            clashes.push(Clash { index, why, is_unmanaged: true });
+            clashes.push(Clash { index, why, is_unmanaged: true, key: None });
         }
         if terms.tenancy.users {
             for (name, _) in self.users_named(&names).await?.into_iter().filter(|(_, is_ours)| !is_ours) {
                 let Some(index) = index(&name) else { continue };
                 let why = format!("MongoDB's user `{name}` is there, and was not made for this tenant");
-                clashes.push(Clash { index, why, is_unmanaged: false });
+                clashes.push(Clash { index, why, is_unmanaged: false, key: None });
             }
         }
         Ok(clashes)

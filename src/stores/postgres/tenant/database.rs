@@ -14,7 +14,7 @@ impl PostgresStore {
     /// The databases with these names.
     pub(super) async fn databases_named(&mut self, names: &[String]) -> Result<Vec<Named>> {
         let sql = format!(
-            "SELECT d.datname, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database d WHERE d.datname IN ({})",
+            "SELECT d.datname, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datallowconn FROM pg_catalog.pg_database d WHERE d.datname IN ({})",
             list(names)
         );
         self.named(sql).await
@@ -27,7 +27,7 @@ impl PostgresStore {
         for database in self.databases_named(&names).await? {
             if let Some(index) = names.iter().position(|name| *name == database.name) {
                 let why = format!("database `{}` is there, and was not made for this tenant", database.name);
-                clashes.push(Clash { index, why, is_unmanaged: true });
+                clashes.push(Clash { index, why, is_unmanaged: true, key: None });
             }
         }
         Ok(clashes)
@@ -50,9 +50,7 @@ impl PostgresStore {
                 made.failed.push((index, not_ours("role", role)));
                 continue;
             }
-            // Without a comment it is one that a kill cut short: names were free when the tenant was registered.
-            let is_other = |named: &&Named| named.comment.as_ref().is_some_and(|comment| *comment != own);
-            if let Some(database) = database.filter(|named| !place.takes_in && is_other(named)) {
+            if let Some(database) = database.filter(|named| !place.takes_in && !is_ours(named, &own)) {
                 made.failed.push((index, not_ours("database", database)));
                 continue;
             }
@@ -65,9 +63,13 @@ impl PostgresStore {
                 }
                 Err(error) => {
                     let refused = refused(&place.tenant, &error);
-                    let refused = match self.drop_database(&place.tenant, terms).await {
-                        Ok(()) => refused,
-                        Err(_) => refused.data(format!("database or role `{name}` may be left; run it again")),
+                    // What the application made stays.
+                    let refused = match place.takes_in {
+                        true => refused.data("the application's database is as it was"),
+                        false => match self.drop_database(&place.tenant, terms).await {
+                            Ok(()) => refused,
+                            Err(_) => refused.data(format!("database or role `{name}` may be left; run it again")),
+                        },
                     };
                     made.failed.push((index, refused));
                 }
@@ -119,13 +121,17 @@ impl PostgresStore {
             let what = format!("database and role `{}` cannot be dropped", tenant.name());
             server_error(Code::TenantFailed, what, error).data("they may be there still")
         };
-        if databases.iter().any(|named| named.comment.as_ref().is_none_or(|comment| *comment == own)) {
+        if databases.iter().any(|named| is_ours(named, &own)) {
             let sql = format!("DROP DATABASE {ident} WITH (FORCE)");
             run(&mut self.connection, sql).await.map_err(|error| failed(&error))?;
         }
         let is_role_ours = self.roles_named(&names).await?.iter().any(|named| named.comment.as_deref() == Some(&own));
         if is_role_ours && !terms.keeps_roles {
-            run(&mut self.connection, format!("DROP ROLE {ident}")).await.map_err(|error| failed(&error))?;
+            let dropped = run(&mut self.connection, format!("BEGIN;{} COMMIT", Self::role_end(&ident))).await;
+            if let Err(error) = dropped {
+                let _ = run(&mut self.connection, "ROLLBACK".into()).await;
+                return Err(failed(&error));
+            }
         }
         Ok(())
     }
@@ -174,4 +180,10 @@ impl PostgresStore {
         );
         self.without_record(sql, limit).await
     }
+}
+
+/// Whether a database is one that lyrox made for a tenant. It gets its comment in the moment in which it is opened: what is
+/// closed and has none was cut short by a kill, and what is open and has none is another's.
+fn is_ours(named: &Named, own: &str) -> bool {
+    named.comment.as_deref().map_or(!named.is_open, |comment| comment == own)
 }

@@ -127,13 +127,20 @@ pub(super) struct Named {
     pub name: String,
     /// Its comment.
     pub comment: Option<String>,
+    /// A database that takes connections; everything else is open.
+    pub is_open: bool,
 }
 
 impl PostgresStore {
     /// What a catalog query finds: names and comments.
     async fn named(&mut self, sql: String) -> Result<Vec<Named>> {
         let rows = run(&mut self.connection, sql).await.map_err(|error| unreadable(&error))?;
-        Ok(rows.iter().map(|row| Named { name: text(row, 0).unwrap_or_default(), comment: text(row, 1) }).collect())
+        let each = |row| Named {
+            name: text(row, 0).unwrap_or_default(),
+            comment: text(row, 1),
+            is_open: text(row, 2).as_deref() != Some("f"),
+        };
+        Ok(rows.iter().map(each).collect())
     }
 
     /// The roles with these names.
@@ -163,6 +170,12 @@ impl PostgresStore {
         mark(&self.project)
     }
 
+    /// A statement that drops a tenant's role, with the rights that it was given on what others share.
+    pub(super) fn role_end(role: &Ident) -> String {
+        // Whoever is to drop what belongs to a role must be a member of it.
+        format!(" GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role};")
+    }
+
     /// Clashes with roles of the same names that others made.
     pub(super) async fn role_clashes(&mut self, tenants: &[Tenant], terms: &Terms) -> Result<Vec<Clash>> {
         if !terms.tenancy.users {
@@ -181,6 +194,7 @@ impl PostgresStore {
                 index,
                 why: format!("role `{}` is there on the server, and was not made for this tenant", role.name),
                 is_unmanaged: false,
+                key: None,
             })
         };
         Ok(roles.iter().filter_map(clash).collect())

@@ -80,20 +80,27 @@ impl PostgresStore {
     /// Which of these tenants have a row: their keys.
     pub(super) async fn keys_with_row(&mut self, tenants: &[Tenant], terms: &Terms) -> Result<Vec<String>> {
         let Some(table) = self.tenant_table(terms).await? else { return Ok(Vec::new()) };
-        self.keys_in(&table, tenants, terms).await
+        let found = self.keys_in(&table, tenants, terms).await?;
+        Ok(found.into_iter().filter(|(asked, there)| asked == there).map(|(asked, _)| asked).collect())
     }
 
-    async fn keys_in(&mut self, table: &Table, tenants: &[Tenant], terms: &Terms) -> Result<Vec<String>> {
+    /// The rows of these keys: each key that was asked for, and the key of its row as the column writes it. The two differ
+    /// where the column holds different texts for equal.
+    async fn keys_in(&mut self, table: &Table, tenants: &[Tenant], terms: &Terms) -> Result<Vec<(String, String)>> {
         let (name, key) = (&table.name, &table.key);
         let sql = if table.is_guarded {
             let each = tenants.iter().map(|tenant| {
-                let enter = Self::entering(terms, tenant.key());
-                format!("{enter} SELECT 'row', {key}::text FROM {name} WHERE {key} = {};", literal(tenant.key()))
+                let (enter, own) = (Self::entering(terms, tenant.key()), literal(tenant.key()));
+                format!("{enter} SELECT 'row', {own}, {key}::text FROM {name} WHERE {key} = {own};")
             });
             format!("BEGIN READ ONLY; {} COMMIT", each.collect::<String>())
         } else {
-            let keys: Vec<String> = tenants.iter().map(|tenant| literal(tenant.key())).collect();
-            format!("SELECT 'row', {key}::text FROM {name} WHERE {key} IN ({})", keys.join(", "))
+            let keys: Vec<String> = tenants.iter().map(|tenant| format!("({})", literal(tenant.key()))).collect();
+            format!(
+                "SELECT 'row', v.k, r.{key}::text FROM (VALUES {}) v (k) JOIN {name} r ON r.{key} = v.k::{}",
+                keys.join(", "),
+                table.key_type
+            )
         };
         let rows = match run(&mut self.connection, sql).await {
             Ok(rows) => rows,
@@ -102,7 +109,7 @@ impl PostgresStore {
                 return Err(server_error(Code::TenantFailed, "the tenant table cannot be read", &error));
             }
         };
-        Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
+        Ok(rows.iter().filter_map(|row| Some((text(row, 1)?, text(row, 2)?))).collect())
     }
 
     /// Keys that the column cannot hold or writes otherwise, and rows that are there already.
@@ -111,25 +118,32 @@ impl PostgresStore {
         let mut clashes = Vec::new();
         let mut sound = Vec::new();
         for (index, canonical) in self.canonical(&table, tenants).await?.into_iter().enumerate() {
-            let why = match canonical {
+            let (why, key) = match canonical {
                 Ok(key) if key == tenants[index].key() => {
                     sound.push(index);
                     continue;
                 }
-                Ok(key) => format!("its key is `{}` in the column `{}`", shown(&key), terms.tenancy.key_column),
-                Err(why) => format!("`{}` cannot hold its key: {why}", terms.tenancy.key_column),
+                Ok(key) => {
+                    (format!("its key is `{}` in the column `{}`", shown(&key), terms.tenancy.key_column), Some(key))
+                }
+                Err(why) => (format!("`{}` cannot hold its key: {why}", terms.tenancy.key_column), None),
             };
-            clashes.push(Clash { index, why, is_unmanaged: false });
+            clashes.push(Clash { index, why, is_unmanaged: false, key: Some(key) });
         }
         let asked: Vec<Tenant> = sound.iter().map(|index| tenants[*index].clone()).collect();
         if asked.is_empty() {
             return Ok(clashes);
         }
         let there = self.keys_in(&table, &asked, terms).await?;
-        for index in sound.into_iter().filter(|index| there.iter().any(|key| key == tenants[*index].key())) {
-            let why =
-                format!("`{}` has a row with its key already", terms.tenancy.table.as_deref().unwrap_or_default());
-            clashes.push(Clash { index, why, is_unmanaged: true });
+        let list = terms.tenancy.table.as_deref().unwrap_or_default();
+        for index in sound {
+            let Some((_, key)) = there.iter().find(|(asked, _)| asked == tenants[index].key()) else { continue };
+            let is_unmanaged = key == tenants[index].key();
+            clashes.push(if is_unmanaged {
+                Clash { index, why: format!("`{list}` has a row with its key already"), is_unmanaged, key: None }
+            } else {
+                Clash { index, why: equal(list, key), is_unmanaged, key: Some(Some(key.clone())) }
+            });
         }
         Ok(clashes)
     }
@@ -162,7 +176,16 @@ impl PostgresStore {
         let Some(table) = self.tenant_table(terms).await? else { return Ok(Made::all(places.len())) };
         let all: Vec<&Place> = places.iter().collect();
         match run(&mut self.connection, insert(&table, &all, terms)?).await {
-            Ok(_) => return Ok(Made::all(places.len())),
+            Ok(rows) => {
+                let mut made = Made::all(places.len());
+                for key in rows.iter().filter(|row| text(row, 0).as_deref() == Some(LOST)).filter_map(|row| text(row, 1)) {
+                    for (index, place) in places.iter().enumerate().filter(|(_, place)| place.tenant.key() == key) {
+                        made.done.remove(&index);
+                        made.failed.push((index, not_its_own(place, terms)));
+                    }
+                }
+                return Ok(made);
+            }
             Err(error) if is_lost(&error) => {
                 return Err(server_error(Code::TenantFailed, "the tenant table cannot be written", &error));
             }
@@ -172,7 +195,9 @@ impl PostgresStore {
         }
         // A row that is there needs none of its values: it is not inserted a second time.
         let tenants: Vec<Tenant> = places.iter().map(|place| place.tenant.clone()).collect();
-        let there: BTreeSet<String> = self.keys_in(&table, &tenants, terms).await?.into_iter().collect();
+        let there = self.keys_in(&table, &tenants, terms).await?;
+        let there: BTreeSet<&str> =
+            there.iter().filter(|(asked, key)| asked == key).map(|(asked, _)| asked.as_str()).collect();
         let mut made = Made::default();
         for (index, place) in places.iter().enumerate() {
             if there.contains(place.tenant.key()) {
@@ -180,6 +205,9 @@ impl PostgresStore {
                 continue;
             }
             match run(&mut self.connection, insert(&table, &[place], terms)?).await {
+                Ok(rows) if rows.iter().any(|row| text(row, 0).as_deref() == Some(LOST)) => {
+                    made.failed.push((index, not_its_own(place, terms)));
+                }
                 Ok(_) => {
                     made.done.insert(index);
                 }
@@ -199,11 +227,11 @@ impl PostgresStore {
     pub(super) async fn delete_row(&mut self, tenant: &Tenant, terms: &Terms) -> Result<()> {
         let Some(table) = self.tenant_table(terms).await? else { return Ok(()) };
         let sql = format!(
-            "BEGIN; {} DELETE FROM {} WHERE {} = {}; COMMIT",
+            "BEGIN; {} DELETE FROM {} WHERE {key} = {own} AND {key}::text = {own}; COMMIT",
             Self::entering(terms, tenant.key()),
             table.name,
-            table.key,
-            literal(tenant.key())
+            key = table.key,
+            own = literal(tenant.key())
         );
         if let Err(error) = run(&mut self.connection, sql).await {
             let _ = run(&mut self.connection, "ROLLBACK".into()).await;
@@ -266,14 +294,45 @@ fn insert(table: &Table, places: &[&Place], terms: &Terms) -> Result<String> {
             for place in places {
                 let enter = PostgresStore::entering(terms, place.tenant.key());
                 let _ = write!(sql, " {enter} INSERT INTO {} ({columns}) VALUES {} {tail}", table.name, values(place));
+                let _ = write!(sql, " {}", lost(table, &[place]));
             }
         } else {
             let rows: Vec<String> = places.into_iter().map(values).collect();
             let _ = write!(sql, " INSERT INTO {} ({columns}) VALUES {} {tail}", table.name, rows.join(", "));
         }
     }
+    if !table.is_guarded {
+        let _ = write!(sql, " {}", lost(table, places));
+    }
     sql.push_str(" COMMIT");
     Ok(sql)
+}
+
+/// What tells the rows of [`lost`] from others of the same message.
+const LOST: &str = "lost";
+
+/// Names those keys that have no row of their own: the column holds another tenant's for equal.
+fn lost(table: &Table, places: &[&Place]) -> String {
+    let keys: Vec<String> = places.iter().map(|place| format!("({})", literal(place.tenant.key()))).collect();
+    format!(
+        "SELECT '{LOST}', v.k FROM (VALUES {}) v (k) WHERE NOT EXISTS (SELECT FROM {} r WHERE r.{key} = v.k::{} AND r.{key}::text = v.k);",
+        keys.join(", "),
+        table.name,
+        table.key_type,
+        key = table.key,
+    )
+}
+
+/// Two keys that are one to the column.
+fn equal(list: &str, key: &str) -> String {
+    format!("`{list}` has the row `{}`, and its column holds both keys for the same", shown(key))
+}
+
+fn not_its_own(place: &Place, terms: &Terms) -> Error {
+    let list = terms.tenancy.table.as_deref().unwrap_or_default();
+    Error::new(Code::TenantClash, format!("tenant `{}` gets no row of its own", place.tenant.shown()))
+        .why(format!("`{list}` has a row whose key its column holds for the same"))
+        .data("PostgreSQL has nothing of it")
 }
 
 fn row_error(place: &Place, terms: &Terms, error: &sqlx::Error) -> Error {

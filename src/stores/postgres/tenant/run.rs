@@ -52,6 +52,7 @@ impl Enter for PostgresStore {
         self.history = foreign::history(config)?;
         (self.config, self.target) = (config.clone(), target.clone());
         (self.found, self.is_prepared) = (None, false);
+        (self.reads_ahead, self.ahead) = (true, None);
         self.assumed.clear();
         self.made_extensions.clear();
         self.run_id.clear();

@@ -26,7 +26,7 @@ impl PostgresStore {
         for schema in self.schemas_named(&names).await? {
             if let Some(index) = names.iter().position(|name| *name == schema.name) {
                 let why = format!("schema `{}` is there, and was not made for this tenant", schema.name);
-                clashes.push(Clash { index, why, is_unmanaged: true });
+                clashes.push(Clash { index, why, is_unmanaged: true, key: None });
             }
         }
         Ok(clashes)
@@ -96,7 +96,7 @@ impl PostgresStore {
             sql.push_str(&format!(" DROP SCHEMA {ident} CASCADE;"));
         }
         if has_role && !terms.keeps_roles {
-            sql.push_str(&format!(" DROP ROLE {ident};"));
+            sql.push_str(&Self::role_end(&ident));
         }
         sql.push_str(" COMMIT");
         if let Err(error) = run(&mut self.connection, sql).await {

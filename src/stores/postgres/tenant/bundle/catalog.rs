@@ -21,6 +21,35 @@ pub(super) struct Source {
     pub columns: Vec<Column>,
     /// The quoted columns of its key, in order; empty: it has none.
     pub order: Vec<String>,
+    /// Triggers of the application that are on, its partitions' included.
+    pub triggers: Vec<Trigger>,
+}
+
+/// A trigger that is on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trigger {
+    /// The quoted table or partition that has it.
+    pub table: String,
+    /// Quoted.
+    pub name: String,
+    /// It fires in sessions of every kind.
+    pub is_always: bool,
+    pub on_insert: bool,
+    pub on_delete: bool,
+    /// We may turn it off.
+    pub is_ours: bool,
+}
+
+/// A policy that holds for this session.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policy {
+    pub table: String,
+    pub name: String,
+    pub is_permissive: bool,
+    /// Its expressions, one after the other.
+    pub text: String,
+    /// What it looks at beside the tenant and what leads to it: columns, of this table and others.
+    pub looks_at: Vec<String>,
 }
 
 /// A column that is stored by itself: none that is worked out of others.
@@ -55,6 +84,8 @@ pub(super) struct Catalog {
     pub materialized: Vec<String>,
     /// Sequences: schema, name, quoted.
     pub sequences: Vec<(String, String, String)>,
+    /// Policies on tables that they hold in for this session, as far as they bear on reading and removing.
+    pub policies: Vec<Policy>,
     /// Large objects of the database.
     pub large_objects: u64,
 }
@@ -81,7 +112,12 @@ impl PostgresStore {
              pg_catalog.row_security_active(c.oid)::text {of} {table} ORDER BY 3, 4; \
              SELECT 'column', c.oid::text, a.attname, pg_catalog.quote_ident(a.attname), \
              pg_catalog.format_type(a.atttypid, a.atttypmod), (a.attcollation <> 0)::text, \
-             CASE WHEN c.relkind <> 'f' THEN pg_catalog.pg_get_serial_sequence({quoted}, a.attname) END {of} {table} \
+             CASE WHEN c.relkind <> 'f' THEN coalesce(pg_catalog.pg_get_serial_sequence({quoted}, a.attname), \
+             (SELECT pg_catalog.quote_ident(sn.nspname) || '.' || pg_catalog.quote_ident(s.relname) FROM pg_catalog.pg_attrdef f \
+             JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = f.oid \
+             AND p.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' \
+             JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum \
+             AND a.atttypid IN (20, 21, 23) AND CASE WHEN s.relkind = 'S' THEN pg_catalog.has_sequence_privilege(s.oid, 'UPDATE') END LIMIT 1)) END {of} {table} \
              JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
              AND a.attgenerated = '' ORDER BY c.oid, a.attnum; \
              SELECT 'order', c.oid::text, {key} {of} {table} \
@@ -93,6 +129,25 @@ impl PostgresStore {
              SELECT 'reference', k.conrelid::text, {quoted}, k.confrelid::text, {own}, {its} {of} {table} \
              JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 \
              ORDER BY 2, k.conname COLLATE \"C\"; \
+             SELECT 'trigger', c.oid::text, t.tgrelid::regclass::text, pg_catalog.quote_ident(t.tgname), \
+             (t.tgenabled = 'A')::text, (t.tgtype & 4 <> 0)::text, (t.tgtype & 8 <> 0)::text, \
+             pg_catalog.pg_has_role(r.relowner, 'USAGE')::text {of} {table} \
+             JOIN pg_catalog.pg_trigger t ON t.tgrelid IN (SELECT c.oid UNION SELECT l.relid FROM pg_catalog.pg_partition_tree(c.oid) l) \
+             AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND t.tgtype & 12 <> 0 \
+             JOIN pg_catalog.pg_class r ON r.oid = t.tgrelid ORDER BY 3, 4; \
+             SELECT 'policy', c.oid::text, l.polname, l.polpermissive::text, \
+             pg_catalog.concat_ws(' ', pg_catalog.pg_get_expr(l.polqual, l.polrelid), pg_catalog.pg_get_expr(l.polwithcheck, l.polrelid)), \
+             (SELECT pg_catalog.string_agg(DISTINCT CASE WHEN x.oid = c.oid THEN '' ELSE x.relname || '.' END || a.attname, E'\x1f') \
+             FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class x ON x.oid = p.refobjid \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = x.oid AND a.attnum = p.refobjsubid \
+             WHERE p.classid = 'pg_catalog.pg_policy'::regclass AND p.objid = l.oid \
+             AND p.refclassid = 'pg_catalog.pg_class'::regclass AND p.refobjsubid > 0 AND NOT EXISTS \
+             (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND (k.conrelid = x.oid AND a.attnum = ANY (k.conkey) \
+             OR k.confrelid = x.oid AND a.attnum = ANY (k.confkey)))) \
+             {of} {table} AND pg_catalog.row_security_active(c.oid) \
+             JOIN pg_catalog.pg_policy l ON l.polrelid = c.oid AND l.polcmd IN ('*', 'r', 'd') AND EXISTS \
+             (SELECT FROM pg_catalog.unnest(l.polroles) u (id) WHERE CASE WHEN u.id = 0 THEN true \
+             ELSE pg_catalog.pg_has_role(u.id, 'USAGE') END) ORDER BY 2, 3; \
              SELECT 'materialized', {quoted} {of} AND c.relkind = 'm' ORDER BY 2; \
              SELECT 'sequence', n.nspname, c.relname, {quoted} {of} AND c.relkind = 'S' ORDER BY 2, 3; \
              SELECT 'objects', pg_catalog.count(*)::text FROM pg_catalog.pg_largeobject_metadata",
@@ -141,6 +196,24 @@ impl PostgresStore {
                     parent: word(3),
                     columns: split(word(4)),
                     parent_columns: split(word(5)),
+                }),
+                "trigger" => {
+                    let Some(table) = number.get(&word(1)).and_then(|at| catalog.tables.get_mut(*at)) else { continue };
+                    table.triggers.push(Trigger {
+                        table: word(2),
+                        name: word(3),
+                        is_always: word(4) == "true",
+                        on_insert: word(5) == "true",
+                        on_delete: word(6) == "true",
+                        is_ours: word(7) == "true",
+                    });
+                }
+                "policy" => catalog.policies.push(Policy {
+                    table: word(1),
+                    name: word(2),
+                    is_permissive: word(3) == "true",
+                    text: word(4),
+                    looks_at: text(row, 5).map(split).unwrap_or_default(),
                 }),
                 "materialized" => catalog.materialized.push(word(1)),
                 "sequence" => catalog.sequences.push((word(1), word(2), word(3))),

@@ -13,10 +13,10 @@ use super::super::error::{server_error, words};
 use super::super::ident::{Ident, literal};
 use super::super::{PostgresStore, run};
 use super::unreadable;
-use crate::config::file::TenancyModel;
+use crate::config::file::{Tenancy, TenancyModel};
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::bundle::order::groups;
-use crate::engine::tenant::policies::{Belongs, Policy, condition};
+use crate::engine::tenant::policies::{Belongs, condition};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::plural;
@@ -83,8 +83,6 @@ impl PostgresStore {
         }
         let tenancy = &scope.terms.tenancy;
         let tables = self.read_tables().await?;
-        let policies: BTreeMap<&str, &[Policy]> =
-            tables.iter().map(|table| (table.name.as_str(), table.policies.as_slice())).collect();
         let known = self.settings.schema.name().to_owned();
         for source in catalog.tables.iter().filter(|source| source.schema == known).filter(is_local) {
             let Some(table) = tables.iter().find(|table| table.name == source.name) else { continue };
@@ -92,14 +90,12 @@ impl PostgresStore {
             match (belongs, condition) {
                 (Belongs::Global, _) => {}
                 (_, Some(condition)) => {
-                    let speaks = |policy: &Policy| {
-                        policy.expressions.iter().any(|text| text.contains(tenancy.setting.as_str()))
-                    };
-                    let all = policies.get(source.name.as_str()).copied().unwrap_or_default();
-                    if source.is_guarded && !all.iter().any(|policy| policy.is_permissive && speaks(policy)) {
-                        survey.unclassified.push(format!(
-                            "table {}: policies hide its rows from `{}`, and none of them reads `{}`",
-                            source.quoted, self.facts.user, tenancy.setting
+                    survey.unclassified.extend(self.hidden(source, catalog, tenancy));
+                    let names_objects = |column: &&catalog::Column| matches!(column.kind.as_str(), "oid" | "lo");
+                    if let Some(column) = source.columns.iter().find(names_objects).filter(|_| catalog.large_objects > 0) {
+                        survey.notes.push(format!(
+                            "table {}: `{}` may name large objects, which no bundle carries and no removal removes",
+                            source.quoted, column.name
                         ));
                     }
                     own.push(Own { source, condition });
@@ -111,8 +107,53 @@ impl PostgresStore {
                 )),
             }
         }
+        for source in catalog.tables.iter().filter(|source| source.schema == known && source.kind == "f") {
+            let carries = |column: &catalog::Column| tenancy.column.as_ref() == Some(&column.name);
+            if source.columns.iter().any(carries) && !tenancy.global.contains(&source.name) {
+                survey.unclassified.push(format!(
+                    "foreign table {}: it carries the tenant, and its rows are another server's",
+                    source.quoted
+                ));
+            }
+        }
         self.look_elsewhere(scope, catalog, &own, survey);
         Ok(own)
+    }
+
+    /// Why policies may hide some of a tenant's rows from this session; none where there is at least one that lets all of
+    /// them through, and none that looks at anything else.
+    fn hidden(&self, source: &Source, catalog: &Catalog, tenancy: &Tenancy) -> Option<String> {
+        if !source.is_guarded {
+            return None;
+        }
+        let is_key = |name: &str| {
+            let (table, column) = name.rsplit_once('.').unwrap_or((source.name.as_str(), name));
+            tenancy.column.as_deref() == Some(column)
+                || (tenancy.table.as_deref() == Some(table) && tenancy.key_column == column)
+        };
+        let others = |policy: &catalog::Policy| -> Vec<String> {
+            policy.looks_at.iter().filter(|name| !is_key(name)).cloned().collect()
+        };
+        let speaks = |policy: &catalog::Policy| policy.text.contains(tenancy.setting.as_str());
+        let all: Vec<&catalog::Policy> = catalog.policies.iter().filter(|policy| policy.table == source.oid).collect();
+        let lets_through = |policy: &&&catalog::Policy| policy.is_permissive && speaks(policy);
+        if !all.iter().any(|policy| lets_through(&policy)) {
+            return Some(format!(
+                "table {}: policies hide its rows from `{}`, and none of them reads `{}`",
+                source.quoted, self.facts.user, tenancy.setting
+            ));
+        }
+        let narrow = if all.iter().filter(lets_through).any(|policy| others(policy).is_empty()) {
+            all.iter().find(|policy| !policy.is_permissive && !(speaks(policy) && others(policy).is_empty()))
+        } else {
+            all.iter().find(lets_through)
+        }?;
+        let looks_at = others(narrow);
+        let what = if looks_at.is_empty() { "something else".into() } else { format!("`{}`", looks_at.join("`, `")) };
+        Some(format!(
+            "table {}: policy `{}` may hide some of its rows from `{}`: it looks at {what} (a role with BYPASSRLS sees all)",
+            source.quoted, narrow.name, self.facts.user
+        ))
     }
 
     /// Tables of other schemas that lead to the tenant's.
@@ -283,6 +324,35 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// Whoever wrote the bundle: rows of another tenant do not come in with it. What came and is the tenant's must be all
+    /// that came.
+    async fn refuse_foreign(&mut self, parts: &[Part]) -> Result<()> {
+        let counts: Vec<String> = parts
+            .iter()
+            .enumerate()
+            .map(|(at, part)| {
+                format!(
+                    "SELECT (SELECT pg_catalog.count(*) FROM pg_temp.lyrox_stage_{at})::text, (SELECT pg_catalog.count(*) FROM {})::text",
+                    part.clear
+                )
+            })
+            .collect();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let rows = match run(&mut self.connection, counts.join("; ")).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.cut_short("rows cannot be counted", &error).await),
+        };
+        let Some((part, row)) = parts.iter().zip(&rows).find(|(_, row)| text(row, 0) != text(row, 1)) else {
+            return Ok(());
+        };
+        let count = |at| text(row, at).unwrap_or_default();
+        let why = format!("{} came, and {} are the tenant's then: others', or changed on the way", count(0), count(1));
+        let _ = run(&mut self.connection, "ROLLBACK".into()).await;
+        Err(Error::new(Code::Bundle, format!("rows of `{}` are not the tenant's", part.name)).why(why).data("rolled back"))
+    }
+
     async fn cut_short(&mut self, what: &str, error: &sqlx::Error) -> Error {
         let refused = server_error(Code::TenantFailed, what, error).data_if_none("rolled back");
         let _ = run(&mut self.connection, "ROLLBACK".into()).await;
@@ -353,6 +423,14 @@ fn part(
             )
         })
         .collect();
+    let switched = |word: &dyn Fn(&catalog::Trigger) -> &'static str| -> String {
+        let ours = source.triggers.iter().filter(|trigger| trigger.on_insert && trigger.is_ours);
+        ours.map(|trigger| format!("ALTER TABLE {} {} TRIGGER {};", trigger.table, word(trigger), trigger.name)).collect()
+    };
+    let around = (
+        switched(&|_| "DISABLE"),
+        switched(&|trigger| if trigger.is_always { "ENABLE ALWAYS" } else { "ENABLE" }),
+    );
     let write = if columns.is_empty() {
         format!("INSERT INTO {} SELECT FROM {{stage}} s", source.quoted)
     } else {
@@ -382,6 +460,8 @@ fn part(
         clear: from,
         // What follows, here and in later looks, is planned by how many rows there are: the table may have been empty so far.
         write: format!("{write}\u{1f}; ANALYZE {}{}", source.quoted, advance.concat()),
+        around,
+        fires: source.triggers.iter().any(|trigger| trigger.on_delete),
         group,
         keys: None,
     })
@@ -431,6 +511,19 @@ impl BundleStore for PostgresStore {
                 format!("materialized view {view} is as old as its last: REFRESH MATERIALIZED VIEW {view}")
             }));
         }
+        if let Some(wanted) = wanted {
+            for own in own.iter().filter(|own| {
+                let name = self.part_name(&own.source.schema, &own.source.name);
+                wanted.iter().any(|(known, _)| *known == name)
+            }) {
+                let some = own.source.triggers.iter().filter(|trigger| trigger.on_insert);
+                let (off, on): (Vec<&catalog::Trigger>, Vec<_>) = some.partition(|trigger| trigger.is_ours);
+                for (triggers, what) in [(off, "does not fire for the rows that come"), (on, "fires: it is not ours to turn off")] {
+                    let each = triggers.into_iter().map(|trigger| format!("trigger {} of {} {what}", trigger.name, trigger.table));
+                    survey.notes.extend(each);
+                }
+            }
+        }
         Ok(survey)
     }
 
@@ -472,11 +565,18 @@ impl BundleStore for PostgresStore {
         }
         let mut sql = Self::entered(scope, "");
         sql.push_str(" SET CONSTRAINTS ALL DEFERRED;");
+        let mut gone: Vec<String> = Vec::new();
         for group in grouped(parts).into_iter().rev() {
-            let members = group.into_iter().filter(|at| parts[*at].name != SEQUENCES);
-            let statements: Vec<String> = members.map(|at| format!("DELETE FROM {}", parts[at].clear)).collect();
-            if !statements.is_empty() {
-                sql.push_str(&format!(" {};", together(&statements)));
+            let members: Vec<usize> = group.into_iter().filter(|at| parts[*at].name != SEQUENCES).collect();
+            let statements: Vec<String> = members.iter().map(|at| format!("DELETE FROM {}", parts[*at].clear)).collect();
+            if statements.is_empty() {
+                continue;
+            }
+            gone.push(format!(" {};", together(&statements)));
+            sql.push_str(&gone[gone.len() - 1]);
+            if members.iter().any(|at| parts[*at].fires) {
+                // What its triggers wrote, to a journal for instance, goes before what it refers to does.
+                gone.iter().for_each(|statement| sql.push_str(statement));
             }
         }
         sql.push_str(" COMMIT");
@@ -515,7 +615,13 @@ impl BundleStore for PostgresStore {
         }
     }
 
-    async fn end_filling(&mut self, _scope: Scope<'_>, parts: &[Part]) -> Result<()> {
+    async fn end_filling(&mut self, scope: Scope<'_>, parts: &[Part]) -> Result<()> {
+        let before: String = parts.iter().map(|part| part.around.0.as_str()).collect();
+        if !before.is_empty()
+            && let Err(error) = run(&mut self.connection, before).await
+        {
+            return Err(self.cut_short("triggers cannot be turned off", &error).await);
+        }
         for group in grouped(parts) {
             let text = |at: usize| parts[at].write.replace("{stage}", &format!("pg_temp.lyrox_stage_{at}"));
             let texts: Vec<String> = group.iter().map(|at| text(*at)).collect();
@@ -530,6 +636,13 @@ impl BundleStore for PostgresStore {
                 let refused = self.cut_short(&format!("rows of `{}` are refused", names.join("`, `")), &error).await;
                 return Err(refused.hint_if_none("what the rows refer to outside the tenant must be there first"));
             }
+        }
+        let after: String = parts.iter().map(|part| part.around.1.as_str()).collect();
+        if let Err(error) = run(&mut self.connection, format!("SET CONSTRAINTS ALL IMMEDIATE; {after}")).await {
+            return Err(self.cut_short("rows are refused", &error).await);
+        }
+        if !scope.is_inside {
+            self.refuse_foreign(parts).await?;
         }
         match run(&mut self.connection, "COMMIT".into()).await {
             Ok(_) => Ok(()),

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::super::RedisStore;
 use super::super::keys::Keys;
 use super::super::ledger::{Books, Trouble};
-use super::super::link::Link;
+use super::super::link::{Link, all_of, each_in_order};
 use super::acl;
 use crate::config::file::TenancyModel;
 use crate::engine::tenant::Tenant;
@@ -206,13 +206,15 @@ impl RedisStore {
             commands.extend(reads);
         }
         let mut replies = all_of(&mut self.books.link, commands).await.map_err(&failed)?.into_iter();
+        let mut values = Vec::with_capacity(names.len());
+        for (kind, count) in &counts {
+            let own: Vec<Value> = replies.by_ref().take(*count).collect();
+            values.push(if kind == "none" { None } else { value::value(kind, own)? });
+        }
+        self.add_moments(&whole, &counts, &mut values).await?;
         let mut lines = Vec::with_capacity(names.len());
-        for ((name, about), (kind, count)) in names.iter().zip(about.chunks(2)).zip(counts) {
-            let own: Vec<Value> = replies.by_ref().take(count).collect();
-            if kind == "none" {
-                continue;
-            }
-            let Some(value) = value::value(&kind, own)? else { continue };
+        for (((name, about), (kind, _)), value) in names.iter().zip(about.chunks(2)).zip(counts).zip(values) {
+            let Some(value) = value else { continue };
             let expires = match about[1] {
                 Value::Int(moment) if moment >= 0 => Json::from(moment),
                 _ => Json::Null,
@@ -221,6 +223,51 @@ impl RedisStore {
             lines.push(line.to_string().into_bytes());
         }
         Ok(lines)
+    }
+
+    /// Adds to the fields of hashes the moments at which they expire, where the server knows such.
+    async fn add_moments(
+        &mut self,
+        keys: &[Vec<u8>],
+        kinds: &[(String, usize)],
+        values: &mut [Option<Json>],
+    ) -> Result<()> {
+        let endpoint = self.endpoint.clone();
+        let failed = Self::failed(&endpoint, "read when fields expire");
+        let hashes: Vec<usize> = (0..keys.len()).filter(|at| kinds[*at].0 == "hash" && values[*at].is_some()).collect();
+        if hashes.is_empty() || !self.knows_moments().await? {
+            return Ok(());
+        }
+        let mut commands = Vec::new();
+        for at in &hashes {
+            let fields = values[*at].as_ref().and_then(Json::as_array).into_iter().flatten();
+            let fields = fields.map(|pair| value::bytes(&pair[0])).collect::<Result<Vec<_>>>()?;
+            let mut ask = redis::cmd("HPEXPIRETIME");
+            ask.arg(&keys[*at]).arg("FIELDS").arg(fields.len()).arg(fields);
+            commands.push(ask);
+        }
+        let replies = all_of(&mut self.books.link, commands).await.map_err(&failed)?;
+        for (at, reply) in hashes.into_iter().zip(replies) {
+            let Value::Array(moments) = reply else { continue };
+            let Some(pairs) = values[at].as_mut().and_then(Json::as_array_mut) else { continue };
+            for (pair, moment) in pairs.iter_mut().zip(moments) {
+                if let (Value::Int(moment @ 0..), Some(pair)) = (moment, pair.as_array_mut()) {
+                    pair.push(Json::from(moment));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether fields of hashes can expire by themselves.
+    async fn knows_moments(&mut self) -> Result<bool> {
+        let mut ask = redis::cmd("COMMAND");
+        ask.arg("INFO").arg("hpexpiretime");
+        let reply: Vec<Value> = ask
+            .query_async(&mut self.books.link)
+            .await
+            .map_err(Self::failed(&self.endpoint, "ask what the server knows"))?;
+        Ok(reply.first().is_some_and(|reply| *reply != Value::Nil))
     }
 
     /// Below the tenant's prefix nobody else has keys; in a key space of all the same name may be another's.
@@ -247,6 +294,43 @@ impl RedisStore {
         }
     }
 
+    /// Whoever wrote the bundle: keys of another tenant, and lyrox's own, do not come in with it.
+    fn refuse_foreign(&self, scope: Scope<'_>, part: &str, lines: &[Json]) -> Result<()> {
+        let all = spaces(&self.section, &scope.terms.tenancy)?;
+        let own = acl::prefix(&self.books.keys, scope.tenant);
+        let ledger = Keys::new(&own, self.books.keys.is_cluster());
+        let space = all.iter().find(|space| part.strip_prefix(SPACE) == Some(space.name.as_str()));
+        let matcher = space.map(|space| space.matcher(scope.tenant)).transpose()?.flatten();
+        for line in lines {
+            let name = value::bytes(&line["key"])?;
+            let is_own = match space {
+                None => part == OWN && !ledger.is_own(&[own.as_bytes(), &name].concat()),
+                Some(space) => {
+                    let key = [self.books.keys.prefix.as_bytes(), &name].concat();
+                    let text = String::from_utf8_lossy(&name).into_owned();
+                    let is_free = !self.books.keys.is_own(&key) && super::verify::slug_of(&name).is_none();
+                    is_free
+                        && space.fits(&text)
+                        && match (&space.carrier, &matcher) {
+                            (Carrier::Placeholder(_), Some(matcher)) => matcher.place(&text).is_some(),
+                            (Carrier::Field(field), _) => {
+                                let pairs = line["value"].as_array().filter(|_| line["type"] == "hash");
+                                let is_it = |pair: &Json| pair[0] == field.as_str() && pair[1] == scope.tenant.key();
+                                pairs.is_some_and(|pairs| pairs.iter().any(is_it))
+                            }
+                            _ => false,
+                        }
+                }
+            };
+            if !is_own {
+                let shown = crate::engine::tenant::shown(&String::from_utf8_lossy(&name));
+                return Err(Error::new(Code::Bundle, format!("the key `{shown}` of `{part}` is not the tenant's"))
+                    .why("its name and its fields do not tell this tenant, or it is lyrox's own"));
+            }
+        }
+        Ok(())
+    }
+
     async fn about(&mut self, keys: &[Vec<u8>]) -> redis::RedisResult<Vec<Value>> {
         const SCRIPT: &str = "local left = redis.call('PTTL', KEYS[1]); if left < 0 then return left end; \
             local now = redis.call('TIME'); return now[1] * 1000 + math.floor(now[2] / 1000) + left";
@@ -258,25 +342,6 @@ impl RedisStore {
         });
         all_of(&mut self.books.link, commands.collect()).await
     }
-}
-
-/// Sends commands and answers their replies: one pipeline where all keys are on one server.
-async fn all_of(link: &mut Link, commands: Vec<Cmd>) -> redis::RedisResult<Vec<Value>> {
-    if commands.is_empty() {
-        return Ok(Vec::new());
-    }
-    if link.is_cluster() {
-        let mut replies = Vec::with_capacity(commands.len());
-        for command in commands {
-            replies.push(command.query_async(link).await?);
-        }
-        return Ok(replies);
-    }
-    let mut pipe = redis::pipe();
-    commands.into_iter().for_each(|command| {
-        pipe.add_command(command);
-    });
-    pipe.query_async(link).await
 }
 
 impl BundleStore for RedisStore {
@@ -351,17 +416,18 @@ impl BundleStore for RedisStore {
             texts.push(serde_json::from_slice::<Json>(line).map_err(|error| value::bad(&error.to_string()))?);
             Ok(())
         })?;
+        self.refuse_foreign(scope, &part.name, &texts)?;
         for some in texts.chunks(BATCH) {
             if part.name != OWN {
                 self.refuse_taken(&before, some).await?;
             }
-            let mut commands = Vec::new();
+            let mut keys = Vec::with_capacity(some.len());
             for line in some {
                 let key = [before.as_bytes(), &value::bytes(&line["key"])?].concat();
                 let kind = line["type"].as_str().unwrap_or_default();
-                commands.extend(value::writing(&key, kind, &line["value"], line["expires"].as_i64())?);
+                keys.push(value::writing(&key, kind, &line["value"], line["expires"].as_i64())?);
             }
-            all_of(&mut self.books.link, commands).await.map_err(|error| {
+            each_in_order(&mut self.books.link, keys).await.map_err(|error| {
                 match super::super::error::refusal(&error) {
                     Some(refusal) => Error::new(Code::TenantFailed, format!("keys of `{}` are refused", part.name))
                         .why(refusal.shown()),
@@ -379,8 +445,8 @@ impl BundleStore for RedisStore {
     async fn shut_out(&mut self, tenant: &Tenant, terms: &Terms) -> Result<()> {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "shut a tenant's user out");
-        let is_ours = self.users_named(std::slice::from_ref(tenant)).await.map_err(&failed)?;
-        if terms.tenancy.users && is_ours == [Some(true)] {
+        let is_ours = self.has_own_user(tenant).await.map_err(&failed)?;
+        if terms.tenancy.users && is_ours {
             // Deleting a user ends its connections.
             let mut drop = redis::cmd("ACL");
             drop.arg("DELUSER").arg(acl::user(tenant));
@@ -399,8 +465,7 @@ impl BundleStore for RedisStore {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "look for what is left of a tenant");
         let mut left = Vec::new();
-        if terms.tenancy.users && self.users_named(std::slice::from_ref(tenant)).await.map_err(failed)? == [Some(true)]
-        {
+        if terms.tenancy.users && self.has_own_user(tenant).await.map_err(failed)? {
             left.push(format!("user {}", acl::user(tenant)));
         }
         // Its ledger and whatever else is below its prefix, lyrox's own included.

@@ -1,6 +1,8 @@
 //! A Redis value as a line of JSON, and back: by its type, its members sorted where the type has no order, bytes that are
 //! no text in base64, and its expiry as a moment, not as a time left.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use redis::{Cmd, Value};
@@ -52,10 +54,9 @@ pub(super) fn reading(kind: &str, key: &[u8]) -> Option<Vec<Cmd>> {
         "zset" => vec![command("ZRANGE", &["0", "-1", "WITHSCORES"])],
         "stream" => {
             let mut info = redis::cmd("XINFO");
-            info.arg("STREAM").arg(key);
-            let mut groups = redis::cmd("XINFO");
-            groups.arg("GROUPS").arg(key);
-            vec![command("XRANGE", &["-", "+"]), info, groups]
+            // None of its entries, and nothing that is pending, is left out.
+            info.arg("STREAM").arg(key).arg("FULL").arg("COUNT").arg(0);
+            vec![info]
         }
         _ => return None,
     })
@@ -84,22 +85,32 @@ pub(super) fn value(kind: &str, replies: Vec<Value>) -> Result<Option<Json>> {
             (!members.is_empty()).then(|| Json::Array(members.iter().map(|member| text(member)).collect()))
         }
         _ => {
+            let about = first;
             let mut entries = Vec::new();
-            for entry in items(first)? {
+            for entry in items(field(&about, "entries").unwrap_or(Value::Nil))? {
                 let mut two = items(entry)?.into_iter();
                 let id = raw(two.next().unwrap_or(Value::Nil))?;
                 let fields = items(two.next().unwrap_or(Value::Nil))?;
                 let fields = fields.into_iter().map(|field| Ok(text(&raw(field)?))).collect::<Result<Vec<_>>>()?;
                 entries.push(json!([text(&id), fields]));
             }
-            let info = named(replies.next().unwrap_or(Value::Nil), "last-generated-id")?;
+            let there: BTreeSet<String> =
+                entries.iter().filter_map(|entry| entry[0].as_str().map(str::to_owned)).collect();
             let mut groups = Vec::new();
-            for group in items(replies.next().unwrap_or(Value::Nil))? {
-                groups.push((named(group.clone(), "name")?, named(group, "last-delivered-id")?));
+            for group in items(field(&about, "groups").unwrap_or(Value::Nil))? {
+                groups.push((named(&group, "name")?, group_of(&group, &there)?));
             }
-            groups.sort();
-            let groups: Vec<Json> = groups.iter().map(|(name, last)| json!([text(name), text(last)])).collect();
-            Some(json!({ "entries": entries, "last": text(&info), "groups": groups }))
+            groups.sort_by(|one, other| one.0.cmp(&other.0));
+            let groups: Vec<Json> = groups.into_iter().map(|(_, group)| group).collect();
+            let mut stream =
+                json!({ "entries": entries, "last": text(&named(&about, "last-generated-id")?), "groups": groups });
+            // Servers know these since 7.0.
+            for (name, is_id) in [("entries-added", false), ("max-deleted-entry-id", true)] {
+                if let Some(found) = field(&about, name) {
+                    stream[name] = if is_id { text(&raw(found)?) } else { number(found) };
+                }
+            }
+            Some(stream)
         }
     })
 }
@@ -110,6 +121,7 @@ pub(super) fn value(kind: &str, replies: Vec<Value>) -> Result<Option<Json>> {
 /// `LYX-BUNDLE` for what is no value of the type.
 pub(super) fn writing(key: &[u8], kind: &str, json: &Json, expires: Option<i64>) -> Result<Vec<Cmd>> {
     let mut commands = Vec::new();
+    let mut moments = Vec::new();
     let list = || json.as_array().ok_or_else(|| bad("a list is expected"));
     match kind {
         "string" => {
@@ -123,6 +135,11 @@ pub(super) fn writing(key: &[u8], kind: &str, json: &Json, expires: Option<i64>)
                 add.arg(key);
                 for pair in some {
                     let (one, two) = (bytes(&pair[0])?, bytes(&pair[1])?);
+                    if let Some(moment) = pair[2].as_i64().filter(|_| kind == "hash") {
+                        let mut expire = redis::cmd("HPEXPIREAT");
+                        expire.arg(key).arg(moment).arg("FIELDS").arg(1).arg(&one);
+                        moments.push(expire);
+                    }
                     // The score stands first.
                     if kind == "hash" {
                         add.arg(one).arg(two)
@@ -132,6 +149,7 @@ pub(super) fn writing(key: &[u8], kind: &str, json: &Json, expires: Option<i64>)
                 }
                 commands.push(add);
             }
+            commands.append(&mut moments);
         }
         "list" | "set" => {
             for some in list()?.chunks(MEMBERS) {
@@ -177,11 +195,33 @@ fn stream(key: &[u8], json: &Json, commands: &mut Vec<Cmd>) -> Result<()> {
     }
     let mut set = redis::cmd("XSETID");
     set.arg(key).arg(last);
+    if let (Some(added), Some(deleted)) = (json["entries-added"].as_i64(), json["max-deleted-entry-id"].as_str()) {
+        set.arg("ENTRIESADDED").arg(added).arg("MAXDELETEDID").arg(deleted);
+    }
     commands.push(set);
     for group in list("groups")? {
+        let (name, last) = (bytes(&group[0])?, bytes(&group[1])?);
         let mut create = redis::cmd("XGROUP");
-        create.arg("CREATE").arg(key).arg(bytes(&group[0])?).arg(bytes(&group[1])?);
+        create.arg("CREATE").arg(key).arg(&name).arg(&last);
+        if let Some(read) = group[2]["read"].as_i64() {
+            create.arg("ENTRIESREAD").arg(read);
+        }
         commands.push(create);
+        for consumer in group[2]["consumers"].as_array().into_iter().flatten() {
+            let who = bytes(&consumer[0])?;
+            let mut make = redis::cmd("XGROUP");
+            make.arg("CREATECONSUMER").arg(key).arg(&name).arg(&who);
+            commands.push(make);
+            for pending in consumer[1].as_array().into_iter().flatten() {
+                let (Some(time), Some(count)) = (pending[1].as_i64(), pending[2].as_i64()) else {
+                    return Err(bad("a pending entry is expected"));
+                };
+                let mut claim = redis::cmd("XCLAIM");
+                claim.arg(key).arg(&name).arg(&who).arg(0).arg(bytes(&pending[0])?);
+                claim.arg("TIME").arg(time).arg("RETRYCOUNT").arg(count).arg("FORCE").arg("JUSTID");
+                commands.push(claim);
+            }
+        }
     }
     Ok(())
 }
@@ -227,14 +267,50 @@ fn pairs(reply: Value) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// A field of a reply that names its fields.
-fn named(reply: Value, name: &str) -> Result<Vec<u8>> {
-    let mut items = items(reply)?.into_iter();
+fn field(reply: &Value, name: &str) -> Option<Value> {
+    let mut items = items(reply.clone()).ok()?.into_iter();
     while let (Some(field), Some(value)) = (items.next(), items.next()) {
         if raw(field).is_ok_and(|field| field == name.as_bytes()) {
-            return raw(value);
+            return Some(value);
         }
     }
-    Err(Error::bug(format!("a reply lacks `{name}`")))
+    None
+}
+
+fn named(reply: &Value, name: &str) -> Result<Vec<u8>> {
+    raw(field(reply, name).ok_or_else(|| Error::bug(format!("a reply lacks `{name}`")))?)
+}
+
+fn number(reply: Value) -> Json {
+    match reply {
+        Value::Int(number) => Json::from(number),
+        _ => Json::Null,
+    }
+}
+
+/// A consumer group: its name, the last entry that it was given, and what its consumers have not acknowledged, each with the
+/// moment and the count of its delivery. What is pending and not in the stream any more can be given to nobody.
+fn group_of(group: &Value, there: &BTreeSet<String>) -> Result<Json> {
+    let mut consumers = Vec::new();
+    for consumer in items(field(group, "consumers").unwrap_or(Value::Nil))? {
+        let mut pending = Vec::new();
+        for entry in items(field(&consumer, "pel").or_else(|| field(&consumer, "pending")).unwrap_or(Value::Nil))? {
+            let mut words = items(entry)?.into_iter();
+            let mut next = || words.next().unwrap_or(Value::Nil);
+            let (id, time, count) = (raw(next())?, number(next()), number(next()));
+            if there.contains(String::from_utf8_lossy(&id).as_ref()) {
+                pending.push(json!([text(&id), time, count]));
+            }
+        }
+        consumers.push((named(&consumer, "name")?, pending));
+    }
+    consumers.sort_by(|one, other| one.0.cmp(&other.0));
+    let consumers: Vec<Json> = consumers.iter().map(|(name, pending)| json!([text(name), pending])).collect();
+    let mut more = json!({ "consumers": consumers });
+    if let Some(read @ Value::Int(_)) = field(group, "entries-read") {
+        more["read"] = number(read);
+    }
+    Ok(json!([text(&named(group, "name")?), text(&named(group, "last-delivered-id")?), more]))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::super::RedisStore;
 use super::super::error::refusal;
 use super::super::ledger::{Books, Trouble};
 use super::super::link::Link;
-use super::acl;
+use super::{User, acl};
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
 use crate::error::Result;
@@ -40,8 +40,9 @@ impl VerifyStore for RedisStore {
         }
         let users = self.users_named(tenants).await;
         let users = users.map_err(Self::failed(&self.endpoint, "look for users"))?;
-        let missing = |(index, found): (usize, Option<bool>)| {
-            found.is_none().then(|| (index, format!("user {}", acl::user(&tenants[index]))))
+        let missing = |(index, found): (usize, Option<User>)| {
+            let is_missing = found.is_none_or(|user| !user.is_everywhere);
+            is_missing.then(|| (index, format!("user {}", acl::user(&tenants[index]))))
         };
         Ok(users.into_iter().enumerate().filter_map(missing).collect())
     }
