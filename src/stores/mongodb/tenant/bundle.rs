@@ -71,9 +71,9 @@ impl MongodbStore {
             let collection = self.connected.database.collection::<Document>(&name);
             if let Some(column) = scope.terms.tenancy.column.as_deref().filter(|_| !scope.is_inside) {
                 // Both what lacks the field and what holds null there.
-                let nobodys = collection.count_documents(doc! { column: null }).limit(1000).await?;
+                let nobodys = collection.count_documents(doc! { column: null }).collation(simple()).limit(1000).await?;
                 let several = doc! { "$and": [filter.clone(), { column: { "$type": "array" } }] };
-                if collection.count_documents(several).limit(1).await? > 0 {
+                if collection.count_documents(several).collation(simple()).limit(1).await? > 0 {
                     survey.unclassified.push(format!(
                         "collection `{name}`: documents have more than one tenant in `{column}`, and `global` does not list it"
                     ));
@@ -87,7 +87,7 @@ impl MongodbStore {
                     continue;
                 }
             }
-            let rows = collection.count_documents(filter.clone()).await?;
+            let rows = collection.count_documents(filter.clone()).collation(simple()).await?;
             if rows > 0 || wanted.is_some() {
                 let ids = vec!["_id".to_owned()];
                 survey.parts.push(Part { read: name.clone(), name, ids, rows, ..Part::default() });
@@ -113,6 +113,12 @@ impl MongodbStore {
             }
         })
     }
+}
+
+/// Bytes are compared, whatever collation a collection has: one that does not look at case would give `acme` what is
+/// `ACME`'s.
+pub(super) fn simple() -> Collation {
+    Collation::builder().locale("simple").build()
 }
 
 /// The tenant's key in every form in which a field may hold it.
@@ -212,7 +218,9 @@ fn document(line: &[u8]) -> Result<Document> {
 impl BundleStore for MongodbStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
         let is_global = |name: &String| !scope.is_inside && scope.terms.tenancy.global.contains(name);
-        if let Some((name, _)) = wanted.into_iter().flatten().find(|(name, _)| self.books.is_own(name) || is_global(name)) {
+        if let Some((name, _)) =
+            wanted.into_iter().flatten().find(|(name, _)| self.books.is_own(name) || is_global(name))
+        {
             return Err(Error::new(Code::Bundle, format!("collection `{name}` is no tenant's here"))
                 .why("the bundle has documents of it")
                 .data("nothing was changed"));
@@ -232,9 +240,7 @@ impl BundleStore for MongodbStore {
         let failed = self.failed("read a tenant's documents");
         let filter = Self::own_filter(scope).unwrap_or_default();
         let collection = self.connected.database.collection::<RawDocumentBuf>(&part.read);
-        // The order of the bytes, whatever collation the collection has; without it an index of another order may serve.
-        let simple = Collation::builder().locale("simple").build();
-        let found = collection.find(filter).sort(doc! { "_id": 1 }).collation(simple).allow_disk_use(true).await;
+        let found = collection.find(filter).sort(doc! { "_id": 1 }).collation(simple()).allow_disk_use(true).await;
         let mut found = found.map_err(&failed)?;
         while let Some(document) = found.try_next().await.map_err(&failed)? {
             let document = exact(document.into_bytes()).map_err(|error| Error::bug(format!("a document: {error}")))?;
@@ -251,7 +257,7 @@ impl BundleStore for MongodbStore {
         let filter = Self::own_filter(scope).unwrap_or_default();
         for part in parts {
             let collection = self.connected.database.collection::<Document>(&part.read);
-            let deleted = collection.delete_many(filter.clone()).await;
+            let deleted = collection.delete_many(filter.clone()).collation(simple()).await;
             deleted.map_err(self.failed("delete a tenant's documents"))?;
         }
         Ok(())
@@ -276,7 +282,11 @@ impl BundleStore for MongodbStore {
                 && !scope.terms.tenancy.column.as_deref().is_some_and(|column| carries(&document, column, &own))
             {
                 return Err(Error::new(Code::Bundle, format!("a document of `{}` is not the tenant's", part.name))
-                    .why(format!("its `{}` is not `{}`", scope.terms.tenancy.column.as_deref().unwrap_or_default(), scope.tenant.shown())));
+                    .why(format!(
+                        "its `{}` is not `{}`",
+                        scope.terms.tenancy.column.as_deref().unwrap_or_default(),
+                        scope.tenant.shown()
+                    )));
             }
             documents.push(document);
             if documents.len() >= BATCH || bytes >= BATCH_BYTES {

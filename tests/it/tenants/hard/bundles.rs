@@ -41,7 +41,9 @@ fn triggers_neither_change_nor_add_to_what_is_imported() {
 #[test]
 fn a_key_that_is_a_number_or_an_id_gets_its_new_form_in_documents() {
     let uuids = ["3f2a0000-0000-4000-8000-000000000001", "3f2a0000-0000-4000-8000-000000000002"];
-    for (number, [old, new]) in [["42", "43"], uuids, ["65a0000000000000000000ff", "65a0000000000000000000fe"]].into_iter().enumerate() {
+    for (number, [old, new]) in
+        [["42", "43"], uuids, ["65a0000000000000000000ff", "65a0000000000000000000fe"]].into_iter().enumerate()
+    {
         let of = |key: &str| -> bson::Bson {
             match number {
                 0 => bson::Bson::Int32(key.parse().expect("a number")),
@@ -60,7 +62,8 @@ fn a_key_that_is_a_number_or_an_id_gets_its_new_form_in_documents() {
         from.export(old, "a.lyrox");
         std::fs::copy(from.path("a.lyrox"), to.path("a.lyrox")).expect("a copy");
         to.import("a.lyrox", &["--key", new, "--slug", &to.slug("b")]);
-        let count = |key: &str| to.mongo(bson::doc! { "count": "notes", "query": { "company_id": of(key) } }).get_i32("n").ok();
+        let count =
+            |key: &str| to.mongo(bson::doc! { "count": "notes", "query": { "company_id": of(key) } }).get_i32("n").ok();
         assert_eq!((count(old), count(new)), (Some(1), Some(1)), "{old}");
     }
 }
@@ -164,6 +167,14 @@ fn streams_come_back_with_what_their_consumers_have_still_to_do() {
     own.redis(&["XACK", &key, "g", "2-1"]);
     own.redis(&["XGROUP", "CREATECONSUMER", &key, "h", "idle"]);
     own.redis(&["XDEL", &key, "4-1"]);
+    // Fields of a hash that expire by themselves, where the server knows such.
+    let hash = format!("{}{{{slug}}}:hash", own.prefix);
+    own.redis(&["HSET", &hash, "stays", "1", "goes", "2"]);
+    let knows = format!("{:?}", own.redis(&["COMMAND", "INFO", "HPEXPIREAT"])).contains("hpexpireat");
+    if knows {
+        own.redis(&["HPEXPIREAT", &hash, "4102444800000", "FIELDS", "1", "goes"]);
+    }
+    let moments = || format!("{:?}", own.redis(&["HPEXPIRETIME", &hash, "FIELDS", "2", "stays", "goes"]));
     let pending = || format!("{:?}", own.redis(&["XPENDING", &key, "g"]));
     let before = pending();
     let groups = format!("{:?}", own.redis(&["XINFO", "GROUPS", &key]));
@@ -171,6 +182,9 @@ fn streams_come_back_with_what_their_consumers_have_still_to_do() {
     own.delete("a", &slug);
     own.import("a.lyrox", &["--slug", &slug]);
     assert_eq!(pending(), before);
+    if knows {
+        assert_eq!(moments(), "array([int(-1), int(4102444800000)])");
+    }
     assert_eq!(format!("{:?}", own.redis(&["XINFO", "GROUPS", &key])), groups);
     own.export("a", "b.lyrox");
     same_bundles(&own, "a.lyrox", "b.lyrox", "streams");

@@ -55,6 +55,21 @@ fn a_document_of_several_tenants_stops_the_removal() {
 }
 
 #[test]
+fn documents_are_a_tenants_by_the_bytes_of_its_key() {
+    let own = Own::row("th_case");
+    let (one, two) = (own.slug("a"), own.slug("b"));
+    own.create("acme", &["--slug", &one, "--no-credentials"]);
+    own.create("ACME", &["--slug", &two, "--no-credentials"]);
+    own.mongo(bson::doc! { "create": "notes", "collation": { "locale": "en", "strength": 2 } });
+    own.mongo(bson::doc! { "insert": "notes", "documents": [{ "_id": 1, "company_id": "acme" }, { "_id": 2, "company_id": "ACME" }] });
+    own.export("acme", "a.lyrox").says("1 document");
+    own.delete("acme", &one);
+    assert_eq!(own.mongo(bson::doc! { "count": "notes" }).get_i32("n").ok(), Some(1), "the other's");
+    own.import("a.lyrox", &["--slug", &one]);
+    assert_eq!(own.mongo(bson::doc! { "count": "notes" }).get_i32("n").ok(), Some(2));
+}
+
+#[test]
 fn an_export_that_a_removal_overtakes_is_none() {
     let own = Own::row("th_overtaken");
     let slug = own.slug("a");
@@ -68,7 +83,8 @@ fn an_export_that_a_removal_overtakes_is_none() {
         session
     });
     let mut command = own.command(&["tenant", "export", "a", "a.lyrox"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("lyrox");
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("lyrox");
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'line'::regclass";
     for _ in 0..200 {
         if own.sql_value(waits) != "0" {
@@ -126,5 +142,6 @@ CREATE POLICY tenant ON sale USING (company_id = nullif(current_setting('app.ten
 
     let drop = format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}");
     own.sql(&drop);
-    sql(&own.postgres, &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {role}", own.name)).expect("no role");
+    sql(&own.postgres, &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {role}", own.name))
+        .expect("no role");
 }

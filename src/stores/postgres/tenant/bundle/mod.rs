@@ -41,9 +41,11 @@ struct Own<'a> {
 
 impl PostgresStore {
     /// The texts that begin a transaction in which the tenant is entered.
-    fn entered(scope: Scope<'_>, mode: &str) -> String {
+    fn entered(&self, scope: Scope<'_>, mode: &str) -> String {
         format!(
-            "BEGIN {mode}; {SETTINGS} SELECT pg_catalog.set_config({}, {}, true);",
+            "BEGIN {mode}; {} {SETTINGS} SELECT pg_catalog.set_config({}, {}, true);",
+            // Names and waits for locks as in every other session, whatever is between us and the server.
+            self.settings.sql_local(&self.facts),
             literal(&scope.terms.tenancy.setting),
             literal(scope.tenant.key())
         )
@@ -144,7 +146,7 @@ impl PostgresStore {
             ));
         }
         let narrow = if all.iter().filter(lets_through).any(|policy| others(policy).is_empty()) {
-            all.iter().find(|policy| !policy.is_permissive && !(speaks(policy) && others(policy).is_empty()))
+            all.iter().find(|policy| !(policy.is_permissive || speaks(policy) && others(policy).is_empty()))
         } else {
             all.iter().find(lets_through)
         }?;
@@ -350,7 +352,9 @@ impl PostgresStore {
         let count = |at| text(row, at).unwrap_or_default();
         let why = format!("{} came, and {} are the tenant's then: others', or changed on the way", count(0), count(1));
         let _ = run(&mut self.connection, "ROLLBACK".into()).await;
-        Err(Error::new(Code::Bundle, format!("rows of `{}` are not the tenant's", part.name)).why(why).data("rolled back"))
+        Err(Error::new(Code::Bundle, format!("rows of `{}` are not the tenant's", part.name))
+            .why(why)
+            .data("rolled back"))
     }
 
     async fn cut_short(&mut self, what: &str, error: &sqlx::Error) -> Error {
@@ -425,12 +429,11 @@ fn part(
         .collect();
     let switched = |word: &dyn Fn(&catalog::Trigger) -> &'static str| -> String {
         let ours = source.triggers.iter().filter(|trigger| trigger.on_insert && trigger.is_ours);
-        ours.map(|trigger| format!("ALTER TABLE {} {} TRIGGER {};", trigger.table, word(trigger), trigger.name)).collect()
+        ours.map(|trigger| format!("ALTER TABLE {} {} TRIGGER {};", trigger.table, word(trigger), trigger.name))
+            .collect()
     };
-    let around = (
-        switched(&|_| "DISABLE"),
-        switched(&|trigger| if trigger.is_always { "ENABLE ALWAYS" } else { "ENABLE" }),
-    );
+    let around =
+        (switched(&|_| "DISABLE"), switched(&|trigger| if trigger.is_always { "ENABLE ALWAYS" } else { "ENABLE" }));
     let write = if columns.is_empty() {
         format!("INSERT INTO {} SELECT FROM {{stage}} s", source.quoted)
     } else {
@@ -490,7 +493,7 @@ fn grouped(parts: &[Part]) -> Vec<Vec<usize>> {
 impl BundleStore for PostgresStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
         let mut survey = Survey::default();
-        let begin = Self::entered(scope, "ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        let begin = self.entered(scope, "ISOLATION LEVEL REPEATABLE READ READ ONLY");
         run(&mut self.connection, begin).await.map_err(|error| unreadable(&error))?;
         let catalog = self.read_sources().await?;
         let own = self.own_tables(scope, &catalog, &mut survey).await?;
@@ -518,8 +521,12 @@ impl BundleStore for PostgresStore {
             }) {
                 let some = own.source.triggers.iter().filter(|trigger| trigger.on_insert);
                 let (off, on): (Vec<&catalog::Trigger>, Vec<_>) = some.partition(|trigger| trigger.is_ours);
-                for (triggers, what) in [(off, "does not fire for the rows that come"), (on, "fires: it is not ours to turn off")] {
-                    let each = triggers.into_iter().map(|trigger| format!("trigger {} of {} {what}", trigger.name, trigger.table));
+                for (triggers, what) in
+                    [(off, "does not fire for the rows that come"), (on, "fires: it is not ours to turn off")]
+                {
+                    let each = triggers
+                        .into_iter()
+                        .map(|trigger| format!("trigger {} of {} {what}", trigger.name, trigger.table));
                     survey.notes.extend(each);
                 }
             }
@@ -563,12 +570,13 @@ impl BundleStore for PostgresStore {
         if tables.is_empty() {
             return Ok(());
         }
-        let mut sql = Self::entered(scope, "");
+        let mut sql = self.entered(scope, "");
         sql.push_str(" SET CONSTRAINTS ALL DEFERRED;");
         let mut gone: Vec<String> = Vec::new();
         for group in grouped(parts).into_iter().rev() {
             let members: Vec<usize> = group.into_iter().filter(|at| parts[*at].name != SEQUENCES).collect();
-            let statements: Vec<String> = members.iter().map(|at| format!("DELETE FROM {}", parts[*at].clear)).collect();
+            let statements: Vec<String> =
+                members.iter().map(|at| format!("DELETE FROM {}", parts[*at].clear)).collect();
             if statements.is_empty() {
                 continue;
             }
@@ -590,7 +598,7 @@ impl BundleStore for PostgresStore {
     }
 
     async fn begin_filling(&mut self, scope: Scope<'_>, parts: &[Part]) -> Result<()> {
-        let mut sql = Self::entered(scope, "");
+        let mut sql = self.entered(scope, "");
         sql.push_str(" SET CONSTRAINTS ALL DEFERRED;");
         for at in 0..parts.len() {
             sql.push_str(&format!(" CREATE TEMPORARY TABLE lyrox_stage_{at} (line json) ON COMMIT DROP;"));
