@@ -76,10 +76,11 @@ impl App {
     /// A store without a URL, or with one that cannot be read.
     pub fn home(&self) -> Result<Targets> {
         let config = self.config()?;
+        config.names_a_store()?;
         self.dotenv.call_once(|| {
-            let tracked =
-                dotenv::remarks(&config.root, &config.environment).into_iter().filter(|found| found.id == "tracked");
-            tracked.for_each(|found| self.note(format!("{}; {}", found.what, found.hint)));
+            let told =
+                dotenv::remarks(&config.root, &config.environment).into_iter().filter(|found| found.id != "readable");
+            told.for_each(|found| self.note(format!("{}; {}", found.what, found.hint)));
         });
         let local =
             if config.environment == config::LOCAL { servers::running(&config.root)? } else { Default::default() };
@@ -88,6 +89,16 @@ impl App {
             targets.are_verified()?;
         }
         Ok(targets)
+    }
+
+    /// What is unwise about the project's `.env` files, for a command that tells it itself: no note is made of it any more.
+    ///
+    /// # Errors
+    /// As [`App::config`].
+    pub fn env_remarks(&self) -> Result<Vec<dotenv::Remark>> {
+        let config = self.config()?;
+        self.dotenv.call_once(|| {});
+        Ok(dotenv::remarks(&config.root, &config.environment))
     }
 
     /// The stores of the run as `--only` leaves them.

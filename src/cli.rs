@@ -98,6 +98,19 @@ impl Global {
         EnvFiles { given: self.env_file.clone(), skip }
     }
 
+    /// The flags that say where a command works, for hints that name another command.
+    pub fn place(&self) -> Vec<(&'static [&'static str], String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let flags: [(&'static [&'static str], Option<String>); 5] = [
+            (&["-C", "--directory"], path(&self.directory)),
+            (&["--config"], path(&self.config)),
+            (&["-e", "--env"], self.env.clone()),
+            (&["--env-file"], path(&self.env_file).filter(|name| name != "-")),
+            (&["--shard"], self.shard.clone()),
+        ];
+        flags.into_iter().filter_map(|(flags, value)| Some((flags, value?))).collect()
+    }
+
     /// The bound of the whole command, if one was given.
     pub fn limit(&self) -> Option<Duration> {
         self.timeout.map(Period::duration)

@@ -18,5 +18,6 @@ pub mod scratch;
 pub mod secret;
 pub mod servers;
 pub mod stores;
+pub mod typed;
 pub mod ui;
 pub mod url;

@@ -10,6 +10,7 @@ use lyrox::cli;
 use lyrox::error::{Code, Error, Result};
 use lyrox::exit::Exit;
 use lyrox::report::Report;
+use lyrox::typed::{self, Typed};
 use lyrox::ui::Ui;
 
 /// How long a step that is running may take to end after the first signal.
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(wrong) => return refuse(&wrong),
     };
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    typed::set(Typed { words, place: cli.global.place() });
     let ui = Ui::new(&cli.global);
     let app = App::new(cli.global, ui);
     // The drivers must agree on one TLS provider; it is chosen once, before any of them is used.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, Place};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
+use crate::typed::there;
 
 /// The report of one command. The JSON is one such document; additive within a version.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -44,6 +45,9 @@ pub struct Report {
     /// The command exists to print a secret: its value is not redacted on standard output.
     #[serde(skip)]
     pub reveals: bool,
+    /// What it prints that is secret: a CI runner is told to mask it, in each form that lyrox makes of it.
+    #[serde(skip)]
+    pub revealed: Vec<String>,
     /// How the human renderer lays the items out.
     #[serde(skip)]
     pub layout: Layout,
@@ -276,7 +280,7 @@ impl Item {
 
     /// Sets the next command to run.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(there(&hint.into()).into_owned());
         self
     }
 
@@ -304,6 +308,7 @@ impl Report {
             text: None,
             summary: None,
             reveals: false,
+            revealed: Vec::new(),
             layout: Layout::default(),
         }
     }

@@ -53,12 +53,20 @@ impl fmt::Debug for Secret {
 /// Makes a secret known: raw, percent-encoded in the usual ways, JSON-escaped and in base64.
 /// Texts under four characters are not searched for: they would blank out ordinary words.
 pub fn register(text: &str) {
+    let forms = forms(text);
+    let Ok(mut known) = KNOWN.write() else { return };
+    known.extend(forms.into_iter().map(|form| (Reverse(form.len()), form)));
+}
+
+/// The forms in which lyrox prints a text or others do: raw, percent-encoded, JSON-escaped, quoted for SQL, in base64. None of
+/// a text under four characters.
+pub fn forms(text: &str) -> Vec<String> {
     if text.chars().count() < 4 {
-        return;
+        return Vec::new();
     }
     let strict = utf8_percent_encode(text, STRICT).to_string();
     let json = serde_json::to_string(text).unwrap_or_default();
-    let forms = [
+    let mut forms = vec![
         text.to_owned(),
         strict.to_lowercase(),
         strict,
@@ -70,8 +78,13 @@ pub fn register(text: &str) {
         base64::engine::general_purpose::STANDARD_NO_PAD.encode(text),
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text),
     ];
-    let Ok(mut known) = KNOWN.write() else { return };
-    known.extend(forms.into_iter().filter(|form| form.len() >= 4).map(|form| (Reverse(form.len()), form)));
+    forms.retain(|form| form.len() >= 4);
+    forms
+}
+
+/// Every form of every secret that is known, the longest first.
+pub fn known() -> Vec<String> {
+    KNOWN.read().map(|known| known.iter().map(|(_, form)| form.clone()).collect()).unwrap_or_default()
 }
 
 /// Removes every known secret, in each of its forms.

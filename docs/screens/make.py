@@ -127,10 +127,20 @@ def run(binary, folder, words, variables=None):
     return screen.shown(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-STYLE = """text{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre;fill:var(--ink)}
-svg{--paper:#fff;--ink:#1f2328;--red:#b3261e;--green:#176d2d;--yellow:#7d5300;--cyan:#0b6a78;--dim:#636c76}
-@media(prefers-color-scheme:dark){svg{--paper:#0d1117;--ink:#e6edf3;--red:#ff7b72;--green:#56d364;--yellow:#e3b341;--cyan:#56d4dd;--dim:#9198a1}}
-.red{fill:var(--red)}.green{fill:var(--green)}.yellow{fill:var(--yellow)}.cyan{fill:var(--cyan)}.dim{fill:var(--dim)}.bold{font-weight:700}"""
+# Plain rules: a viewer that knows no variables and no media queries shows the light ones.
+LIGHT = {"rect": "#fff", "text": "#1f2328", ".red": "#b3261e", ".green": "#176d2d", ".yellow": "#7d5300",
+         ".cyan": "#0b6a78", ".dim": "#636c76"}
+DARK = {"rect": "#0d1117", "text": "#e6edf3", ".red": "#ff7b72", ".green": "#56d364", ".yellow": "#e3b341",
+        ".cyan": "#56d4dd", ".dim": "#9198a1"}
+
+
+def rules(colours):
+    return "".join(f"{what}{{fill:{colour}}}" for what, colour in colours.items())
+
+
+STYLE = f"""text{{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre}}.bold{{font-weight:700}}
+{rules(LIGHT)}
+@media(prefers-color-scheme:dark){{{rules(DARK)}}}"""
 
 
 def svg(title, lines):
@@ -138,10 +148,10 @@ def svg(title, lines):
     wide, high = 8.43, 18
     width, height = round(COLUMNS * wide + 24), len(lines) * high + 24
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" xml:space="preserve" role="img">',
         f"<title>{html.escape(title)}</title>",
         f"<style>{STYLE}</style>",
-        f'<rect width="{width}" height="{height}" rx="6" style="fill:var(--paper)"/>',
+        f'<rect width="{width}" height="{height}" rx="6"/>',
     ]
     for row, line in enumerate(lines):
         at = 0

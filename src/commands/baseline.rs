@@ -7,6 +7,7 @@ use crate::engine::baseline;
 use crate::engine::migrate::Work;
 use crate::error::{Code, Error, Result};
 use crate::report::{Layout, Report, plural};
+use crate::typed::again;
 use crate::ui::prompt;
 
 /// Flags of `db baseline`.
@@ -41,7 +42,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         return Err(Error::new(Code::Consent, "a baseline needs consent")
             .why("it says that files were applied without running them, and there is no terminal to ask on")
             .data("nothing was sent")
-            .hint("lyrox db baseline --yes"));
+            .hint(again("--yes", None)));
     }
     let steps = baseline::preview(work, &files, to.as_ref()).await?;
     if steps.is_empty() {

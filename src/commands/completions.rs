@@ -26,6 +26,16 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let shell = args.shell.to_string();
     let script = complete::script(&shell).ok_or_else(|| Error::bug(format!("no completions for `{shell}`")))?;
     let mut report = app.finish();
-    report.text = Some(script);
+    report.text = Some(if args.shell == Shell::Zsh { loaded_at_need(&script) } else { script });
     Ok(report)
+}
+
+/// zsh reads a file of `$fpath` at the first TAB, as the body of the function that is to answer that very TAB: the script
+/// answers it, and only where it is sourced leaves it at the registration.
+fn loaded_at_need(script: &str) -> String {
+    let registered = "compdef _clap_dynamic_completer_lyrox lyrox";
+    let answered = format!(
+        "if [ \"$funcstack[1]\" = \"_lyrox\" ]; then\n    _clap_dynamic_completer_lyrox \"$@\"\nelse\n    {registered}\nfi"
+    );
+    script.replace(registered, &answered)
 }

@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Layout, Report};
 use crate::servers::{self, DownRequest};
+use crate::typed::again;
 use crate::ui::prompt;
 
 /// Flags of `down`.
@@ -67,7 +68,7 @@ fn consent(app: &App, args: &Args, project: &str) -> Result<()> {
         Error::new(Code::Consent, what)
             .why("it destroys the data of the local servers; `--yes` is not consent")
             .data("nothing was changed")
-            .hint(format!("lyrox down --purge --confirm {project}"))
+            .hint(again("--confirm", Some(project)))
     };
     match &args.confirm {
         Some(name) if name == project => Ok(()),

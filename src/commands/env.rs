@@ -95,6 +95,7 @@ fn print(app: &App, format: Format) -> Result<Report> {
     report.data = Some(object.into());
     report.text = Some(text);
     report.reveals = true;
+    report.revealed = urls.into_iter().map(|(_, url)| url).filter(|url| url.contains('@')).collect();
     Ok(report)
 }
 

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::config::FILE_NAME;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::text::write_private;
+use crate::project::text::write_new;
 use crate::report::{Change, Item, Layout, Report};
 
 /// Flags of `init`.
@@ -99,19 +99,24 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
     let chosen = FILES.iter().filter(|(store, ..)| store.is_none_or(|store| stores.contains(&store)));
     files.extend(chosen.map(|(_, path, text)| (fill(path), fill(text))));
     files.push((".gitignore".into(), ".lyrox/\n.env\n.env.*\n!.env.example\n".into()));
+    let mut made = Vec::new();
     for (path, text) in files {
         let full = root.join(&path);
-        if let Some(parent) = full.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| failed(&path, &error))?;
-        }
+        let folder = full.parent().map_or(Ok(()), std::fs::create_dir_all);
         let item = Item::pass(format!("init.{path}"), &path);
-        match write_private(&full, &text) {
+        match folder.and_then(|()| write_new(&full, &text)) {
             Ok(()) => app.item(item.change(Change::Created)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 app.item(item.change(Change::Unchanged).detail("exists and was left as it is"));
+                continue;
             }
-            Err(error) => return Err(failed(&path, &error)),
+            Err(error) => {
+                // A second init would refuse half a project.
+                made.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                return Err(failed(&path, &error).data("no file was left behind"));
+            }
         }
+        made.push(full);
     }
     let mut report = app.finish();
     report.summary = Some(format!("now run: lyrox{directory} setup"));

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::formats::choose::{Choice, choose};
 use crate::project::formats::{self, Detected, detect};
-use crate::project::text::write_private;
+use crate::project::text::write_new;
 use crate::report::{Change, Item, Report};
 
 /// Whose migrations they are said to be.
@@ -84,7 +84,7 @@ pub async fn run(app: &App, args: &Args, place: &Place, from: From) -> Result<Re
         app.item(item.detail(format!("{} of {}", seen.label(), owner.name())));
     }
     let text = configuration(&place.name, &args.store, &chosen, root);
-    write_private(&root.join(FILE_NAME), &text)
+    write_new(&root.join(FILE_NAME), &text)
         .map_err(|error| Error::new(Code::WriteFailed, format!("cannot write `{FILE_NAME}`")).why(error.to_string()))?;
     app.item(Item::pass(format!("init.{FILE_NAME}"), FILE_NAME).change(Change::Created));
     let count = read(root, &text).and_then(|config| formats::read_all(root, &config.settings).map(|files| files.len()));
@@ -104,7 +104,7 @@ fn nothing(what: String) -> Error {
     Error::new(Code::FileMissing, what)
         .why(format!("looked for {}", names.join(", ")))
         .data("nothing was changed")
-        .hint("write lyrox.toml by hand, with `format` and `dir` under [migrations]; config.example.toml shows them")
+        .hint("lyrox init begins a project of its own; for files that lie elsewhere write lyrox.toml, with `format` and `dir` under [migrations]")
 }
 
 fn undecided(several: &[Detected]) -> Error {

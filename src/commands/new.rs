@@ -8,6 +8,7 @@ use crate::config::file::Format;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::project::formats::{self, Folder};
+use crate::project::text::write_new;
 use crate::project::{migration, repeatable};
 use crate::report::{Change, Item, Layout, Report};
 
@@ -117,19 +118,17 @@ fn write(app: &App, config: &Config, store: StoreKind, file: &str, text: &str) -
     // drizzle lists its files in one of them: that is replaced as a whole.
     let is_list = file.ends_with(formats::drizzle::JOURNAL) && path.exists();
     let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-        use std::io::Write as _;
         if is_list {
             let beside = path.with_extension("json.new");
             std::fs::write(&beside, text)?;
             return std::fs::rename(&beside, &path);
         }
-        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
-        out.write_all(text.as_bytes())
+        write_new(&path, text)
     });
     written.map_err(|error| {
         Error::new(Code::WriteFailed, format!("cannot write `{file}`"))
             .why(error.to_string())
-            .data("nothing was changed")
+            .data("the file is as it was")
     })?;
     let change = if is_list { Change::Updated } else { Change::Created };
     app.item(Item::pass(file.to_owned(), file).store(store).change(change));

@@ -162,6 +162,9 @@ fn text(step: &Step, trial: &Trial) -> String {
         let line = crate::ui::one_line(&tried.text, 58);
         let _ = writeln!(text, "  {:>5}  {line:<58}  {:>9.1} ms", tried.number, tried.elapsed_ms);
     }
+    if trial.statements.is_empty() {
+        return String::new();
+    }
     if trial.statements.len() > SHOWN {
         let _ = writeln!(text, "         the slowest {SHOWN} of {}", trial.statements.len());
     }

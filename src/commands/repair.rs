@@ -8,6 +8,7 @@ use crate::engine::repair::{self, Repair};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
 use crate::report::{Layout, Report};
+use crate::typed::again;
 use crate::ui::prompt;
 
 /// Flags of `db repair`.
@@ -95,7 +96,7 @@ async fn agree(
         return Err(Error::new(Code::Consent, format!("{flag} needs consent"))
             .why("it overrules the ledger, and there is no terminal to ask on")
             .data("nothing was sent")
-            .hint(format!("lyrox db repair {flag} {version} --yes")));
+            .hint(again("--yes", None)));
     }
     for affected in repair::affected(work, files, version, what).await? {
         app.ui.say(&format!("  {}", affected.label()));

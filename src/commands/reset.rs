@@ -8,7 +8,8 @@ use crate::engine::migrate::Work;
 use crate::engine::reset::{self, Preview};
 use crate::engine::tenant::list;
 use crate::error::{Code, Error, Result};
-use crate::report::{Item, Layout, Report};
+use crate::kind::StoreKind;
+use crate::report::{Item, Layout, Report, plural};
 use crate::ui::{self, prompt};
 
 /// Flags of `db reset`.
@@ -109,11 +110,21 @@ fn tell(app: &App, preview: &Preview, include_foreign: bool) {
     for (store, holdings) in &preview.holdings {
         for holding in holdings {
             let goes = holding.is_owned || include_foreign;
-            let rows = holding.rows.map_or(String::new(), |rows| format!("  {rows} rows"));
+            let rows = holding.rows.and_then(|rows| usize::try_from(rows).ok());
+            let rows = rows.map_or(String::new(), |rows| format!("  {}", plural(rows, unit(*store))));
             let bytes = holding.bytes.map_or(String::new(), |bytes| format!("  {}", ui::bytes(bytes)));
             let verb = if goes { "drop" } else { "keep" };
             app.note(format!("{verb}  {store}  {} {}{rows}{bytes}", holding.kind, holding.name));
         }
+    }
+}
+
+/// What the objects of a store hold.
+const fn unit(store: StoreKind) -> &'static str {
+    match store {
+        StoreKind::Postgres => "row",
+        StoreKind::Mongodb => "document",
+        StoreKind::Redis => "key",
     }
 }
 

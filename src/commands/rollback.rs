@@ -10,6 +10,7 @@ use crate::engine::plan::Goal;
 use crate::error::{Code, Error, Result};
 use crate::project::migration::{Migration, Version};
 use crate::report::{Layout, Report};
+use crate::typed::again;
 use crate::ui::prompt;
 
 /// Flags of `db rollback`.
@@ -77,7 +78,7 @@ pub async fn run(app: &App, args: &Args) -> Result<Report> {
         return Err(Error::new(Code::Consent, "rollback needs consent")
             .why("there is no terminal to ask on")
             .data("nothing was sent")
-            .hint("lyrox db rollback --yes"));
+            .hint(again("--yes", None)));
     }
     let work = Work { config, targets: &targets, events: app, wait: args.lock_wait.duration() };
     let Agreement { plan, marks, remarks } = migrate::plan_back(work, &files, &goal).await?;

@@ -172,10 +172,7 @@ async fn refuse_marked(app: &App, targets: &Targets) -> Result<()> {
 fn prerequisites(app: &App) -> Result<()> {
     let config = app.config()?;
     let stores = config.stores();
-    if stores.is_empty() {
-        return Err(Error::new(Code::ConfigValue, "lyrox.toml names no store")
-            .hint("add at least one of the sections [postgres], [mongodb], [redis]"));
-    }
+    config.names_a_store()?;
     let names: Vec<&str> = stores.iter().map(|store| store.title()).collect();
     app.item(Item::pass("setup.configuration", "configuration").detail(names.join(", ")));
     let files = super::migrate::files(app)?;
@@ -236,8 +233,9 @@ fn template(stores: &[StoreKind]) -> String {
     for store in stores {
         text.push_str(match store {
             StoreKind::Postgres => {
-                "# DATABASE_URL=postgres://USER:PASSWORD@HOST:6543/DATABASE    (what the application uses; may be a pooler)\n\
-                 # DIRECT_URL=postgres://OWNER:PASSWORD@HOST:5432/DATABASE     (the owner, not pooled: migrations)\n"
+                "# What the application uses; may be a pooler. Then the owner's, not pooled: migrations.\n\
+                 # DATABASE_URL=postgres://USER:PASSWORD@HOST:6543/DATABASE\n\
+                 # DIRECT_URL=postgres://OWNER:PASSWORD@HOST:5432/DATABASE\n"
             }
             StoreKind::Mongodb => "# MONGODB_URI=mongodb+srv://USER:PASSWORD@HOST/DATABASE\n",
             StoreKind::Redis => "# REDIS_URL=rediss://default:PASSWORD@HOST:6379\n",

@@ -94,7 +94,9 @@ fn encode(app: &App, args: &EncodeArgs) -> Result<Report> {
                 .to_owned(),
         );
     }
-    Ok(revealed(app, utf8_percent_encode(&text, STRICT).to_string()))
+    let mut report = revealed(app, utf8_percent_encode(&text, STRICT).to_string());
+    report.revealed.push(text);
+    Ok(report)
 }
 
 fn decode(app: &App, args: &TextArgs) -> Result<Report> {
@@ -112,6 +114,7 @@ fn decode(app: &App, args: &TextArgs) -> Result<Report> {
 fn revealed(app: &App, text: String) -> Report {
     let mut report = app.finish();
     report.data = Some(text.clone().into());
+    report.revealed.push(text.clone());
     report.text = Some(text);
     report.reveals = true;
     report

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// One remark on a `.env` file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// A word for it: `tracked`, `readable`.
+    /// A word for it: `tracked`, `readable`, `replaced`.
     pub id: &'static str,
     /// What is unwise: lower case, no full stop.
     pub what: String,
@@ -34,6 +34,11 @@ pub fn remarks(root: &Path, environment: &str) -> Vec<Remark> {
                 hint: format!("chmod 600 {name}"),
             });
         }
+        found.extend(replaced(&path).into_iter().map(|variable| Remark {
+            id: "replaced",
+            what: format!("`{name}`: a `$` in {variable} stands for a variable, and is not a part of its value"),
+            hint: "put the value between single quotes; in a password lyrox url encode writes `$` as `%24`".into(),
+        }));
     }
     found
 }
@@ -58,6 +63,21 @@ fn holds_secret(path: &Path) -> bool {
             crate::url::parse(kind, &value).is_ok_and(|url| url.password().is_some() && !url.is_local())
         })
     })
+}
+
+/// The URLs in which a `$` is replaced while the file is read: most often one that a password lost without a word.
+fn replaced(path: &Path) -> Vec<String> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("export "));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
+        .filter(|(name, value)| {
+            let is_read = !name.starts_with('#') && !value.starts_with('\'');
+            is_read && value.contains("://") && value.replace("\\$", "").contains('$') && !value.contains("${")
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// Whether git's index names the file. Indexes of version 4 shorten paths; there the file is found only where it
@@ -138,5 +158,24 @@ mod tests {
             assert_eq!(trap(&file, "URL").is_some(), is_trap, "{value}");
         }
         assert_eq!(trap(&file, "OTHER"), None);
+    }
+
+    #[test]
+    fn a_password_that_would_lose_its_dollar_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (line, is_told) in [
+            ("URL=postgres://u:p$w@h/d", true),
+            ("export URL=\"postgres://u:p$w@h/d\"", true),
+            ("URL='postgres://u:p$w@h/d'", false),
+            ("URL=postgres://u:p\\$w@h/d", false),
+            ("URL=postgres://u:p%24w@h/d", false),
+            ("URL=postgres://u:${PASSWORD}@h/d", false),
+            ("# URL=postgres://u:p$w@h/d", false),
+            ("PRICE=5$", false),
+        ] {
+            std::fs::write(folder.path().join(".env"), format!("{line}\n")).expect("a file");
+            let told = remarks(folder.path(), "local").iter().any(|found| found.id == "replaced");
+            assert_eq!(told, is_told, "{line}");
+        }
     }
 }

@@ -13,6 +13,8 @@ pub mod variables;
 
 use std::path::PathBuf;
 
+use crate::error::{Code, Error, Result};
+
 pub use file::Settings;
 pub use period::Period;
 pub(crate) use read::unknown_field;
@@ -57,6 +59,19 @@ impl Config {
     pub fn key_prefix(&self) -> String {
         let given = self.settings.redis.as_ref().and_then(|redis| redis.key_prefix.clone());
         given.unwrap_or_else(|| format!("{}:", self.settings.project.name))
+    }
+
+    /// A project without a store has nothing that could be checked, migrated or tested.
+    ///
+    /// # Errors
+    /// `LYX-CONFIG-VALUE`.
+    pub fn names_a_store(&self) -> Result<()> {
+        if !self.stores().is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Code::ConfigValue, "lyrox.toml names no store")
+            .data("nothing was contacted")
+            .hint("add at least one of the sections [postgres], [mongodb], [redis]"))
     }
 
     /// The stores the project has, in order.

@@ -65,7 +65,10 @@ pub fn from_text(file: PathBuf, text: &str, choice: &Choice) -> Result<Config> {
             } else {
                 format!("it names {}", known.join(", "))
             })
-            .hint(format!("add `[env.{environment}]` to {shown}, or leave -e out for `{LOCAL}`")));
+            .hint(match near(&environment, &known) {
+                Some(near) => format!("did you mean -e {near}?"),
+                None => format!("add `[env.{environment}]` to {shown}, or leave -e out for `{LOCAL}`"),
+            }));
     }
     let is_protected = named.is_some_and(|named| named.protected);
     let allowed_seeds = named.and_then(|named| named.seeds.clone());
@@ -186,6 +189,12 @@ fn parse(text: &str, shown: &str) -> Result<(Table, Settings)> {
         }
     })?;
     Ok((table, typed))
+}
+
+/// The name that is meant, where a few letters of it are others.
+fn near<'n>(typed: &str, names: &[&'n str]) -> Option<&'n str> {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(name, typed);
+    names.iter().filter(|name| distance(name) * 3 <= typed.len().max(name.len())).min_by_key(distance).copied()
 }
 
 /// Takes serde's "unknown field" message apart: the field, and the nearest of the expected ones.

@@ -17,6 +17,16 @@ pub struct Endpoint {
     pub origin: Origin,
 }
 
+impl Endpoint {
+    /// The command that takes this URL apart.
+    pub fn inspect(&self) -> String {
+        match self.origin.variable() {
+            Some(variable) => format!("lyrox url inspect --env {variable}"),
+            None => "lyrox url inspect".to_owned(),
+        }
+    }
+}
+
 /// One store of the project in this environment.
 #[derive(Clone, Debug)]
 pub struct Target {

@@ -198,18 +198,27 @@ fn parse(bytes: &[u8], name: &str) -> Result<BTreeMap<String, String>> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Error::new(Code::FileEncoding, format!("`{name}` is not valid UTF-8")))?;
     let mut values = BTreeMap::new();
-    for pair in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
+    let text = text.trim_start_matches('\u{feff}');
+    for pair in dotenvy::from_read_iter(text.as_bytes()) {
         // The parser's own message quotes the line, which may hold a secret.
-        let (key, value) = pair.map_err(|_| {
-            let good = values.len();
+        let (key, value) = pair.map_err(|error| {
             Error::new(Code::FileSyntax, format!("`{name}` has a line that is no `KEY=value`"))
-                .why(format!("after {good} good lines; a value with spaces or quotes needs quotes around it"))
-                .at(Place::file(name))
+                .why("a value with spaces or quotes needs quotes around it")
+                .at(Place { line: line_of(text, &error), ..Place::file(name) })
                 .hint("lyrox url encode turns a password into characters that need no quotes")
         })?;
         values.insert(key, value);
     }
     Ok(values)
+}
+
+/// The line, from 1, that could not be read; 0 where it cannot be told.
+fn line_of(text: &str, error: &dotenvy::Error) -> usize {
+    let dotenvy::Error::LineParse(read, _) = error else { return 0 };
+    // A line, or the end of one: its value.
+    let first = read.lines().next().unwrap_or_default().trim_end();
+    let is_it = |line: &str| !line.trim_start().starts_with('#') && line.trim_end().ends_with(first);
+    text.lines().position(is_it).map_or(0, |at| at + 1)
 }
 
 /// Whether a file is a link to something outside of a folder.

@@ -112,7 +112,8 @@ pub async fn baseline(work: Work<'_>, files: &[Migration], to: Option<&Version>)
                 record(work, stores, &steps, ledger, &mut outcome).await?;
             }
         }
-        migrate::settle(work, stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
+        migrate::settle(work, stores, files, &ledgers).await?;
         Ok(outcome)
     })
     .await;

@@ -1,9 +1,10 @@
 //! The guard: who may destroy what. Destructive methods of a store demand a [`Permit`], which only
 //! this file makes, so a new command cannot forget to ask.
 
-use crate::config::{Config, LOCAL, Targets};
+use crate::config::{Config, Targets};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
+use crate::typed::again;
 
 use super::ledger::Mark;
 
@@ -124,8 +125,7 @@ pub fn permit(
     refuse_protected(config, marks, what)?;
     refuse_other_mark(config, marks)?;
     refuse_agent(config, targets, marks, what)?;
-    let command = format!("lyrox {}db {what}", environment_flag(config));
-    agree(consent, &name_to_confirm(targets), what, &command)
+    agree(consent, &name_to_confirm(targets), what)
 }
 
 /// Lets the removal of a tenant through if its exact name was given: its slug. A protected environment does not
@@ -148,12 +148,11 @@ pub fn permit_delete(
     if is_resumed {
         return Ok(Permit(()));
     }
-    let command = format!("lyrox {}tenant delete {}", environment_flag(config), word(slug));
-    agree(consent, &name_to_delete(targets, slug), &what, &command)
+    agree(consent, &name_to_delete(targets, slug), &what)
 }
 
 /// The one place that compares a name.
-fn agree(consent: &Consent, name: &str, what: &str, command: &str) -> Result<Permit> {
+fn agree(consent: &Consent, name: &str, what: &str) -> Result<Permit> {
     let error = match &consent.confirm {
         Some(given) if given == name && !name.is_empty() => return Ok(Permit(())),
         Some(_) => Error::new(Code::Consent, format!("{what} needs the exact name, and another was given")),
@@ -161,21 +160,7 @@ fn agree(consent: &Consent, name: &str, what: &str, command: &str) -> Result<Per
             Error::new(Code::Consent, format!("{what} needs consent")).why("it destroys data; `--yes` is not consent")
         }
     };
-    Err(error.data("nothing was changed").hint(format!("{command} --confirm {}", word(name))))
-}
-
-/// `-e NAME `, for a command that is to be run again; nothing in the environment that needs none.
-fn environment_flag(config: &Config) -> String {
-    if config.environment == LOCAL { String::new() } else { format!("-e {} ", config.environment) }
-}
-
-/// A word as a shell takes it: quoted where it has to be.
-fn word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    Err(error.data("nothing was changed").hint(again("--confirm", Some(name))))
 }
 
 /// Lets the rest of a reset through that was consented to and cut short: the store itself remembers it.
@@ -215,7 +200,7 @@ pub fn agree_to_mark(environment: &str, consent: &Consent) -> Result<()> {
     Err(Error::new(Code::Consent, format!("marking the stores as `{environment}` needs consent"))
         .why("the mark decides what lyrox refuses to do to them")
         .data("nothing was changed")
-        .hint(format!("--confirm {environment}")))
+        .hint(again("--confirm", Some(environment))))
 }
 
 /// Lets the undoing of migrations through: asked for, and by name where the environment is protected.
@@ -240,13 +225,9 @@ pub fn permit_rollback(
     }
     let error = Error::new(Code::Consent, "rollback needs consent").data("nothing was changed");
     Err(if is_protected {
-        error.why("the environment is protected; `--yes` is not enough").hint(format!(
-            "lyrox {}db rollback --confirm {}",
-            environment_flag(config),
-            word(&name)
-        ))
+        error.why("the environment is protected; `--yes` is not enough").hint(again("--confirm", Some(&name)))
     } else {
-        error.hint(format!("lyrox {}db rollback --yes", environment_flag(config)))
+        error.hint(again("--yes", None))
     })
 }
 
@@ -261,7 +242,7 @@ pub fn permit_unlock(targets: &Targets, consent: &Consent) -> Result<Option<Perm
         Some(given) if *given == name => Ok(Some(Permit(()))),
         Some(_) => Err(Error::new(Code::Consent, "taking a lock away needs the exact name, and another was given")
             .data("nothing was changed")
-            .hint(format!("lyrox db unlock --confirm {name}"))),
+            .hint(again("--confirm", Some(&name)))),
     }
 }
 

@@ -259,8 +259,8 @@ pub(super) async fn run(
     permit: Option<&Permit>,
 ) -> Result<Outcome> {
     let (outcome, ledgers) = advance(work, stores, files, ledgers, goal, permit).await?;
-    if ledgers.is_some() {
-        settle(work, stores).await?;
+    if let Some(ledgers) = ledgers {
+        settle(work, stores, files, &ledgers).await?;
     }
     Ok(outcome)
 }
@@ -510,10 +510,21 @@ pub(super) async fn copy(stores: &mut [AnyStore], mut rows: Vec<Row>) -> Result<
     }
 }
 
-/// After the steps: grants, and a snapshot of every store whose kept one is not of its head.
-pub(super) async fn settle(work: Work<'_>, stores: &mut [AnyStore]) -> Result<()> {
+/// After the steps: grants, and a snapshot of every store whose kept one is not of its head. `ledgers` are as the steps left
+/// them.
+pub(super) async fn settle(
+    work: Work<'_>,
+    stores: &mut [AnyStore],
+    files: &[Migration],
+    ledgers: &[(StoreKind, Ledger)],
+) -> Result<()> {
     try_join_all(stores.iter_mut().map(async |store| {
-        store.grant(work.events).await?;
+        let kind = store.kind();
+        // Where files and ledgers disagree, something is still to come.
+        let has_pending = || {
+            planned(files, ledgers, &Goal::Latest).map_or(true, |plan| plan.steps.iter().any(|step| step.store == kind))
+        };
+        store.grant(&has_pending, work.events).await?;
         let ledger = store.ledger().await?;
         let head = head(&ledger.rows);
         if ledger.mark.is_some() && ledger.snapshot_head.as_ref() != Some(&head) {

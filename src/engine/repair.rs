@@ -126,7 +126,8 @@ pub async fn amend(work: Work<'_>, files: &[Migration], typed: &str, what: Amend
             outcome.done += 1;
         }
         migrate::copy(stores, amended).await?;
-        migrate::settle(work, stores).await?;
+        let ledgers = migrate::ledgers(stores, files).await?;
+        migrate::settle(work, stores, files, &ledgers).await?;
         Ok(outcome)
     })
     .await;
@@ -273,6 +274,7 @@ async fn record(
     if let Some((_, ledger)) = ledgers.iter().find(|(store, _)| Some(*store) == kind) {
         super::baseline::record(work, stores, &steps, ledger, &mut outcome).await?;
     }
-    migrate::settle(work, stores).await?;
+    let ledgers = migrate::ledgers(stores, files).await?;
+    migrate::settle(work, stores, files, &ledgers).await?;
     Ok(outcome)
 }

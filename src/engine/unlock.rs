@@ -6,6 +6,7 @@ use super::migrate::{Work, close};
 use crate::error::{Code, Error, Result};
 use crate::report::{Change, Item};
 use crate::stores::Store as _;
+use crate::typed::again;
 
 /// Looks at every lock, ends what is dead, and with a permit what is alive. Answers whether a live holder
 /// was left alone.
@@ -35,7 +36,8 @@ pub async fn unlock(work: Work<'_>, permit: Option<&Permit>, name: &str) -> Resu
                         .why(holder.who)
                         .data("nothing was changed")
                         .hint(format!(
-                            "wait for it; or, if you know that it is stuck, lyrox db unlock --confirm {name}"
+                            "wait for it; or, if you know that it is stuck, {}",
+                            again("--confirm", Some(name))
                         ));
                 Ok(Item::fail(id, "lock", &error).store(kind))
             }

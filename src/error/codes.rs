@@ -147,6 +147,10 @@ codes! {
         "Text that other databases keep is refused or garbled there. The encoding is chosen when a database is made.";
     RolePower, "LYX-ROLE-POWER", Connect, "row-level security does not bind the application's role",
         "Superusers, roles with BYPASSRLS and owners of tables pass by every policy. Let the application log in as a role that owns nothing: `app_role` under [postgres].";
+    PrivilegeExcess, "LYX-PRIVILEGE-EXCESS", Connect, "the user may more than anything needs",
+        "Who steals the password of a superuser, or of one that makes roles, has the server and not one database. `docs/security.md` has the smallest role for lyrox and for the application; each is tried by lyrox' own tests.";
+    EnvExposed, "LYX-ENV-EXPOSED", Usage, "a `.env` file with passwords is open to others",
+        "Git keeps the file, or other users of the machine may read it. Let git forget it (`git rm --cached .env`) and change the passwords, which its history still has; `chmod 600 .env` closes it to others.";
     ConnectReadOnly, "LYX-CONNECT-READ-ONLY", Connect, "the server takes no writes",
         "The URL names a replica or standby, or the server's disk or memory is full. Use the primary's address, or make room.";
     StoreMemory, "LYX-STORE-MEMORY", Connect, "the server's memory is full",

@@ -2,13 +2,16 @@
 //! the data, and one hint that is an exact command. It knows no driver and no terminal.
 
 mod codes;
+mod foreign;
 
 pub use codes::Code;
+pub use foreign::{FOREIGN, Family, Foreign};
 
 use std::fmt;
 use std::path::Path;
 
 use crate::exit::Exit;
+use crate::typed::there;
 
 /// `std::result::Result` with lyrox's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,7 +125,7 @@ impl Error {
 
     /// Adds the one hint: an imperative with the exact command.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(there(&hint.into()).into_owned());
         self
     }
 

@@ -77,12 +77,26 @@ pub fn sha256(bytes: &[u8]) -> String {
     digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }
 
-/// Writes a new file that only its owner may read; never over an existing one.
+/// Writes a new file, whole or not at all; never over an existing one.
 ///
 /// # Errors
 /// The file exists, or cannot be written.
+pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    write_with(path, text, 0o666)
+}
+
+/// The same for a file that only its owner may read.
+///
+/// # Errors
+/// As [`write_new`].
 pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    write_with(path, text, 0o600)
+}
+
+fn write_with(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // Half a migration on a full disk would be taken for one.
+    file.write_all(text.as_bytes()).inspect_err(|_| drop(std::fs::remove_file(path)))
 }

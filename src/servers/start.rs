@@ -85,6 +85,12 @@ pub async fn up(request: &UpRequest, events: &dyn Events) -> Result<Vec<(StoreKi
             .hint("give the application's role another name"));
     }
     let root = canonical(&request.root)?;
+    if root.to_str().is_none() {
+        return Err(Error::new(Code::FileEncoding, "the path of the project's folder is not valid UTF-8")
+            .why("where a server has its data and programs is written down as text")
+            .data("nothing was started")
+            .hint("give the folder another name, and run lyrox up again"));
+    }
     files::prepare(&root)?;
     let _lock = files::lock(&root.join(FOLDER).join("lock"), "the local servers", events).await?;
     let mut state = State::read(&root)?;

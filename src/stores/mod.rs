@@ -25,6 +25,7 @@ pub mod stages;
 pub mod support;
 pub mod tenant;
 pub mod tenant_bundle;
+pub mod tenant_reach;
 pub mod tenant_run;
 pub mod tenant_verify;
 pub mod told;
@@ -238,8 +239,9 @@ pub trait Store {
         Ok(true)
     }
 
-    /// After a migrate: extensions, the application's role and its grants. Tells what it changed, as items.
-    async fn grant(&mut self, events: &dyn Events) -> Result<()>;
+    /// After a migrate: extensions, the application's role and its grants. Tells what it changed, as items. What the
+    /// configuration names and is not there is a mistake, unless a migration that `has_pending` speaks of may make it.
+    async fn grant(&mut self, has_pending: &dyn Fn() -> bool, events: &dyn Events) -> Result<()>;
 
     /// Writes another mark.
     async fn set_mark(&mut self, mark: &crate::engine::ledger::Mark, permit: &Permit) -> Result<()>;
@@ -375,8 +377,8 @@ impl Store for AnyStore {
     async fn is_granted(&mut self) -> Result<bool> {
         forward!(self, store => store.is_granted().await)
     }
-    async fn grant(&mut self, events: &dyn Events) -> Result<()> {
-        forward!(self, store => store.grant(events).await)
+    async fn grant(&mut self, has_pending: &dyn Fn() -> bool, events: &dyn Events) -> Result<()> {
+        forward!(self, store => store.grant(has_pending, events).await)
     }
     async fn set_mark(&mut self, mark: &crate::engine::ledger::Mark, permit: &Permit) -> Result<()> {
         forward!(self, store => store.set_mark(mark, permit).await)

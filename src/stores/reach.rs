@@ -44,9 +44,9 @@ pub fn unreachable(endpoint: &Endpoint, host: &str, port: u16, error: &io::Error
         io::ErrorKind::ConnectionRefused => Error::new(Code::ConnectRefused, what)
             .why(format!("nothing listens there ({from})"))
             .hint(if endpoint.url.is_local() {
-                "lyrox up starts local servers; lyrox ps shows them"
+                "lyrox up starts local servers; lyrox ps shows them".to_owned()
             } else {
-                "look whether the server runs, and whether host and port are right: lyrox url inspect"
+                format!("look whether the server runs, and whether host and port are right: {}", endpoint.inspect())
             }),
         io::ErrorKind::TimedOut => Error::new(Code::ConnectTimeout, what)
             .why(format!("no answer: a firewall, a paused project, or a wrong address ({from})"))
@@ -57,7 +57,7 @@ pub fn unreachable(endpoint: &Endpoint, host: &str, port: u16, error: &io::Error
         // The system's resolver has no kind of its own for a name that does not exist.
         _ if error.raw_os_error().is_none() => Error::new(Code::ConnectName, what)
             .why(format!("the name `{host}` cannot be resolved ({from})"))
-            .hint("look for a typing error in the host: lyrox url inspect"),
+            .hint(format!("look for a typing error in the host: {}", endpoint.inspect())),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
             Error::new(Code::ConnectUnreachable, what)
                 .why(format!("{error} ({from})"))

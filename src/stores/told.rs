@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::engine::ledger::{Amendment, Row};
 use crate::engine::plan::{Action, Step};
 use crate::error::{Code, Error, Result};
-use crate::report::{Change, Item};
+use crate::kind::StoreKind;
+use crate::report::{Change, Item, plural};
 
 /// The item of a step that is in effect.
 ///
@@ -18,8 +19,19 @@ pub fn item(step: &Step, row: &Row, elapsed: Duration) -> Option<Item> {
         Action::Forget | Action::Hook(_) => return None,
     };
     let count = u64::from(row.steps_total);
+    let detail = match change {
+        Change::Recorded => "not run".to_owned(),
+        _ => format!("{count} {}", step.store.step_word(count)),
+    };
     let item = Item::pass(format!("{}.{}", step.store, step.version), step.label()).store(step.store).change(change);
-    Some(item.detail(format!("{count} {}", step.store.step_word(count))).elapsed(elapsed))
+    Some(item.detail(detail).elapsed(elapsed))
+}
+
+/// The item of what a reset removed from a store; none where nothing was there.
+pub fn wiped(store: StoreKind, place: &str, removed: u64) -> Option<Item> {
+    let detail = plural(usize::try_from(removed).unwrap_or(usize::MAX), "object");
+    let item = Item::pass(format!("{store}.wipe"), place).store(store).change(Change::Dropped).detail(detail);
+    (removed > 0).then_some(item)
 }
 
 /// What happened to the data where `done` of `total` steps are in effect.

@@ -128,7 +128,8 @@ fn cell(text: &str) -> String {
     safe
 }
 
-fn data(text: &str) -> String {
+/// A text as the value of a workflow command.
+pub fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 

@@ -71,6 +71,8 @@ impl Human {
             }
         }
         let left = flat(&report.summary.clone().unwrap_or_else(|| summary(report)));
+        let is_long = self.page.breaks && console::measure_text_width(&left) >= self.page.width;
+        let left = if is_long { wrap(&left, self.page.width - 1).join("\n") } else { left };
         let style = match report.exit {
             Exit::Done => Style::new().green(),
             _ => Style::new().red(),
@@ -83,7 +85,7 @@ impl Human {
                 Some(code) => format!("{code}, exit {}", report.exit_code),
                 None => format!("exit {}", report.exit_code),
             };
-            let used = console::measure_text_width(&left) + right.len();
+            let used = last_width(&left) + right.len();
             let gap = if self.page.breaks && used + 2 > self.page.width {
                 line.push('\n');
                 (self.page.width - 1).saturating_sub(right.len())

@@ -12,7 +12,7 @@ mod sarif;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use console::Style;
@@ -21,7 +21,7 @@ use crate::cli::{Color, Global, Output};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Result};
 use crate::report::{Item, Layout, Report};
-use crate::secret::redact;
+use crate::secret::{self, redact};
 
 pub use human::{bytes, one_line, seconds, summary};
 use progress::Progress;
@@ -36,6 +36,8 @@ pub struct Ui {
     columns: Option<usize>,
     /// A GitHub runner reads what is printed.
     is_runner: bool,
+    /// Why standard output could not be written.
+    lost: OnceLock<String>,
     state: Mutex<State>,
 }
 
@@ -85,6 +87,7 @@ impl Ui {
             colors,
             columns: columns(&console::Term::stderr()),
             is_runner: is_set("GITHUB_ACTIONS"),
+            lost: OnceLock::new(),
             state: Mutex::new(State {
                 report: Report::new(""),
                 root: String::new(),
@@ -172,9 +175,12 @@ impl Ui {
     /// Prints the finished report in the chosen form, and writes the output file if one was named.
     ///
     /// # Errors
-    /// The output file cannot be written.
+    /// The output file, or standard output, cannot be written.
     pub fn finish(&self, report: &Report, file: Option<&Path>) -> Result<()> {
         self.with(|state| state.progress.clear());
+        if report.reveals && self.is_runner {
+            self.mask(report);
+        }
         match self.output {
             Output::Human => {
                 match &report.text {
@@ -205,10 +211,28 @@ impl Ui {
                 _ => json::render(report),
             };
             std::fs::write(path, redact(&text).as_bytes()).map_err(|error| {
-                Error::new(Code::WriteFailed, format!("cannot write `{}`", path.display())).why(error.to_string())
+                Error::new(Code::WriteFailed, format!("cannot write `{}`", path.display()))
+                    .why(error.to_string())
+                    .data("what was done stands; its report is lost")
             })?;
         }
-        Ok(())
+        match self.lost.get() {
+            Some(why) => Err(Error::new(Code::WriteFailed, "cannot write to standard output")
+                .why(why.clone())
+                .data("what was done stands; a part of what is printed is lost")),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a GitHub runner to mask what is about to be printed, each form by itself: it masks what it is told and no more. On
+    /// standard error, which the runner reads as well: standard output is what a shell or a file takes.
+    fn mask(&self, report: &Report) {
+        let own = report.revealed.iter().flat_map(|text| secret::forms(text));
+        let forms: std::collections::BTreeSet<String> = secret::known().into_iter().chain(own).collect();
+        let lines: String = forms.iter().map(|form| format!("::add-mask::{}\n", github::data(form))).collect();
+        if !lines.is_empty() {
+            let _ = write_line(&mut std::io::stderr().lock(), lines.trim_end_matches('\n'));
+        }
     }
 
     /// The closing lines of the report.
@@ -258,7 +282,9 @@ impl Ui {
 
     /// Prints text on standard output as it is: for commands that exist to print a secret.
     pub fn out_raw(&self, text: &str) {
-        write_quietly(&mut std::io::stdout().lock(), text);
+        if let Err(error) = write_line(&mut std::io::stdout().lock(), text) {
+            let _ = self.lost.set(error.to_string());
+        }
     }
 
     /// Prints a line of somebody else's text on standard output, without control characters and secrets:
@@ -279,7 +305,7 @@ impl Ui {
     }
 
     fn out(&self, text: &str) {
-        write_quietly(&mut std::io::stdout().lock(), &redact(text));
+        self.out_raw(&redact(text));
     }
 
     /// Prints what lyrox tells, in words that may be a server's.
@@ -290,7 +316,8 @@ impl Ui {
     fn err(&self, text: &str) {
         let text = redact(text);
         let text = if self.is_runner { human::disarm(&text).into() } else { text };
-        write_quietly(&mut std::io::stderr().lock(), &text);
+        // Where a person cannot be told, there is nobody to tell it to.
+        let _ = write_line(&mut std::io::stderr().lock(), &text);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -355,10 +382,13 @@ fn columns(term: &console::Term) -> Option<usize> {
 }
 
 /// A closed pipe is the reader's choice, not an error.
-fn write_quietly(stream: &mut dyn std::io::Write, text: &str) {
+fn write_line(stream: &mut dyn std::io::Write, text: &str) -> std::io::Result<()> {
     let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
-    let _ =
-        stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(end.as_bytes())).and_then(|()| stream.flush());
+    let written = stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(end.as_bytes()));
+    match written.and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 fn paint(text: &str, style: &Style, is_on: bool) -> String {

@@ -312,3 +312,34 @@ fn a_raw_password_works_and_is_named() {
     assert!(warned["detail"].as_str().expect("a detail").contains("`?` `@` `:` `/` `#` `%`"), "{output}");
     output.never_says("p??@:/#s%");
 }
+
+/// Who may read the passwords of a remote server in `.env`, and whether git keeps them, is said where connections are looked at.
+#[test]
+fn an_env_file_that_others_read_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let project = Project::new("check_env", "");
+    let secret = "n0t-the-password";
+    let port = closed();
+    project.write(".env", &format!("DATABASE_URL='postgres://u:{secret}@0.0.0.0:{port}/d?sslmode=disable'\n"));
+    let set = |mode| {
+        std::fs::set_permissions(project.path(".env"), std::fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let look = || project.lyrox(&["check", "--only", "postgres", "--output", "json"]);
+    set(0o644);
+    let open = look();
+    let item = open.exit(4).never_says(secret).item("project.env.readable");
+    assert_eq!((&item["outcome"], &item["code"]), (&"warn".into(), &"LYX-ENV-EXPOSED".into()), "{open}");
+    assert_eq!(item["hint"], "chmod 600 .env");
+    project.lyrox(&["check", "--only", "postgres"]).exit(4).says("2 warnings").says("chmod 600 .env");
+    set(0o600);
+    assert!(!look().stdout.contains("LYX-ENV-EXPOSED"));
+    let git = |words: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        assert!(git.current_dir(project.root()).args(words).output().expect("git").status.success(), "{words:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-f", ".env"]);
+    let tracked = look();
+    assert_eq!(tracked.item("project.env.tracked")["code"], "LYX-ENV-EXPOSED", "{tracked}");
+    assert!(!tracked.stderr.contains("tracked by git"), "it is told once: {tracked}");
+}

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use lyrox::error::Code;
+use lyrox::error::{Code, FOREIGN, Family};
 use lyrox::report::Report;
 
 fn hold(file: &str, expected: &str) {
@@ -19,7 +19,7 @@ fn hold(file: &str, expected: &str) {
 #[test]
 fn the_error_index_is_generated_from_the_table_of_codes() {
     let mut text = String::from(
-        "# Error codes\n\nGenerated from `src/error/codes.rs`; `lyrox explain CODE` prints the same.\n\n| code | exit | meaning |\n|---|---|---|\n",
+        "# Error codes\n\nGenerated from `src/error/codes.rs` and `src/error/foreign.rs`; `lyrox explain CODE` prints the same. Codes of Prisma, PostgreSQL, MongoDB\nand Redis: [below](#codes-of-others).\n\n| code | exit | meaning |\n|---|---|---|\n",
     );
     for code in Code::ALL {
         let _ =
@@ -28,6 +28,16 @@ fn the_error_index_is_generated_from_the_table_of_codes() {
     for code in Code::ALL {
         let _ =
             write!(text, "\n## {code}\n\nExit {}: {}.\n\n{}\n", code.exit().code(), code.title(), code.explanation());
+    }
+    text.push_str("\n## Codes of others\n\n`lyrox explain` knows them too: `lyrox explain P1001`, `lyrox explain 28P01`, `lyrox explain NOAUTH`.\n");
+    for family in Family::ALL {
+        let _ = write!(text, "\n### {}\n\n| code | means | what to do | lyrox |\n|---|---|---|---|\n", family.title());
+        for foreign in FOREIGN.iter().filter(|foreign| foreign.family == family) {
+            let same =
+                foreign.same.map_or_else(String::new, |code| format!("[{code}](#{})", code.text().to_lowercase()));
+            let advice = foreign.advice.replace('|', "\\|");
+            let _ = writeln!(text, "| {} | {} | {advice} | {same} |", foreign.label(), foreign.title);
+        }
     }
     hold("docs/errors.md", &text);
 }

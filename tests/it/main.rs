@@ -2,6 +2,7 @@
 
 mod bulk;
 mod check;
+mod check_tenants;
 mod ci;
 mod config;
 mod connect_errors;

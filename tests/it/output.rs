@@ -2,6 +2,7 @@
 
 mod completions;
 mod exit_codes;
+mod hints;
 mod speed;
 mod terminal;
 

@@ -139,7 +139,7 @@ impl Bench {
     fn settle(&self) {
         let mut store = self.open();
         block_on(async {
-            store.grant(&self.events).await.expect("grants");
+            store.grant(&|| false, &self.events).await.expect("grants");
             let mut snapshot = store.snapshot().await.expect("a snapshot");
             snapshot.head = head(&store.ledger().await.expect("a ledger").rows);
             store.keep_snapshot(&snapshot).await.expect("a kept snapshot");

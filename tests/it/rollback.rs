@@ -245,6 +245,30 @@ fn a_killed_rollback_is_finished_by_the_next() {
     }
 }
 
+/// A baseline file of Flyway's that is left alone, because its versions are applied, is not pending.
+#[test]
+fn a_kept_column_that_nothing_will_make_is_a_mistake_beside_a_baseline_file_too() {
+    let project = Project::new("back_except_b", "");
+    let role = format!("{}_app", project.name);
+    let write = |column: &str| {
+        let text = format!(
+            "[project]\nname = \"back\"\n[postgres]\napp_role = \"{role}\"\napp_grants_except = {{ account = [\"{column}\"] }}\n\
+             [migrations]\nformat = \"flyway\"\n"
+        );
+        project.write("lyrox.toml", &text);
+    };
+    write("secret");
+    project.write("migrations/V1__account.sql", "CREATE TABLE account (id int PRIMARY KEY, secret text);");
+    project.write("migrations/V2__note.sql", "CREATE TABLE note (id int PRIMARY KEY);");
+    project.lyrox(&["db", "migrate"]).ok();
+    let both = "CREATE TABLE account (id int PRIMARY KEY, secret text); CREATE TABLE note (id int PRIMARY KEY);";
+    project.write("migrations/B2__all.sql", both);
+    project.lyrox(&["db", "migrate"]).ok();
+    write("secrets");
+    project.lyrox(&["db", "migrate"]).exit(2).says("`account.secrets`, which does not exist");
+    project.sql(&format!("GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
 /// A column that the application may not read is one that a migration makes: before it and after its rollback there is none.
 #[test]
 fn columns_that_are_kept_from_the_application_go_and_come_with_their_migration() {

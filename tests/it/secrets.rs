@@ -262,3 +262,54 @@ fn a_password_in_an_argument_is_refused() {
     let run = project.lyrox(&["db", "rehearse", "--scratch-url", url, "--allow-argv-secret"]);
     run.exit(4).never_says("argument-secret");
 }
+
+/// A GitHub runner masks what it is told: what lyrox is about to print, in each form that it makes of it, before it prints it.
+#[test]
+fn a_runner_is_told_to_mask_what_is_printed() {
+    let project = Project::new("secrets_mask", "");
+    let password = "p@:/?#%&+ x";
+    let encoded = "p%40%3A%2F%3F%23%25%26%2B%20x";
+    let url = format!("postgres://u:{encoded}@h.example.com/d");
+    let variables = [("DATABASE_URL", url.as_str()), ("GITHUB_ACTIONS", "true")];
+    let run = |arguments: &[&str], input: &str, variables: &[(&str, &str)]| {
+        use std::io::Write as _;
+        let mut command = project.command(arguments);
+        command.envs(variables.iter().copied()).stdin(std::process::Stdio::piped());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("lyrox");
+        child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("a text");
+        Output::new(arguments, &child.wait_with_output().expect("an end"))
+    };
+    // What the runner takes as the value of the command.
+    let masks = |output: &Output| -> Vec<String> {
+        let lines = output.stderr.lines().filter_map(|line| line.strip_prefix("::add-mask::"));
+        lines.map(|line| line.replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%")).collect()
+    };
+    for (arguments, input) in [
+        (&["env"][..], ""),
+        (&["env", "--format", "json"], ""),
+        (&["url", "encode"], password),
+        (&["url", "decode"], encoded),
+        (
+            &["url", "build", "--store", "postgres", "--user", "u", "--host", "h.example.com", "--password-stdin"],
+            password,
+        ),
+        (&["url", "inspect", "--env", "DATABASE_URL", "--reveal"], ""),
+    ] {
+        let shown = run(arguments, input, &variables);
+        let found = masks(shown.ok());
+        for form in [password, encoded] {
+            assert!(found.iter().any(|mask| mask == form), "{form} is not masked: {shown}");
+        }
+        assert!(!shown.stdout.contains("::add-mask"), "standard output is for a shell or a file: {shown}");
+        // Elsewhere standard error has no secret.
+        let quiet = run(arguments, input, &variables[..1]);
+        assert!(!quiet.ok().stderr.contains("add-mask") && !quiet.stderr.contains(password), "{quiet}");
+    }
+    let env = run(&["env"], "", &variables);
+    assert!(masks(&env).contains(&url), "the whole URL: {env}");
+    // What prints no secret tells none.
+    for arguments in [&["config", "show"][..], &["url", "inspect", "--env", "DATABASE_URL"]] {
+        run(arguments, "", &variables).ok().never_says("add-mask").never_says(encoded);
+    }
+}

@@ -15,6 +15,7 @@ pub mod name;
 pub mod placement;
 pub mod plan;
 pub mod policies;
+pub mod reach;
 pub mod registry;
 pub mod relocate;
 pub mod renew;

@@ -60,6 +60,15 @@ fn one(
     by_slug: &HashMap<&str, &Record>,
     model: TenancyModel,
 ) -> Result<Act> {
+    if model != TenancyModel::Row && !wanted.fields.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            format!("tenant `{}` has no row that `--set` could fill", shown(&wanted.key)),
+        )
+        .why(format!("tenants of the model `{}` are listed in no table of the application", model.name()))
+        .data("nothing was changed")
+        .hint("leave --set out; what a tenant begins with stands in its seeds, seeds/tenant/"));
+    }
     let Some(record) = by_key.get(wanted.key.as_str()) else {
         let tenant = Tenant::new(&wanted.key, wanted.slug.as_deref())?;
         return match by_slug.get(tenant.slug()) {
@@ -183,6 +192,18 @@ mod tests {
         let mut other = record("acme", "acme", State::Active);
         other.model = TenancyModel::Schema;
         assert_eq!(acts(&[wanted("acme", None)], &[other]), ["LYX-TENANT-STATE"], "another model");
+    }
+
+    #[test]
+    fn columns_are_given_to_rows_only() {
+        let mut asked = wanted("a", None);
+        asked.fields.push(("name".into(), "A".into()));
+        for (model, is_taken) in
+            [(TenancyModel::Row, true), (TenancyModel::Schema, false), (TenancyModel::Database, false)]
+        {
+            let told = decide(std::slice::from_ref(&asked), &[], model).remove(0);
+            assert_eq!(told.is_ok(), is_taken, "{model:?}: {told:?}");
+        }
     }
 
     #[test]

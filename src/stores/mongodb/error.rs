@@ -233,7 +233,7 @@ pub fn connect_error(endpoint: &Endpoint, error: &Driver) -> Error {
     if has("failed to lookup address") || has("Name or service not known") || has("no address") {
         return Error::new(Code::ConnectName, what)
             .why(format!("a host name cannot be resolved ({from})"))
-            .hint("look for a typing error in the hosts: lyrox url inspect");
+            .hint(format!("look for a typing error in the hosts: {}", endpoint.inspect()));
     }
     if has("ReplicaSetNoPrimary") || has("Set Name") {
         let is_named = url.option("replicaSet").is_some();
@@ -280,9 +280,12 @@ fn login_error(endpoint: &Endpoint, what: String) -> Error {
         Error::new(Code::AuthMongodb, what).why(format!("the server refused user `{user}` or its password ({from})"));
     if crate::url::provider::provider(url).name == "Atlas" {
         // The login of the website is another than the database's.
-        return error.hint("use a user of Database Access in Atlas, not the login of the website; lyrox url inspect shows what the URL names");
+        return error.hint(format!(
+            "use a user of Database Access in Atlas, not the login of the website; {} shows what the URL names",
+            endpoint.inspect()
+        ));
     }
-    error.hint("lyrox url inspect shows what user and authentication database the URL names")
+    error.hint(format!("{} shows what user and authentication database the URL names", endpoint.inspect()))
 }
 
 fn option_error(endpoint: &Endpoint, seen: &str) -> Error {
@@ -295,7 +298,7 @@ fn option_error(endpoint: &Endpoint, seen: &str) -> Error {
             .hint(format!("mend or remove `{key}` after the `?` of the URL")),
         None => error
             .why(format!("the driver refuses a part of it ({})", endpoint.origin))
-            .hint("lyrox url inspect takes the URL apart"),
+            .hint(format!("{} takes the URL apart", endpoint.inspect())),
     }
 }
 

@@ -301,7 +301,7 @@ impl Store for MongodbStore {
         self.books.kept().await.map_err(self.troubled("read the snapshot"))
     }
 
-    async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
+    async fn grant(&mut self, _has_pending: &dyn Fn() -> bool, _events: &dyn Events) -> Result<()> {
         Ok(())
     }
 
@@ -319,6 +319,11 @@ impl Store for MongodbStore {
 
     async fn wipe(&mut self, _permit: &Permit, include_foreign: bool, events: &dyn Events) -> Result<u64> {
         let wiped = wipe::wipe(&self.books, self.held()?, include_foreign, events).await;
+        if let Ok(removed) = &wiped {
+            told::wiped(StoreKind::Mongodb, self.books.database.name(), *removed)
+                .into_iter()
+                .for_each(|item| events.item(item));
+        }
         wiped.map_err(self.troubled("remove what the project owns")).map_err(|error| {
             error
                 .data_if_none("some of it may be removed; the store stays marked as resetting")

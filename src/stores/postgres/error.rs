@@ -186,7 +186,8 @@ fn login_error(endpoint: &Endpoint, state: &str, message: &str, why: String) -> 
                 .hint("lyrox url build writes a URL with user and password")
         }
         "28P01" | "28000" => auth(&place, user, &why).hint(format!(
-            "check the URL ({origin}): lyrox url inspect says what is wrong with it; a raw @ : / ? # % in the password must be encoded"
+            "check the URL ({origin}): {} says what is wrong with it; a raw @ : / ? # % in the password must be encoded",
+            endpoint.inspect()
         )),
         "3D000" => {
             let name = endpoint.url.database().unwrap_or(user);

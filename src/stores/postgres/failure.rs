@@ -85,6 +85,11 @@ fn special_hint(error: &sqlx::Error, prepared: &Prepared<'_>, statement: usize) 
         "42601" if kind == Kind::Plain && prepared.statements.len() == 1 => {
             Some("mend the file, then run lyrox db migrate again; the file may be half written".into())
         }
+        // 42P06, 42P07, 42710: a schema, a table, a type or another object of that name is there.
+        "42P06" | "42P07" | "42710" if prepared.step.action == Action::Apply => Some(format!(
+            "if it was made before lyrox came, lyrox db baseline --only postgres --to {} records it as applied; else mend the file",
+            prepared.step.version
+        )),
         "40P01" => Some("another session locks the same tables in another order; run it again".into()),
         _ => None,
     }

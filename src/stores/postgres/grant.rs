@@ -8,13 +8,9 @@ use super::error::{catalog_error, server_error, sqlstate};
 use super::ident::{Ident, literal};
 use super::{Path, PostgresStore, run};
 use crate::engine::event::Events;
-use crate::engine::ledger::State;
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::project::formats;
-use crate::project::migration::Version;
 use crate::report::{Change, Item};
-use crate::stores::Store as _;
 
 const GRANTS: &str = include_str!("grant.sql");
 
@@ -89,7 +85,7 @@ impl PostgresStore {
     }
 
     /// Brings role and grants to what the configuration says: one round trip where nothing is missing.
-    pub(super) async fn mend_grants(&mut self, events: &dyn Events) -> Result<()> {
+    pub(super) async fn mend_grants(&mut self, has_pending: &dyn Fn() -> bool, events: &dyn Events) -> Result<()> {
         self.make_extensions().await?;
         for name in std::mem::take(&mut self.made_extensions) {
             let item = Item::pass(format!("postgres.extension.{name}"), name).store(StoreKind::Postgres);
@@ -123,7 +119,7 @@ impl PostgresStore {
         if let Some(name) = unknown.first() {
             let what = format!("`[postgres] app_grants_except` names `{name}`, which does not exist");
             let hint = "mend the name in lyrox.toml; it is `table = [\"column\"]`";
-            if !self.has_pending().await? {
+            if !has_pending() {
                 return Err(Error::new(Code::ConfigValue, what)
                     .why("a name that matches nothing would leave the column readable")
                     .data("no grant was changed")
@@ -149,16 +145,6 @@ impl PostgresStore {
         let item = Item::pass("postgres.grants", role).store(StoreKind::Postgres);
         events.item(item.change(Change::Updated).detail(detail));
         Ok(())
-    }
-
-    /// Whether a migration of the project is not applied here.
-    async fn has_pending(&mut self) -> Result<bool> {
-        let files = formats::read_all(&self.config.root, &self.config.settings)?;
-        let rows = self.ledger().await?.rows;
-        let is_applied =
-            |version: &Version| rows.iter().any(|row| row.state == State::Applied && row.version == *version);
-        let own = files.iter().filter(|file| file.parts.contains_key(&StoreKind::Postgres));
-        Ok(own.map(|file| &file.version).any(|version| !is_applied(version)))
     }
 
     /// What asks for every privilege that the role lacks, or has and must not have.

@@ -319,8 +319,8 @@ impl Store for PostgresStore {
     async fn is_granted(&mut self) -> Result<bool> {
         self.has_grants().await
     }
-    async fn grant(&mut self, events: &dyn Events) -> Result<()> {
-        self.mend_grants(events).await
+    async fn grant(&mut self, has_pending: &dyn Fn() -> bool, events: &dyn Events) -> Result<()> {
+        self.mend_grants(has_pending, events).await
     }
     async fn set_mark(&mut self, mark: &Mark, _permit: &Permit) -> Result<()> {
         self.write_mark(mark).await

@@ -101,7 +101,8 @@ pub fn refusal(endpoint: &Endpoint, state: &str, message: &str) -> Option<Error>
     Some(match meaning {
         Meaning::Password => Error::new(Code::AuthPostgres, format!("the pooler at {place} refused the login of `{user}`"))
             .hint(format!(
-                "user or password is wrong, or the pooler's auth_file lacks the user; lyrox url inspect takes the URL ({origin}) apart"
+                "user or password is wrong, or the pooler's auth_file lacks the user; {} takes the URL apart ({origin})",
+                endpoint.inspect()
             )),
         Meaning::Database => {
             let name = endpoint.url.database().unwrap_or(user);
@@ -138,7 +139,7 @@ impl Meaning {
             Self::Blocked => error(Code::AuthBlocked, "the pooler takes no login for a while".to_owned())
                 .hint("mend the URL whose password is wrong, then wait some minutes; Supabase lists bans under Database, Settings"),
             Self::Setting => error(Code::PoolerSetting, "the pooler refuses a setting of the connection".to_owned())
-                .hint("set `direct_url` to the server itself; unset PGOPTIONS in the environment"),
+                .hint("take `options` out of the URL and unset PGOPTIONS, or set `direct_url` to the server itself"),
             Self::Prepared => error(Code::Pooler, "the pooler takes no prepared statements".to_owned())
                 .hint("set `direct_url` to the server itself, or use the session pooler"),
             Self::Endpoint => error(Code::PoolerLogin, "the provider cannot tell which project is meant".to_owned())

@@ -141,9 +141,10 @@ async fn one(session: &mut PgConnection, sql: &str, options: &Options) -> Result
     }
     drop(stream);
     if answer.columns.is_empty() {
-        let is_reading = sql.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"));
+        let is = |verb: &str| sql.get(..verb.len()).is_some_and(|word| word.eq_ignore_ascii_case(verb));
         answer.shown = Shown::Text(match affected {
-            0 if is_reading => "(0 rows)".to_owned(),
+            0 if is("select") => "(0 rows)".to_owned(),
+            0 if ["insert", "update", "delete", "merge"].into_iter().any(is) => "0 rows affected".to_owned(),
             0 => "done".to_owned(),
             1 => "1 row affected".to_owned(),
             count => format!("{count} rows affected"),

@@ -9,7 +9,7 @@ use super::{PostgresStore, run};
 use crate::engine::event::{Event, Events};
 use crate::error::{Code, Error, Result};
 use crate::kind::StoreKind;
-use crate::report::{Change, Item};
+use crate::stores::told;
 
 const DEPENDENTS: &str = include_str!("dependents.sql");
 
@@ -99,11 +99,8 @@ impl PostgresStore {
             return Err(error);
         }
         self.found = None;
-        if total > 0 {
-            let detail = format!("{total} {}", if total == 1 { "object" } else { "objects" });
-            let item = Item::pass("postgres.wipe", self.facts.database.clone()).store(StoreKind::Postgres);
-            events.item(item.change(Change::Dropped).detail(detail));
-        }
+        let item = told::wiped(StoreKind::Postgres, &self.facts.database, total as u64);
+        item.into_iter().for_each(|item| events.item(item));
         Ok(total as u64)
     }
 

@@ -198,7 +198,10 @@ impl Runner<'_> {
             }
         };
         journal.doing = Some(command.hash.clone());
-        self.scripted(journal, commands, known, at, owns.as_slice()).await?;
+        // On a cluster no script reaches all keys, and each command goes alone: what it writes is the project's all the same.
+        let mut owned = owns.clone();
+        owned.extend(keys_set(known, at, at + 1, &self.books.keys.prefix));
+        self.scripted(journal, commands, known, at, &owned).await?;
         let mut send = redis::Cmd::new();
         for word in &command.words {
             send.arg(word.as_slice());

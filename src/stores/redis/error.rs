@@ -120,7 +120,10 @@ pub fn connect_error(endpoint: &Endpoint, error: &RedisError) -> Error {
         let user = url.user().unwrap_or("default");
         return Error::new(Code::AuthRedis, what)
             .why(format!("the server refused user `{user}` or its password ({from})"))
-            .hint("lyrox url inspect shows which user the URL names; a raw reserved character must be encoded");
+            .hint(format!(
+                "{} shows which user the URL names; a raw reserved character must be encoded",
+                endpoint.inspect()
+            ));
     }
     if has("NOAUTH") || error.code() == Some("NOAUTH") {
         return Error::new(Code::AuthMissing, what)

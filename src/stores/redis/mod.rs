@@ -277,7 +277,7 @@ impl Store for RedisStore {
         self.books.kept().await.map_err(Self::troubled(&self.endpoint, "read the snapshot"))
     }
 
-    async fn grant(&mut self, _events: &dyn Events) -> Result<()> {
+    async fn grant(&mut self, _has_pending: &dyn Fn() -> bool, _events: &dyn Events) -> Result<()> {
         Ok(())
     }
 
@@ -301,8 +301,9 @@ impl Store for RedisStore {
             return Err(Error::bug("Redis is written to without its lock"));
         };
         let wiped = wipe::wipe(&mut self.books, lock, &tenants, events).await;
-        if wiped.is_ok() {
+        if let Ok(removed) = &wiped {
             self.forget_rows().await?;
+            told::wiped(StoreKind::Redis, self.prefix(), *removed).into_iter().for_each(|item| events.item(item));
         }
         wiped.map_err(Self::troubled(&self.endpoint, "remove what the project owns")).map_err(|error| {
             error

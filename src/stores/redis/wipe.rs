@@ -7,7 +7,7 @@ use redis::{RedisResult, Value};
 
 use super::keys::Keys;
 use super::ledger::{Books, Trouble};
-use super::link::Link;
+use super::link::{Link, all_of};
 use super::lock::Held;
 use super::probe::code;
 use crate::config::file::Redis as Section;
@@ -201,9 +201,14 @@ async fn outside(books: &mut Books) -> Result<u64, Trouble> {
 pub(super) async fn unlink(link: &mut Link, keys: &[Vec<u8>]) -> RedisResult<u64> {
     let mut count = 0;
     if link.is_cluster() {
-        // Keys of different slots do not go in one command.
-        for key in keys {
-            count += redis::cmd("UNLINK").arg(key).query_async::<u64>(link).await?;
+        // Keys of different slots do not go in one command, nor those of one slot that is moving.
+        let commands = keys.iter().map(|key| {
+            let mut unlink = redis::cmd("UNLINK");
+            unlink.arg(key);
+            unlink
+        });
+        for reply in all_of(link, commands.collect()).await? {
+            count += redis::from_redis_value::<u64>(reply)?;
         }
     } else if !keys.is_empty() {
         count = redis::cmd("UNLINK").arg(keys).query_async(link).await?;

@@ -3,6 +3,8 @@
 //! small fakes stand only where no server can be brought to it: silence, half a handshake, a provider's quota.
 
 mod certificates;
+mod clusters;
+mod excess;
 mod fakes;
 mod mongodb;
 mod network;
@@ -10,6 +12,7 @@ mod poolers;
 mod postgres;
 mod redis;
 mod servers;
+mod srv;
 
 use std::time::{Duration, Instant};
 

@@ -76,6 +76,11 @@ fn the_way_to_postgresql() {
             "LYX-PROTOCOL",
             "5432",
         ),
+        // The system has no route to these: nothing leaves the machine.
+        Case::new("no way there", "postgres://u:p@255.255.255.255:7/d", "tcp", "LYX-CONNECT-UNREACHABLE", "firewall")
+            .within(SOON),
+        Case::new("no way over IPv6", "postgres://u:p@[ff02::1]:7/d", "tcp", "LYX-CONNECT-IPV6", "has IPv4")
+            .within(SOON),
     ];
     run(&project, "postgres", &cases);
 }
@@ -108,6 +113,10 @@ fn the_way_to_mongodb() {
         ),
         Case::new("a PostgreSQL", format!("mongodb://u:p@{postgres}"), "hello", "LYX-PROTOCOL", "URL of PostgreSQL"),
         Case::new("a Redis", format!("mongodb://u:p@{redis}"), "hello", "LYX-PROTOCOL", "URL of Redis"),
+        // The system has no route to these: nothing leaves the machine.
+        Case::new("no way there", "mongodb://u:p@255.255.255.255:7", "tcp", "LYX-CONNECT-UNREACHABLE", "firewall")
+            .within(SOON),
+        Case::new("no way over IPv6", "mongodb://u:p@[ff02::1]:7", "tcp", "LYX-CONNECT-IPV6", "has IPv4").within(SOON),
     ];
     run(&project, "mongodb", &cases);
 }
@@ -147,6 +156,10 @@ fn the_way_to_redis() {
         ),
         Case::new("a PostgreSQL", format!("redis://:p@{postgres}"), "hello", "LYX-PROTOCOL", "URL of PostgreSQL"),
         Case::new("a MongoDB", format!("redis://:p@{mongodb}"), "hello", "LYX-PROTOCOL", "URL of MongoDB"),
+        // The system has no route to these: nothing leaves the machine.
+        Case::new("no way there", "redis://:p@255.255.255.255:7", "tcp", "LYX-CONNECT-UNREACHABLE", "firewall")
+            .within(SOON),
+        Case::new("no way over IPv6", "redis://:p@[ff02::1]:7", "tcp", "LYX-CONNECT-IPV6", "has IPv4").within(SOON),
     ];
     run(&project, "redis", &cases);
 }

@@ -111,6 +111,13 @@ fn a_pooler_in_three_modes_and_its_words() {
             "LYX-AUTH-POSTGRES",
             "",
         ),
+        Case::new(
+            "a setting that it does not pass on",
+            per_session.url("people:right", "shop?options=-c%20work_mem%3D8MB"),
+            "auth",
+            "LYX-POOLER-SETTING",
+            "take `options` out of the URL",
+        ),
         Case::new("no client more", shop(&full), "auth", "LYX-POOLER-FULL", "idle clients"),
         Case::new("its pool is full", shop(&waiting), "ping", "LYX-POOLER-FULL", "pool"),
         Case::new("its server is down", shop(&alone), "auth", "LYX-POOLER-SERVER", "--wait"),

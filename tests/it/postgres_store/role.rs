@@ -74,7 +74,7 @@ fn a_role_that_policies_cannot_hold_is_refused() {
         let mut store =
             block_on(PostgresStore::open(&config, bench.targets.get(StoreKind::Postgres).expect("a target")))
                 .expect("a connection");
-        let error = block_on(store.grant(&bench.events)).expect_err("a refusal");
+        let error = block_on(store.grant(&|| false, &bench.events)).expect_err("a refusal");
         assert_eq!(error.code(), code, "{error:?}");
         block_on(store.close());
     }

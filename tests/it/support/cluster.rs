@@ -31,6 +31,63 @@ impl Cluster {
         self.ports.iter().map(|port| ask(*port, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))).collect()
     }
 
+    /// A command to one master, by its place among the three.
+    pub fn at(&self, master: usize, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        ask(self.ports[master], words)
+    }
+
+    /// A command to the master of its key.
+    #[track_caller]
+    pub fn run(&self, words: &[&str]) -> redis::Value {
+        let sent = block_on(async {
+            let client = redis::cluster::ClusterClient::new([self.url.as_str()])?;
+            let mut connection = client.get_async_connection().await?;
+            redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await
+        });
+        sent.unwrap_or_else(|error: redis::RedisError| panic!("{words:?}: {error}"))
+    }
+
+    /// Every key that matches a pattern, with its master and what it holds.
+    pub fn dumps(&self, pattern: &str) -> std::collections::BTreeMap<String, String> {
+        let mut all = std::collections::BTreeMap::new();
+        for (master, keys) in self.keys(pattern).into_iter().enumerate() {
+            for key in keys {
+                let dump = self.at(master, &["DUMP", &key]).expect("a dump");
+                all.insert(format!("{master} {key}"), format!("{dump:?}"));
+            }
+        }
+        all
+    }
+
+    /// Begins to move a slot from one master to another, and moves some of its keys: the cluster is asked for it all the same.
+    pub fn begin_moving(&self, slot: u16, from: usize, to: usize, keys: &[String]) {
+        let slot = slot.to_string();
+        let id = |master| redis::from_redis_value::<String>(self.at(master, &["CLUSTER", "MYID"]).expect("an id"));
+        let (source, target) = (id(from).expect("text"), id(to).expect("text"));
+        self.at(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]).expect("importing");
+        self.at(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]).expect("migrating");
+        self.migrate(from, to, keys);
+    }
+
+    /// Ends it: what is left in the slot goes over, and all know whose it is.
+    pub fn end_moving(&self, slot: u16, from: usize, to: usize) {
+        let slot = slot.to_string();
+        let left = self.at(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).expect("keys");
+        self.migrate(from, to, &redis::from_redis_value::<Vec<String>>(left).expect("names"));
+        let id = redis::from_redis_value::<String>(self.at(to, &["CLUSTER", "MYID"]).expect("an id")).expect("text");
+        for master in [to, from, 3 - to - from] {
+            self.at(master, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]).expect("its new master");
+        }
+    }
+
+    fn migrate(&self, from: usize, to: usize, keys: &[String]) {
+        let port = self.ports[to].to_string();
+        for key in keys {
+            let words = ["MIGRATE", "127.0.0.1", &port, key, "0", "5000", "AUTH", PASSWORD];
+            self.at(from, &words).expect("a key moved");
+        }
+    }
+
     /// The keys of each master that match a pattern.
     pub fn keys(&self, pattern: &str) -> Vec<Vec<String>> {
         let keys = |value| redis::from_redis_value::<Vec<String>>(value).expect("keys");

@@ -4,7 +4,7 @@ mod cases;
 mod clients;
 mod logins;
 mod sources;
-mod srv;
+pub mod srv;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

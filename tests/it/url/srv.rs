@@ -9,18 +9,24 @@ use crate::support::servers::binary;
 /// Answers every question of a type with its records, until the test ends.
 fn serve(hosts: &'static [(&'static str, u16)], text: Option<&'static str>) -> std::net::SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let hosts = hosts.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
+    serve_at(socket, hosts, text)
+}
+
+/// The same at a socket that is open.
+pub fn serve_at(socket: UdpSocket, hosts: Vec<(String, u16)>, text: Option<&'static str>) -> std::net::SocketAddr {
     let address = socket.local_addr().expect("an address");
     std::thread::spawn(move || {
         let mut buffer = [0_u8; 1500];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(&answer(&buffer[..length], hosts, text), from);
+            let _ = socket.send_to(&answer(&buffer[..length], &hosts, text), from);
         }
     });
     address
 }
 
 /// The answer to a question: its header and question again, and the records of its type.
-fn answer(question: &[u8], hosts: &[(&str, u16)], text: Option<&str>) -> Vec<u8> {
+fn answer(question: &[u8], hosts: &[(String, u16)], text: Option<&str>) -> Vec<u8> {
     let mut end = 12;
     while question[end] != 0 {
         end += usize::from(question[end]) + 1;
@@ -43,6 +49,8 @@ fn answer(question: &[u8], hosts: &[(&str, u16)], text: Option<&str>) -> Vec<u8>
             data.extend(text.as_bytes());
             (16, data)
         })),
+        // Every name is this machine.
+        1 => records.push((1, vec![127, 0, 0, 1])),
         _ => {}
     }
     let mut out = question[..2].to_vec();

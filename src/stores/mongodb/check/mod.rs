@@ -216,6 +216,53 @@ fn judge(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected, 
     }
 }
 
+/// Roles that no work of lyrox or of an application needs.
+const EXCESS: &[&str] = &[
+    "root",
+    "__system",
+    "atlasAdmin",
+    "clusterAdmin",
+    "clusterManager",
+    "hostManager",
+    "backup",
+    "restore",
+    "readWriteAnyDatabase",
+    "dbAdminAnyDatabase",
+    "userAdminAnyDatabase",
+];
+
+/// Roles that nothing needs, on a server that others reach as well.
+fn excess(stages: &mut Stages<'_>, request: &Request<'_>, info: &Document) {
+    if request.endpoint.url.is_local() {
+        return;
+    }
+    let tenancy = request.config.settings.tenancy.as_ref();
+    // A database and a user for each tenant are made by who may do so everywhere.
+    let has_places = tenancy.is_some_and(|tenancy| tenancy.model != crate::config::file::TenancyModel::Row);
+    let found: BTreeSet<&str> = info
+        .get_array("authenticatedUserRoles")
+        .into_iter()
+        .flatten()
+        .filter_map(|role| role.as_document()?.get_str("role").ok())
+        .filter(|role| EXCESS.contains(role) && !(has_places && role.ends_with("AnyDatabase")))
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    let (user, name) = (request.endpoint.url.user().unwrap_or("the user"), &request.target.namespace);
+    let roles = found.into_iter().collect::<Vec<_>>().join(", ");
+    let more =
+        if has_places { "no server-wide role but those for tenants" } else { "readWrite and dbAdmin on one database" };
+    stages.warn(
+        "privileges",
+        Code::PrivilegeExcess,
+        format!("`{user}` has {roles}: lyrox and the application need {more}"),
+        format!(
+            "db.updateUser(\"{user}\", {{roles: [{{role: \"readWrite\", db: \"{name}\"}}, {{role: \"dbAdmin\", db: \"{name}\"}}]}})"
+        ),
+    );
+}
+
 async fn privileges(stages: &mut Stages<'_>, request: &Request<'_>, connected: &Connected) {
     let command = doc! { "connectionStatus": 1, "showPrivileges": true };
     let Ok(status) = connected.database.run_command(command).await else { return };
@@ -257,6 +304,7 @@ async fn privileges(stages: &mut Stages<'_>, request: &Request<'_>, connected: &
             .take(3)
             .collect();
         stages.pass("privileges", roles.join(", "));
+        excess(stages, request, info);
         return;
     }
     let user = request.endpoint.url.user().unwrap_or("the user");

@@ -195,7 +195,8 @@ impl MongodbSmoke<'_> {
         if !ask.is_all {
             return Ok(());
         }
-        let known: BTreeSet<&str> = ask.all.iter().map(Tenant::key).collect();
+        let unmanaged = ask.unmanaged.iter().map(String::as_str);
+        let known: BTreeSet<&str> = ask.all.iter().map(Tenant::key).chain(unmanaged).collect();
         let stages = vec![doc! { "$group": { "_id": format!("${field}") } }];
         let mut groups = collection.aggregate(stages).await.map_err(lost)?;
         let mut orphans = 0;
@@ -216,8 +217,13 @@ impl MongodbSmoke<'_> {
             if orphans > ORPHANS {
                 break;
             }
-            let close =
-                format!("db.getCollection({}).deleteMany({{ {}: {} }})", quoted(name), quoted(field), quoted(&key));
+            let close = format!(
+                "lyrox tenant create {}; if that tenant is gone for good: db.getCollection({}).deleteMany({{ {}: {} }})",
+                crate::typed::word(&key),
+                quoted(name),
+                quoted(field),
+                quoted(&key)
+            );
             let object = format!("documents of {} in {name}", shown(&key));
             proof.of(
                 &key,

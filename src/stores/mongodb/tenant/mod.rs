@@ -3,6 +3,7 @@
 
 mod bundle;
 mod place;
+mod reach;
 mod registry;
 mod verify;
 

@@ -33,6 +33,8 @@ pub struct Facts {
     role: String,
     /// `superuser`, `BYPASSRLS`, `owner of 3 tables`: what makes row-level security void.
     powers: Vec<String>,
+    /// The role may make roles, may make databases, may copy the whole server.
+    makes: [bool; 3],
     /// Some table of the schema has row-level security.
     has_rls: bool,
     /// Both ends of the connection, as the server sees them.
@@ -80,6 +82,7 @@ pub async fn read(request: &Request<'_>, session: &mut PgConnection) -> Result<(
         may_create: is(8),
         role: fact(9),
         powers,
+        makes: [is(25), is(26), is(27)],
         has_rls: is(13),
         line: Line::new((text(first, 14), text(first, 15)), (text(first, 16), text(first, 17))),
         clock: (fact(18).parse().unwrap_or(asked), asked, answered),
@@ -118,7 +121,8 @@ fn sql(schema: &str, extensions: &[String]) -> String {
                 host(inet_client_addr()), inet_client_port(), host(inet_server_addr()), inet_server_port(), \
                 extract(epoch FROM clock_timestamp()), extract(epoch FROM pg_postmaster_start_time()), d.oid, \
                 (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usesysid = r.oid), nullif(r.rolconnlimit, -1), \
-                (SELECT numbackends FROM pg_catalog.pg_stat_database WHERE datid = d.oid), nullif(d.datconnlimit, -1) \
+                (SELECT numbackends FROM pg_catalog.pg_stat_database WHERE datid = d.oid), nullif(d.datconnlimit, -1), \
+                r.rolcreaterole, r.rolcreatedb, r.rolreplication \
            FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
           WHERE r.rolname = current_user AND d.datname = current_database(); \
          SELECT name, installed_version IS NOT NULL, true FROM pg_catalog.pg_available_extensions \
@@ -152,7 +156,8 @@ pub fn judge(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
         stages.warn("server", Code::Encoding, what, "make a database with ENCODING 'UTF8' TEMPLATE template0");
     }
     writable(stages, request, facts);
-    powers(stages, request, facts);
+    let is_told = powers(stages, request, facts);
+    excess(stages, request, facts, is_told);
     if request.is_direct {
         privileges(stages, facts, schema);
         extensions(stages, facts);
@@ -195,13 +200,14 @@ fn writable(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
     }
 }
 
-fn powers(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
+/// What row-level security does not bind; answers whether there was something to tell.
+fn powers(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) -> bool {
     // A project whose queries alone keep the tenants apart has nothing to bind.
     let section = request.config.settings.postgres.as_ref();
     let app_role = section.and_then(|section| section.app_role.as_ref());
     let is_isolated = request.config.settings.tenancy.is_some() && facts.has_rls || app_role.is_some();
     if !request.is_app || facts.powers.is_empty() || (request.is_direct && !is_isolated) {
-        return;
+        return false;
     }
     let what = format!(
         "the application's role `{}` is {}: row-level security does not bind it",
@@ -213,6 +219,36 @@ fn powers(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts) {
         None => "set `app_role` in lyrox.toml, and let the application log in as that role".to_owned(),
     };
     stages.warn("privileges", Code::RolePower, what, hint);
+    true
+}
+
+/// What the role may do and nothing needs. A server of this machine's own is nobody else's to take.
+fn excess(stages: &mut Stages<'_>, request: &Request<'_>, facts: &Facts, is_told: bool) {
+    if request.endpoint.url.is_local() {
+        return;
+    }
+    let settings = &request.config.settings;
+    let tenancy = settings.tenancy.as_ref();
+    let has_app_role = settings.postgres.as_ref().is_some_and(|section| section.app_role.is_some());
+    // lyrox makes the application's role and those of tenants, databases of tenants and scratch ones.
+    let makes_roles = request.is_direct && (has_app_role || tenancy.is_some_and(|tenancy| tenancy.users));
+    let [may_roles, may_databases, may_replicate] = facts.makes;
+    let has = |power: &str| !is_told && facts.powers.iter().any(|known| known == power);
+    let mut more = Vec::new();
+    more.extend(has("superuser").then_some("SUPERUSER"));
+    // Seeds of every tenant at once are faster past the policies: that is lyrox' own role's to have.
+    more.extend((has("BYPASSRLS") && request.is_app).then_some("BYPASSRLS"));
+    more.extend((may_roles && !makes_roles).then_some("CREATEROLE"));
+    more.extend((may_databases && !request.is_direct).then_some("CREATEDB"));
+    more.extend(may_replicate.then_some("REPLICATION"));
+    if more.is_empty() {
+        return;
+    }
+    let who = if request.is_direct { "lyrox" } else { "the application" };
+    let what = format!("`{}` has {}: more than {who} needs", facts.role, more.join(", "));
+    let without: Vec<String> = more.iter().map(|power| format!("NO{power}")).collect();
+    let hint = format!("ALTER ROLE \"{}\" {}, or a role of docs/security.md", facts.role, without.join(" "));
+    stages.warn("privileges", Code::PrivilegeExcess, what, hint);
 }
 
 fn privileges(stages: &mut Stages<'_>, facts: &Facts, schema: &str) {

@@ -7,6 +7,7 @@ mod bundle;
 mod database;
 mod lease;
 mod policies;
+mod reach;
 mod registry;
 mod row;
 mod run;

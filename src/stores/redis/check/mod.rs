@@ -42,6 +42,7 @@ async fn all(stages: &mut Stages<'_>, request: &Request<'_>) -> Option<()> {
     facts::judge(stages, request, &facts)?;
     let rights = rights(request, &mut connected.link);
     stages.run("privileges", limit::REST, rights).await?;
+    excess(stages, request, &mut connected.link).await;
     if request.is_deep {
         stages.run("write", limit::REST, deep::write(request, &mut connected.link)).await?;
     }
@@ -82,6 +83,44 @@ async fn ping(request: &Request<'_>, link: &mut Link) -> Result<((), String)> {
         .await
         .map_err(|error| work_error(request.endpoint, "ping the server", &error))?;
     Ok(((), format!("{:.1} ms to and fro", begun.elapsed().as_secs_f64() * 1000.0)))
+}
+
+/// Whether the user may do everything to every key, on a server that others reach as well. `default` with a password is what
+/// providers hand out, and some have no other; without one the whole network may come in.
+async fn excess(stages: &mut Stages<'_>, request: &Request<'_>, link: &mut Link) {
+    let url = &request.endpoint.url;
+    if url.is_local() {
+        return;
+    }
+    if url.password().is_none() && url.user().is_none() {
+        stages.warn(
+            "privileges",
+            Code::AuthOpen,
+            "the server asks for no login: whoever reaches it may read and write everything",
+            "ACL SETUSER default resetpass >PASSWORD, or requirepass in its configuration",
+        );
+        return;
+    }
+    let Some(user) = url.user().filter(|user| !user.is_empty() && *user != "default") else { return };
+    let mut ask = redis::cmd("ACL");
+    ask.arg("GETUSER").arg(user);
+    let asked = ask.query_async::<std::collections::HashMap<String, Reply>>(link);
+    // Who may not ask has no right to administer, which is what this is about.
+    let Ok(Ok(rules)) = tokio::time::timeout(limit::REST, asked).await else { return };
+    let text = |key: &str| rules.get(key).map_or_else(String::new, |value| format!("{value:?}"));
+    let has_all = |key: &str, flag: &str, rule: &str| text("flags").contains(flag) || text(key).contains(rule);
+    if has_all("commands", "allcommands", "+@all")
+        && has_all("keys", "allkeys", "~*")
+        && !text("commands").contains("-@")
+    {
+        let prefix = &request.target.namespace;
+        stages.warn(
+            "privileges",
+            Code::PrivilegeExcess,
+            format!("`{user}` may do everything to every key, and run the server"),
+            format!("ACL SETUSER {user} resetkeys resetchannels ~{prefix}* &{prefix}* +@all -@admin -@dangerous +info"),
+        );
+    }
 }
 
 /// Tries reading, writing and scripts on a key of the project that does not exist: nothing changes.

@@ -3,6 +3,7 @@
 
 pub mod acl;
 mod bundle;
+mod reach;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,15 @@ struct Stored {
     error: Option<String>,
 }
 
+/// A user by a tenant's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct User {
+    /// Wherever it is, its rules are those of this project's tenant.
+    is_ours: bool,
+    /// No master lacks it.
+    is_everywhere: bool,
+}
+
 impl Enter for RedisStore {
     async fn enter(&mut self, config: &Config, target: &Target) -> Result<()> {
         if self.endpoint.url.expose() != target.direct.url.expose() {
@@ -68,22 +78,35 @@ impl RedisStore {
         found.iter().map(|(key, json)| read(key, json)).collect()
     }
 
-    /// Which users of these names there are, with whether their rules are those of a tenant of this project.
-    async fn users_named(&mut self, tenants: &[Tenant]) -> RedisResult<Vec<Option<bool>>> {
+    /// The users of these tenants' names, as all masters have them; none: on no master.
+    async fn users_named(&mut self, tenants: &[Tenant]) -> RedisResult<Vec<Option<User>>> {
         let keys = self.books.keys.clone();
         let mut pipe = redis::pipe();
         for tenant in tenants {
             pipe.cmd("ACL").arg("GETUSER").arg(acl::user(tenant));
         }
-        let replies = everywhere(&mut self.books.link, &pipe, tenants.len()).await?;
-        Ok(tenants
-            .iter()
-            .zip(replies)
-            .map(|(tenant, reply)| match reply {
-                Value::Nil => None,
-                reply => Some(holds(&reply, &format!("~{}", acl::pattern(&keys, tenant)))),
-            })
-            .collect())
+        let mut users: Vec<Option<User>> = vec![None; tenants.len()];
+        for (number, (_, replies)) in self.books.link.pipeline_each(&pipe, tenants.len()).await?.into_iter().enumerate()
+        {
+            for ((tenant, user), reply) in tenants.iter().zip(&mut users).zip(replies) {
+                match (reply?, user) {
+                    (Value::Nil, Some(user)) => user.is_everywhere = false,
+                    (Value::Nil, None) => {}
+                    (reply, user) => {
+                        let is_ours = holds(&reply, &format!("~{}", acl::pattern(&keys, tenant)));
+                        let known = user.get_or_insert(User { is_ours: true, is_everywhere: number == 0 });
+                        known.is_ours &= is_ours;
+                    }
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// Whether a tenant's own user is on any master: a run that was cut short between two of them leaves it on one.
+    async fn has_own_user(&mut self, tenant: &Tenant) -> RedisResult<bool> {
+        let users = self.users_named(std::slice::from_ref(tenant)).await?;
+        Ok(users.into_iter().flatten().any(|user| user.is_ours))
     }
 
     /// The slugs of tenants that a reset leaves alone: those that have a place of their own.
@@ -114,7 +137,7 @@ impl RedisStore {
         let gone: Vec<String> = tenants
             .iter()
             .zip(ours)
-            .filter(|(_, ours)| *ours == Some(true))
+            .filter(|(_, user)| user.is_some_and(|user| user.is_ours))
             .map(|(tenant, _)| acl::user(tenant))
             .collect();
         if !gone.is_empty() {
@@ -207,9 +230,9 @@ impl TenantStore for RedisStore {
             return Ok(Vec::new());
         }
         let users = self.users_named(tenants).await.map_err(Self::failed(&self.endpoint, "look for users"))?;
-        let clash = |(index, found): (usize, Option<bool>)| {
+        let clash = |(index, found): (usize, Option<User>)| {
             // One with exactly these rules was left by a reset: it is given to its tenant again.
-            found.filter(|is_ours| !is_ours).map(|_| Clash {
+            found.filter(|user| !user.is_ours).map(|_| Clash {
                 index,
                 why: format!("Redis' user `{}` is there, and was not made for this tenant", acl::user(&tenants[index])),
                 is_unmanaged: false,
@@ -236,7 +259,7 @@ impl TenantStore for RedisStore {
         let mut asked = Vec::new();
         for (index, found) in with.into_iter().zip(there) {
             let place = &places[index];
-            if found == Some(false) {
+            if found.is_some_and(|user| !user.is_ours) {
                 let what =
                     format!("Redis' user `{}` is there, and was not made for this tenant", acl::user(&place.tenant));
                 made.failed.push((index, Error::new(Code::TenantClash, what).data("nothing was changed in Redis")));
@@ -255,7 +278,7 @@ impl TenantStore for RedisStore {
             return Ok(made);
         }
         match everywhere(&mut self.books.link, &pipe, asked.len()).await {
-            Ok(_) => made.done.extend(asked),
+            Ok(()) => made.done.extend(asked),
             // One rule set for all: what is refused to one is refused to every one.
             Err(error) => {
                 let Some(refusal) = refusal(&error) else { return Err(failed(error)) };
@@ -300,8 +323,8 @@ impl TenantStore for RedisStore {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "take a tenant's place back");
         for tenant in tenants {
-            let is_ours = self.users_named(std::slice::from_ref(tenant)).await.map_err(&failed)?;
-            if terms.tenancy.users && is_ours == [Some(true)] {
+            let is_ours = self.has_own_user(tenant).await.map_err(&failed)?;
+            if terms.tenancy.users && is_ours {
                 let mut drop = redis::cmd("ACL");
                 drop.arg("DELUSER").arg(acl::user(tenant));
                 self.books.link.everywhere(&drop).await.map_err(&failed)?;
@@ -337,8 +360,8 @@ impl TenantStore for RedisStore {
         let users = users.map_err(Self::failed(&self.endpoint, "look at a tenant's user"))?;
         let mut found = vec![("prefix", acl::prefix(&self.books.keys, tenant))];
         match users.first() {
-            Some(Some(true)) => found.push(("user", acl::user(tenant))),
-            Some(Some(false)) => found.push(("user", format!("{}, of another prefix", acl::user(tenant)))),
+            Some(Some(User { is_ours: true, .. })) => found.push(("user", acl::user(tenant))),
+            Some(Some(_)) => found.push(("user", format!("{}, of another prefix", acl::user(tenant)))),
             _ => {}
         }
         Ok(found)
@@ -350,16 +373,12 @@ impl TenantStore for RedisStore {
     }
 }
 
-/// Sends a pipeline to the server, or every command of it to each master; answers the replies of one.
-async fn everywhere(link: &mut Link, pipe: &redis::Pipeline, count: usize) -> RedisResult<Vec<Value>> {
-    if !link.is_cluster() {
-        return pipe.query_async(link).await;
+/// Sends a pipeline to the server, or to each master; the first that is refused anywhere is the error.
+async fn everywhere(link: &mut Link, pipe: &redis::Pipeline, count: usize) -> RedisResult<()> {
+    for (_, replies) in link.pipeline_each(pipe, count).await? {
+        replies.into_iter().collect::<RedisResult<Vec<Value>>>()?;
     }
-    let mut replies = Vec::with_capacity(count);
-    for command in pipe.cmd_iter() {
-        replies.push(link.everywhere(command).await?);
-    }
-    Ok(replies)
+    Ok(())
 }
 
 /// Whether a reply of ACL GETUSER has a text among its patterns: as a text of its own, or among others after spaces.

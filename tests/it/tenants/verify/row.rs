@@ -51,6 +51,17 @@ pub fn shop(name: &str) -> Own {
     own
 }
 
+#[test]
+fn documents_of_a_tenant_that_only_lacks_its_record_are_not_called_nobodys() {
+    let own = shop("verify_unmanaged");
+    own.sql("INSERT INTO company (id) VALUES ('mine')");
+    own.mongo(doc! { "insert": "carts", "documents": [{ "company_id": "mine" }] });
+    let found = own.lyrox(&["tenant", "verify"]);
+    found.exit(1).says("lyrox tenant adopt mine").never_says("deleteMany");
+    own.mongo(doc! { "insert": "carts", "documents": [{ "company_id": "gone" }] });
+    own.lyrox(&["tenant", "verify"]).exit(1).says("lyrox tenant create gone; if that tenant is gone for good: db.");
+}
+
 fn policy(own: &str) -> String {
     format!("ALTER POLICY own ON sale USING ({own})")
 }

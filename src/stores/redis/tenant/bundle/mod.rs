@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::super::RedisStore;
 use super::super::keys::Keys;
 use super::super::ledger::{Books, Trouble};
-use super::super::link::Link;
+use super::super::link::{Link, all_of, each_in_order};
 use super::acl;
 use crate::config::file::TenancyModel;
 use crate::engine::tenant::Tenant;
@@ -344,25 +344,6 @@ impl RedisStore {
     }
 }
 
-/// Sends commands and answers their replies: one pipeline where all keys are on one server.
-async fn all_of(link: &mut Link, commands: Vec<Cmd>) -> redis::RedisResult<Vec<Value>> {
-    if commands.is_empty() {
-        return Ok(Vec::new());
-    }
-    if link.is_cluster() {
-        let mut replies = Vec::with_capacity(commands.len());
-        for command in commands {
-            replies.push(command.query_async(link).await?);
-        }
-        return Ok(replies);
-    }
-    let mut pipe = redis::pipe();
-    commands.into_iter().for_each(|command| {
-        pipe.add_command(command);
-    });
-    pipe.query_async(link).await
-}
-
 impl BundleStore for RedisStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
         let mut survey = self.walk(scope).await?;
@@ -440,13 +421,13 @@ impl BundleStore for RedisStore {
             if part.name != OWN {
                 self.refuse_taken(&before, some).await?;
             }
-            let mut commands = Vec::new();
+            let mut keys = Vec::with_capacity(some.len());
             for line in some {
                 let key = [before.as_bytes(), &value::bytes(&line["key"])?].concat();
                 let kind = line["type"].as_str().unwrap_or_default();
-                commands.extend(value::writing(&key, kind, &line["value"], line["expires"].as_i64())?);
+                keys.push(value::writing(&key, kind, &line["value"], line["expires"].as_i64())?);
             }
-            all_of(&mut self.books.link, commands).await.map_err(|error| {
+            each_in_order(&mut self.books.link, keys).await.map_err(|error| {
                 match super::super::error::refusal(&error) {
                     Some(refusal) => Error::new(Code::TenantFailed, format!("keys of `{}` are refused", part.name))
                         .why(refusal.shown()),
@@ -464,8 +445,8 @@ impl BundleStore for RedisStore {
     async fn shut_out(&mut self, tenant: &Tenant, terms: &Terms) -> Result<()> {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "shut a tenant's user out");
-        let is_ours = self.users_named(std::slice::from_ref(tenant)).await.map_err(&failed)?;
-        if terms.tenancy.users && is_ours == [Some(true)] {
+        let is_ours = self.has_own_user(tenant).await.map_err(&failed)?;
+        if terms.tenancy.users && is_ours {
             // Deleting a user ends its connections.
             let mut drop = redis::cmd("ACL");
             drop.arg("DELUSER").arg(acl::user(tenant));
@@ -484,8 +465,7 @@ impl BundleStore for RedisStore {
         let endpoint = self.endpoint.clone();
         let failed = Self::failed(&endpoint, "look for what is left of a tenant");
         let mut left = Vec::new();
-        if terms.tenancy.users && self.users_named(std::slice::from_ref(tenant)).await.map_err(failed)? == [Some(true)]
-        {
+        if terms.tenancy.users && self.has_own_user(tenant).await.map_err(failed)? {
             left.push(format!("user {}", acl::user(tenant)));
         }
         // Its ledger and whatever else is below its prefix, lyrox's own included.

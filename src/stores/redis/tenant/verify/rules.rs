@@ -9,7 +9,7 @@ use super::words;
 use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::{Proof, Weight};
 use crate::error::Result;
-use crate::stores::tenant_verify::Ask;
+use crate::stores::tenant_verify::{Ask, Part};
 
 /// So many tenants in one pipeline.
 const AT_ONCE: usize = 50;
@@ -135,6 +135,9 @@ impl RedisStore {
     pub(super) async fn judge_rules(&mut self, ask: &Ask<'_>, proof: &mut Proof) -> Result<()> {
         proof.area("users", "Each user reaches nothing but its own prefix");
         if !ask.terms.tenancy.users {
+            if ask.part == Part::Tenants {
+                return Ok(());
+            }
             proof.untried(
                 "no_users",
                 "users of the tenants",
@@ -143,7 +146,9 @@ impl RedisStore {
             );
             return Ok(());
         }
-        self.judge_default(proof).await?;
+        if ask.part == Part::Whole {
+            return self.judge_default(proof).await;
+        }
         for (start, tenants) in ask.tenants.chunks(AT_ONCE).enumerate() {
             // The neighbour's keys; where there is none, those of a tenant that is not there.
             let other = |index: usize| {
@@ -165,8 +170,8 @@ impl RedisStore {
     async fn judge_default(&mut self, proof: &mut Proof) -> Result<()> {
         let mut ask = redis::cmd("ACL");
         ask.arg("GETUSER").arg("default");
-        let reply = match self.books.link.everywhere(&ask).await {
-            Ok(reply) => reply,
+        let replies = match self.books.link.each_master(&ask).await {
+            Ok(replies) => replies,
             Err(error) => {
                 let Some(refused) = refusal(&error) else {
                     return Err(Self::failed(&self.endpoint, "look at users")(error));
@@ -175,9 +180,12 @@ impl RedisStore {
                 return Ok(());
             }
         };
-        let text = format!("{reply:?}");
-        let is_on = super::super::holds(&reply, "on");
-        if is_on && super::super::holds(&reply, "nopass") && (text.contains("~*") || text.contains("allkeys")) {
+        let is_open = |(_, reply): &(String, Value)| {
+            let text = format!("{reply:?}");
+            let is_on = super::super::holds(reply, "on");
+            is_on && super::super::holds(reply, "nopass") && (text.contains("~*") || text.contains("allkeys"))
+        };
+        if replies.iter().any(is_open) {
             proof.leak(
                 "default_user",
                 "user default",
@@ -195,7 +203,6 @@ impl RedisStore {
         let failed = Self::failed(&endpoint, "try the rules of users");
         let users = self.users_named(tenants).await.map_err(&failed)?;
         let mut pipe = redis::pipe();
-        pipe.ignore_errors();
         let mut asked = Vec::new();
         for (index, tenant) in tenants.iter().enumerate() {
             // Who is not there is named among the places.
@@ -213,24 +220,22 @@ impl RedisStore {
         if asked.is_empty() {
             return Ok(());
         }
-        let replies: Vec<redis::RedisResult<Value>> = if self.books.link.is_cluster() {
-            let mut replies = Vec::new();
-            for command in pipe.cmd_iter() {
-                replies.push(self.books.link.everywhere(command).await);
-            }
-            replies
-        } else {
-            pipe.query_async(&mut self.books.link).await.map_err(&failed)?
-        };
         let each = FORBIDDEN.len() + ALLOWED.len() + 1;
-        for (index, replies) in asked.into_iter().zip(replies.chunks(each)) {
-            let tenant = &tenants[index];
-            self.judge_one(tenant, replies, proof);
+        let replies = self.books.link.pipeline_each(&pipe, asked.len() * each).await.map_err(&failed)?;
+        for (node, replies) in &replies {
+            for (index, replies) in asked.iter().zip(replies.chunks(each)) {
+                // A master that lacks it is named among the places.
+                if !matches!(replies.last(), Some(Ok(Value::Nil))) {
+                    self.judge_one(&tenants[*index], node, replies, proof);
+                }
+            }
         }
         Ok(())
     }
 
-    fn judge_one(&self, tenant: &Tenant, replies: &[redis::RedisResult<Value>], proof: &mut Proof) {
+    /// Judges a user by the replies of one master; the node has no name where there is but one server.
+    fn judge_one(&self, tenant: &Tenant, node: &str, replies: &[redis::RedisResult<Value>], proof: &mut Proof) {
+        let on = if node.is_empty() { String::new() } else { format!(" on {node}") };
         let user = acl::user(tenant);
         let object = format!("user {user}");
         let pattern = acl::pattern(&self.books.keys, tenant);
@@ -259,7 +264,7 @@ impl RedisStore {
                     _ => Vec::new(),
                 };
                 if !patterns.is_empty() {
-                    let why = format!("it {}: its rules hold {}", group.what(), patterns.join(" "));
+                    let why = format!("it {}: its rules{on} hold {}", group.what(), patterns.join(" "));
                     let close = group.close(&user, &pattern, &[]);
                     proof.of(tenant.key(), Weight::Leak, group.kind(), object.clone(), why, close);
                 }
@@ -268,7 +273,7 @@ impl RedisStore {
             let mut commands: Vec<&str> = through.iter().map(|((_, rule, _), _)| *rule).collect();
             commands.dedup();
             let shown: Vec<String> = through.iter().map(|((_, _, words), _)| words.join(" ").to_lowercase()).collect();
-            let why = format!("it {}: ACL DRYRUN allows {}", group.what(), shown.join(", "));
+            let why = format!("it {}: ACL DRYRUN{on} allows {}", group.what(), shown.join(", "));
             proof.of(
                 tenant.key(),
                 Weight::Leak,
@@ -282,7 +287,7 @@ impl RedisStore {
         let own = &replies[FORBIDDEN.len()..];
         if let Some((words, reply)) = ALLOWED.iter().zip(own).find(|(_, reply)| !is_allowed(reply)) {
             let said = reply.as_ref().map_or_else(ToString::to_string, super::words);
-            let why = format!("it cannot {} below its own prefix: {said}", words[0]);
+            let why = format!("it cannot {} below its own prefix{on}: {said}", words[0]);
             let close = format!("lyrox tenant credentials {}", crate::engine::tenant::plan::quoted(tenant.key()));
             proof.of(tenant.key(), Weight::Astray, "own_keys", object.clone(), why, close);
         }
