@@ -8,16 +8,27 @@ use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::Proof;
 use crate::error::Result;
 
+/// Which part of the proof is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is asked of the whole store once: its catalog, its policies, tenants and users that are made up, what is nobody's.
+    Whole,
+    /// What is tried with each of the tenants, of whom a few are given.
+    Tenants,
+}
+
 /// What is to be proved.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
+    /// Which part of it.
+    pub part: Part,
     /// What holds for all tenants.
     pub terms: &'a Terms,
     /// The run: whether it may write what it rolls back or removes, and the marker of what it makes.
     pub run: Run<'a>,
     /// The tenants that are looked at.
     pub tenants: &'a [Tenant],
-    /// All tenants of the registry, those included that are not complete.
+    /// All tenants of the registry, those included that are not complete; for single tenants some neighbours are enough.
     pub all: &'a [Tenant],
     /// Keys of tenants that a store holds and the registry has no record of, as far as they are known: what is theirs is
     /// not nobody's.

@@ -330,7 +330,7 @@ fn an_env_file_that_others_read_is_told() {
     let item = open.exit(4).never_says(secret).item("project.env.readable");
     assert_eq!((&item["outcome"], &item["code"]), (&"warn".into(), &"LYX-ENV-EXPOSED".into()), "{open}");
     assert_eq!(item["hint"], "chmod 600 .env");
-    project.lyrox(&["check", "--only", "postgres"]).exit(4).says("1 warning").says("chmod 600 .env");
+    project.lyrox(&["check", "--only", "postgres"]).exit(4).says("2 warnings").says("chmod 600 .env");
     set(0o600);
     assert!(!look().stdout.contains("LYX-ENV-EXPOSED"));
     let git = |words: &[&str]| {

@@ -106,3 +106,22 @@ fn wrong_usage_ends_with_2() {
         assert!(!run.stderr.is_empty(), "{run}");
     }
 }
+
+/// Codes that people paste from elsewhere are explained as well, with the one that lyrox gives to the same cause.
+#[test]
+fn the_codes_of_others_are_explained() {
+    let project = crate::support::Project::new("errors_explain", "");
+    for (code, family, says) in [
+        ("P1001", "Prisma", "LYX-CONNECT-TIMEOUT"),
+        ("p3005", "Prisma", "lyrox db baseline"),
+        ("28P01", "PostgreSQL", "LYX-AUTH-POSTGRES"),
+        ("18", "MongoDB", "authSource=admin"),
+        ("NotWritablePrimary", "MongoDB", "LYX-CONNECT-READ-ONLY"),
+        ("noauth", "Redis", "LYX-AUTH-MISSING"),
+    ] {
+        project.lyrox(&["explain", code]).ok().says(family).says(says);
+        let json = project.lyrox(&["explain", code, "--output", "json"]);
+        assert!(json.ok().json()["data"][0]["of"].as_str().expect("whose").starts_with(family), "{json}");
+    }
+    project.lyrox(&["explain", "P1009"]).exit(2).says("did you mean P100");
+}

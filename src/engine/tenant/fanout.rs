@@ -11,8 +11,9 @@ use tokio::sync::Mutex;
 
 use super::plan::quoted;
 use super::registry::{Record, State, Which};
-use super::run::{Begun, Ended, How, Overview, RENEWAL, Selection, Summary, Turn, Unit, Want, What};
+use super::run::{Begun, Ended, Failure, How, Overview, RENEWAL, Selection, Summary, Turn, Unit, WHOLE, Want, What};
 use super::unit::{Became, Task, settled_heads, work_in};
+use super::verify::{self, Verdict};
 use super::wave::{self, OwnRun};
 use super::{inside, shown, terms, unknown};
 use crate::config::file::TenancyModel;
@@ -38,6 +39,8 @@ const FOLD: usize = 500;
 const SHARE: Duration = Duration::from_millis(300);
 /// A worker takes at most so many tenants at a time.
 const MOST: usize = 16;
+/// At most so many are verified together.
+const TOGETHER: usize = 50;
 /// So many tenants that are not complete are named.
 const NAMED: usize = 20;
 
@@ -142,9 +145,50 @@ pub async fn fan_out(work: Work<'_>, request: &Request<'_>) -> Result<Fanned> {
         return Ok(Fanned::default());
     }
     let want = want(work, terms.model(), request);
+    let (stores, ledgers) = opened(work).await?;
+    refuse(work, request, &ledgers)?;
+    over(work, stores, &want, request).await
+}
+
+/// Verifies tenants: the whole first, then each of them. `request` has no task yet: what the units share is read here.
+///
+/// # Errors
+/// As [`fan_out`].
+pub async fn verify(
+    work: Work<'_>,
+    what: &verify::Request,
+    request: impl for<'v> FnOnce(Task<'v>) -> Request<'v>,
+) -> Result<(Fanned, verify::Verified)> {
+    let terms = terms(work.config)?;
+    let (mut stores, ledgers) = opened(work).await?;
+    let marks = migrate::marks(&ledgers);
+    let Some(registry) = stores.first_mut() else {
+        return Err(Error::new(Code::Tenancy, "the project has no store").data("nothing was changed"));
+    };
+    let verification = verify::Verification::begin(work, what, registry, &marks).await?;
+    let request = request(Task::Verify(&verification));
+    refuse(work, &request, &ledgers)?;
+    let want = want(work, terms.model(), &request);
+    let fanned = over(work, stores, &want, &request).await;
+    let verified = verification.finish(work);
+    fanned.map(|fanned| (fanned, verified))
+}
+
+async fn opened(work: Work<'_>) -> Result<(Vec<AnyStore>, Vec<(StoreKind, ledger::Ledger)>)> {
     let mut stores = work.open().await?;
     let ledgers = migrate::states(&mut stores).await?;
-    refuse(work, request, &ledgers)?;
+    Ok((stores, ledgers))
+}
+
+/// Whether the run is written down, for others to take part in: by what may not write, it is not.
+fn is_kept(registry: &AnyStore, request: &Request<'_>) -> bool {
+    let may_write = !matches!(request.task, Task::Verify(verification) if !verification.may_write());
+    registry.kind() == StoreKind::Postgres && may_write
+}
+
+/// Works over the tenants that are meant, with the project's stores as they were opened.
+async fn over(work: Work<'_>, mut stores: Vec<AnyStore>, want: &Want, request: &Request<'_>) -> Result<Fanned> {
+    let is_proof = matches!(request.task, Task::Verify(_));
     // The registry is the first store's; workers have connections of their own.
     let rest = stores.split_off(stores.len().min(1));
     migrate::close(rest).await;
@@ -152,7 +196,8 @@ pub async fn fan_out(work: Work<'_>, request: &Request<'_>) -> Result<Fanned> {
         return Err(Error::new(Code::Tenancy, "the project has no store").data("nothing was changed"));
     };
     registry.share_lock();
-    let seen = overview(registry, &want).await?;
+    let is_kept = is_kept(registry, request);
+    let seen = overview(registry, want, is_kept).await?;
     if let Some(name) = seen.unknown.first() {
         return Err(unknown(name));
     }
@@ -163,18 +208,29 @@ pub async fn fan_out(work: Work<'_>, request: &Request<'_>) -> Result<Fanned> {
         left: seen.behind,
         ..Fanned::default()
     };
-    work.events.event(Event::Heading(heading(work, request, &seen)));
-    if fanned.incomplete > 0 {
-        tell_incomplete(work, registry, &want).await?;
+    if let Some(heading) = heading(work, request, &seen) {
+        work.events.event(Event::Heading(heading));
+    }
+    // What is not complete is a finding of a proof.
+    if fanned.incomplete > 0 && !is_proof {
+        tell_incomplete(work, registry, want, is_kept).await?;
     }
     if request.is_dry {
-        tell_planned(work, registry, &want).await?;
-    } else if seen.behind > 0 || seen.has_run {
-        let outcome = with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| {
-            run(work, stores, &want, request, &mut fanned).await
-        })
-        .await;
+        tell_planned(work, registry, want, is_kept).await?;
+    } else if seen.behind > 0 || seen.has_run || is_proof {
+        let may_lock = !matches!(request.task, Task::Verify(verification) if !verification.may_write());
+        let outcome = if may_lock {
+            with_lock(&mut stores, work.wait, work.events, async |stores: &mut [AnyStore]| {
+                run(work, stores, want, request, &mut fanned).await
+            })
+            .await
+        } else {
+            run(work, &mut stores, want, request, &mut fanned).await
+        };
         migrate::close(stores).await;
+        if is_proof {
+            return outcome.map(|()| fanned);
+        }
         return outcome.map(|()| fanned).map_err(|error| {
             error
                 .data_if_none("each tenant is as it was, or done: a tenant is one transaction or its own journal")
@@ -197,6 +253,7 @@ pub(super) fn want(work: Work<'_>, model: TenancyModel, request: &Request<'_>) -
             (What::Migrate, Some(settled_heads(files, &kinds(work, files), goal)), format!("{goal:?}"))
         }
         Task::Seed(set) => (What::Seed, None, set.name.clone()),
+        Task::Verify(verification) => (What::Verify, None, verification.words()),
     };
     let kinds: Vec<&str> = work.targets.stores.iter().map(|target| target.kind.name()).collect();
     let digest = sha256(
@@ -230,6 +287,15 @@ fn refuse(work: Work<'_>, request: &Request<'_>, ledgers: &[(StoreKind, ledger::
             .hint("lyrox db migrate finishes it"));
     }
     let is_beside_postgres = work.targets.stores.first().is_some_and(|target| target.kind != StoreKind::Postgres);
+    if let Task::Verify(verification) = request.task
+        && request.only_failed
+        && !verification.may_write()
+    {
+        return Err(Error::new(Code::Usage, "--only-failed needs the record of the last run")
+            .why("the environment is protected: a verification writes nothing there, its record neither")
+            .data("nothing was changed")
+            .hint("add --write"));
+    }
     if request.only_failed && is_beside_postgres {
         return Err(Error::new(Code::Usage, "--only-failed needs the record of the last run")
             .why("it is kept in PostgreSQL, which is not part of this run")
@@ -239,26 +305,27 @@ fn refuse(work: Work<'_>, request: &Request<'_>, ledgers: &[(StoreKind, ledger::
     Ok(())
 }
 
-async fn overview(registry: &mut AnyStore, want: &Want) -> Result<Overview> {
-    if registry.kind() == StoreKind::Postgres {
+async fn overview(registry: &mut AnyStore, want: &Want, is_kept: bool) -> Result<Overview> {
+    if is_kept {
         return registry.overview(want).await;
     }
     Ok(wave::overview(want, &registry.read_tenants(&Which::All).await?))
 }
 
-fn heading(work: Work<'_>, request: &Request<'_>, seen: &Overview) -> String {
+fn heading(work: Work<'_>, request: &Request<'_>, seen: &Overview) -> Option<String> {
     let project = &work.config.settings.project.name;
     let what = match request.task {
         Task::Migrate(..) if seen.behind == 0 => "up to date".to_owned(),
         Task::Migrate(..) => format!("{} behind", seen.behind),
         Task::Seed(set) => format!("seeds `{}`", set.name),
+        Task::Verify(_) => return None,
     };
     let total = usize::try_from(seen.total).unwrap_or(usize::MAX);
-    format!("{project} ({}): {}, {what}", work.config.environment, plural(total, "tenant"))
+    Some(format!("{project} ({}): {}, {what}", work.config.environment, plural(total, "tenant")))
 }
 
-async fn tell_incomplete(work: Work<'_>, registry: &mut AnyStore, want: &Want) -> Result<()> {
-    let records = if registry.kind() == StoreKind::Postgres {
+async fn tell_incomplete(work: Work<'_>, registry: &mut AnyStore, want: &Want, is_kept: bool) -> Result<()> {
+    let records = if is_kept {
         registry.incomplete(want, NAMED).await?
     } else {
         wave::incomplete(want, &registry.read_tenants(&Which::All).await?, NAMED)
@@ -291,8 +358,8 @@ pub(super) fn why_not(record: &Record, model: TenancyModel) -> (String, String) 
     }
 }
 
-async fn tell_planned(work: Work<'_>, registry: &mut AnyStore, want: &Want) -> Result<()> {
-    let records = if registry.kind() == StoreKind::Postgres {
+async fn tell_planned(work: Work<'_>, registry: &mut AnyStore, want: &Want, is_kept: bool) -> Result<()> {
+    let records = if is_kept {
         registry.behind(want, 1000).await?
     } else {
         wave::behind(want, &registry.read_tenants(&Which::All).await?, 1000)
@@ -315,11 +382,14 @@ async fn run(
     fanned: &mut Fanned,
 ) -> Result<()> {
     let Some(store) = stores.first_mut() else { return Ok(()) };
-    let (book, begun) = begin(store, want).await?;
+    let is_kept = is_kept(store, request);
+    let (book, begun) = begin(store, want, is_kept).await?;
     if begun.is_joined {
         work.events.note(format!(
-            "going on with a run that was begun before: {} of {} tenants are left",
-            begun.open, begun.units
+            "going on with a run that was begun before: {} of {} {} are left",
+            begun.open,
+            begun.units,
+            if want.what.has_whole() { "units" } else { "tenants" }
         ));
     }
     let jobs = request.jobs.clamp(1, usize::try_from(begun.open.max(1)).unwrap_or(1));
@@ -327,6 +397,7 @@ async fn run(
         work,
         task: request.task,
         model: want.model,
+        counts_failures: want.max_failures.is_some(),
         book: Mutex::new(book),
         workers: Cell::new(jobs),
         pace: Cell::new(None),
@@ -348,17 +419,30 @@ async fn run(
     (fanned.done, fanned.failed, fanned.skipped) = (summary.done, summary.failed, summary.skipped);
     fanned.left = summary.left;
     for failure in summary.failures.iter().filter(|failure| !failure.is_own) {
-        let error = Error::new(Code::TenantsFailed, failure.error.clone())
-            .why(format!("another process of this run tried it: {}", failure.code));
-        let mut item = Item::fail(format!("tenant.{}", shown(&failure.key)), shown(&failure.key), &error);
-        item.tenant = Some(failure.key.clone());
-        work.events.item(item);
+        work.events.item(of_another(request.task, failure));
     }
     Ok(())
 }
 
-async fn begin<'a>(store: &'a mut AnyStore, want: &Want) -> Result<(Book<'a>, Begun)> {
-    if store.kind() != StoreKind::Postgres {
+/// What another process of the run found.
+fn of_another(task: Task<'_>, failure: &Failure) -> Item {
+    // What a proof found is what it is, whoever found it.
+    let code: Option<Code> = if matches!(task, Task::Verify(_)) { failure.code.parse().ok() } else { None };
+    let error = Error::new(code.unwrap_or(Code::TenantsFailed), failure.error.clone())
+        .why(format!("another process of this run tried it: {}", failure.code));
+    if failure.key.is_empty() {
+        return Item::fail("tenants.whole", "what is no single tenant's", &error).detail(failure.error.clone());
+    }
+    let mut item = Item::fail(format!("tenant.{}", shown(&failure.key)), shown(&failure.key), &error);
+    if code.is_some() {
+        item.detail = Some(failure.error.clone());
+    }
+    item.tenant = Some(failure.key.clone());
+    item
+}
+
+async fn begin<'a>(store: &'a mut AnyStore, want: &Want, is_kept: bool) -> Result<(Book<'a>, Begun)> {
+    if !is_kept {
         let (run, begun) = OwnRun::begin(want, &store.read_tenants(&Which::All).await?);
         return Ok((Book::Own { store, run }, begun));
     }
@@ -373,6 +457,8 @@ struct Fan<'a> {
     work: Work<'a>,
     task: Task<'a>,
     model: TenancyModel,
+    /// The run may end by one failure more: no worker begins several tenants at once.
+    counts_failures: bool,
     book: Mutex<Book<'a>>,
     /// How many are at work: fewer where a server has no connection left.
     workers: Cell<usize>,
@@ -444,29 +530,12 @@ impl Fan<'_> {
                 tokio::time::sleep(Duration::from_millis(100).mul_f64(jitter)).await;
                 continue;
             }
-            let (mut full, mut has_failed) = (None, false);
-            for unit in turn.units {
-                // After a failure the book says whether any further one is begun.
-                if full.is_some() || has_failed || self.work.events.is_cancelled() {
-                    ended.push(Ended {
-                        place: unit.place,
-                        how: How::Back(Duration::ZERO),
-                        record: None,
-                        elapsed: Duration::ZERO,
-                    });
-                    continue;
-                }
-                match self.one(&mut stores, unit).await {
-                    Ok(end) => {
-                        full_since = None;
-                        has_failed = matches!(end.how, How::Failed(..));
-                        ended.push(end);
-                    }
-                    Err((end, error)) => {
-                        ended.push(end);
-                        full = Some(error);
-                    }
-                }
+            let full = match self.task {
+                Task::Verify(verification) => self.prove(verification, &mut stores, turn.units, &mut ended).await?,
+                Task::Migrate(..) | Task::Seed(_) => self.each(&mut stores, turn.units, &mut ended).await,
+            };
+            if !ended.iter().all(|end| matches!(end.how, How::Back(_))) {
+                full_since = None;
             }
             if let Some(error) = full {
                 migrate::close(std::mem::take(&mut stores)).await;
@@ -492,8 +561,127 @@ impl Fan<'_> {
         Ok(end)
     }
 
+    /// Works in one tenant after the other. Answers the error of a server that has no connection left.
+    async fn each(&self, stores: &mut Vec<AnyStore>, units: Vec<Unit>, ended: &mut Vec<Ended>) -> Option<Error> {
+        let (mut full, mut has_failed) = (None, false);
+        for unit in units {
+            // After a failure the book says whether any further one is begun.
+            if full.is_some() || has_failed || self.work.events.is_cancelled() {
+                ended.push(Ended::new(unit.place, How::Back(Duration::ZERO), None, Duration::ZERO));
+                continue;
+            }
+            match self.one(stores, unit).await {
+                Ok(end) => {
+                    has_failed = matches!(end.how, How::Failed(..));
+                    ended.push(end);
+                }
+                Err((end, error)) => {
+                    ended.push(end);
+                    full = Some(error);
+                }
+            }
+        }
+        full
+    }
+
+    /// Proves that several tenants are apart, or looks at the whole. The answer is the error of a server that has no
+    /// connection left.
+    async fn prove(
+        &self,
+        verification: &verify::Verification,
+        stores: &mut Vec<AnyStore>,
+        units: Vec<Unit>,
+        ended: &mut Vec<Ended>,
+    ) -> Result<Option<Error>> {
+        let started = Instant::now();
+        let (mut batch, mut records) = (Vec::new(), Vec::new());
+        for unit in units {
+            if unit.place == WHOLE {
+                match verification.whole(self.work, stores).await {
+                    Ok(whole) => {
+                        let how = whole.failure.map_or(How::Done, |(code, sentence)| How::Failed(code, sentence));
+                        let end = Ended::new(unit.place, how, None, started.elapsed());
+                        ended.push(Ended { marks: whole.marks, ..end });
+                    }
+                    Err(error) if error.code() == Code::ConnectLimit => {
+                        ended.push(Ended::new(unit.place, How::Back(Duration::ZERO), None, Duration::ZERO));
+                        return Ok(Some(error));
+                    }
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            let is_complete = |record: &Record| {
+                matches!(record.state, State::Active | State::Suspended) && record.model == self.model
+            };
+            match unit.record {
+                Some(record) if is_complete(&record) => {
+                    batch.push((unit.place, unit.found));
+                    records.push(record);
+                }
+                _ => {
+                    let how = How::Skipped("it is not complete any more, or gone".into());
+                    ended.push(Ended::new(unit.place, how, None, Duration::ZERO));
+                    self.told.borrow_mut().ended += 1;
+                }
+            }
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let verdicts = verification.tenants(self.work, stores, &records.iter().collect::<Vec<_>>()).await;
+        let elapsed = started.elapsed() / u32::try_from(records.len()).unwrap_or(u32::MAX);
+        let verdicts = match verdicts {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                migrate::close(std::mem::take(stores)).await;
+                if error.code() != Code::ConnectLimit {
+                    return Err(error);
+                }
+                let back = |place| Ended::new(place, How::Back(Duration::ZERO), None, Duration::ZERO);
+                ended.extend(batch.into_iter().map(|(place, _)| back(place)));
+                return Ok(Some(error));
+            }
+        };
+        self.pace.set(Some(self.pace.get().map_or(elapsed, |pace| (pace * 7 + elapsed) / 8)));
+        let mut told = self.told.borrow_mut();
+        for (((place, found), verdict), record) in batch.into_iter().zip(verdicts).zip(&records) {
+            // What the whole says of a tenant was told by who looked at it.
+            if let (Some((code, error)), false, false) =
+                (&found, verification.has_whole(), matches!(verdict, Verdict::Again))
+            {
+                let (key, code, error) = (record.tenant.key().to_owned(), code.clone(), error.clone());
+                let failure = Failure { key, code, error, is_own: false };
+                self.work.events.item(of_another(self.task, &failure));
+            }
+            let how = match (verdict, found) {
+                (Verdict::Again, _) => How::Back(Duration::from_millis(1500)),
+                (Verdict::Apart, None) => {
+                    told.done += 1;
+                    How::Done
+                }
+                (Verdict::Apart, Some((code, sentence))) | (Verdict::Found(code, sentence), None) => {
+                    How::Failed(code, sentence)
+                }
+                (Verdict::Found(code, sentence), Some((_, of_whole))) => {
+                    How::Failed(code, format!("{of_whole}; {sentence}"))
+                }
+            };
+            told.ended += u64::from(!matches!(how, How::Back(_)));
+            ended.push(Ended::new(place, how, None, elapsed));
+        }
+        self.progress(&told);
+        Ok(None)
+    }
+
     /// How many tenants a worker takes at a time.
     fn share(&self) -> usize {
+        if let Task::Verify(_) = self.task {
+            // What is asked of a catalog is asked once for all of them; the end is shared evenly all the same.
+            let parts = 4 * self.workers.get() as u64;
+            let even = usize::try_from(self.told.borrow().total / parts.max(1)).unwrap_or(TOGETHER);
+            return if self.counts_failures { 1 } else { even.clamp(1, TOGETHER) };
+        }
         let Some(pace) = self.pace.get() else { return 1 };
         let count = SHARE.as_micros() / pace.as_micros().max(1);
         usize::try_from(count).unwrap_or(MOST).clamp(1, MOST)
@@ -502,7 +690,7 @@ impl Fan<'_> {
     /// Works in one tenant. The error is that a server has no connection left: the tenant was not touched.
     async fn one(&self, stores: &mut Vec<AnyStore>, unit: Unit) -> Result<Ended, (Ended, Error)> {
         let started = Instant::now();
-        let end = |how, record, elapsed| Ended { place: unit.place, how, record, elapsed };
+        let end = |how, record, elapsed| Ended::new(unit.place, how, record, elapsed);
         let Some(mut record) = unit.record else {
             self.told.borrow_mut().ended += 1;
             return Ok(end(How::Skipped("it was removed".into()), None, Duration::ZERO));
@@ -554,6 +742,8 @@ impl Fan<'_> {
             Task::Seed(set) => {
                 item.change(Change::Applied).detail(format!("seeds `{}`, {}", set.name, plural(count, "target")))
             }
+            // It is told by what was found, and by what held.
+            Task::Verify(_) => return,
         };
         let mut told = self.told.borrow_mut();
         told.done += 1;

@@ -18,7 +18,7 @@ use crate::kind::StoreKind;
 use crate::project::migration::{self, Migration, Version};
 use crate::project::seed::Set;
 use crate::report::{Item, Outcome};
-use crate::stores::AnyStore;
+use crate::stores::{AnyStore, Store as _};
 
 /// Passes what is told inside a tenant on, with the tenant's name on it. Failures are kept for the caller as well.
 pub struct Inside<'a> {
@@ -186,18 +186,27 @@ pub async fn take_in(
     Ok(())
 }
 
-/// The record of a tenant as its ledgers say it is, at the shard where it is. Reads only.
+/// The record of a tenant as its ledgers say it is, at the shard where it is, read with connections that go from tenant to
+/// tenant. Reads only.
 ///
 /// # Errors
 /// A store of the tenant that cannot be reached or read.
-pub async fn live(work: Work<'_>, record: &Record, files: &[Migration]) -> Result<Record> {
+pub async fn live(
+    work: Work<'_>,
+    connected: &mut Vec<AnyStore>,
+    record: &Record,
+    files: &[Migration],
+) -> Result<Record> {
     let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
-    let (config, mut targets) = record.tenant.migrating(work.config, &placed);
+    let (config, targets) = record.tenant.migrating(work.config, &placed);
+    super::unit::enter(connected, &config, &targets).await?;
     let wanted = stores(files);
-    targets.stores.retain(|target| wanted.contains(&target.kind));
-    let mut stores = Work { config: &config, targets: &targets, ..work }.open().await?;
-    let ledgers = migrate::ledgers(&mut stores, files).await;
-    migrate::close(stores).await;
+    let (mut own, others): (Vec<AnyStore>, Vec<AnyStore>) =
+        std::mem::take(connected).into_iter().partition(|store| wanted.contains(&store.kind()));
+    let ledgers = migrate::ledgers(&mut own, files).await;
+    own.extend(others);
+    own.sort_by_key(AnyStore::kind);
+    *connected = own;
     let mut live = record.clone();
     stand(&mut live, &ledgers?);
     Ok(live)

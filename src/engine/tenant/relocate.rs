@@ -2,7 +2,8 @@
 //!
 //! `suspended`, with where it goes -> its place there and its migrations -> its rows and documents, store by store, held
 //! against the source's digest, and the source's held against it once more -> the registry says where it is now, and
-//! `active`, in one act -> what is left at the source goes, unless something was written there after it was copied. A kill
+//! `active`, in one act, and what was copied -> what is left at the source goes, unless something was written there after
+//! it was copied: that is told, and goes the next time. A kill
 //! before the switch leaves the tenant where it was and suspended; one after it leaves it served at its new place, with
 //! something to remove at the old one. The same command goes on from both.
 
@@ -29,6 +30,7 @@ use crate::engine::migrate::{self, Work};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::kind::StoreKind;
+use crate::project::text::sha256;
 use crate::report::{Change, Item};
 use crate::stores::tenant::{TenantStore as _, Terms};
 use crate::stores::tenant_bundle::{BundleStore as _, Survey};
@@ -36,8 +38,11 @@ use crate::stores::{AnyStore, Store as _};
 
 /// What the registry has while a tenant is copied, and where it goes.
 const COPY: &str = "move to ";
-/// What it has once the tenant is there, and where it was.
+/// What it has once the tenant is there, and where it was; behind [`COPIED`], until the last look at the old place, what
+/// was copied.
 const DROP: &str = "move from ";
+/// What stands before the digest of what was copied.
+const COPIED: &str = "; ";
 /// So often a source that is written to while it is copied is copied anew.
 const TRIES: usize = 3;
 
@@ -174,9 +179,13 @@ impl Move<'_> {
         let place = |text: &str| Placement::parse(text);
         if let Some(source) = record.step.strip_prefix(DROP).map(str::to_owned) {
             // It is there; what is left at its old place goes, wherever this command was to bring it.
-            let from = place(&source)?;
+            let (source, copied) = match source.split_once(COPIED) {
+                Some((source, copied)) => (source, Some(copied.to_owned())),
+                None => (source.as_str(), None),
+            };
+            let from = place(source)?;
             self.refuse_elsewhere(&record, &record.placement()?)?;
-            let rows = self.dropped(fleet, &mut record, &from, None).await?;
+            let rows = self.dropped(fleet, &mut record, &from, copied).await?;
             return Ok(Moved { tenant, to: record.placement()?, from, rows, is_unchanged: false });
         }
         let from = record.placement()?;
@@ -221,10 +230,11 @@ impl Move<'_> {
             Err(error) => return Err(self.give_up(fleet, record, &kinds, error).await),
         };
         // The switch: where it is and that it may be served, in one act.
-        record = Record { state: State::Active, step: format!("{DROP}{}", from.text()), ..there };
+        let copied = digest(&digests);
+        record = Record { state: State::Active, step: format!("{DROP}{}{COPIED}{copied}", from.text()), ..there };
         self.write(fleet, &record).await?;
         pass("switched");
-        let rows = self.dropped(fleet, &mut record, &from, Some(&digests)).await?;
+        let rows = self.dropped(fleet, &mut record, &from, Some(copied)).await?;
         Ok(Moved { tenant, from, to: self.to.clone(), rows, is_unchanged: false })
     }
 
@@ -385,13 +395,14 @@ impl Move<'_> {
         Ok(digests)
     }
 
-    /// Removes what is left at the source, the last look at it first.
+    /// Removes what is left at the source, the last look at it first: at what `copied` is the digest of; none: it was looked
+    /// at, and the removal was begun.
     async fn dropped(
         &self,
         fleet: &mut Fleet<'_>,
         record: &mut Record,
         from: &Placement,
-        copied: Option<&Digests>,
+        copied: Option<String>,
     ) -> Result<u64> {
         let tenant = record.tenant.clone();
         let to = record.placement()?;
@@ -405,12 +416,18 @@ impl Move<'_> {
         let mut hands = Hands::open(self.work, from, &tenant, true).await?;
         hands.stores.retain(|store| kinds.contains(&store.kind()));
         if let Some(copied) = copied {
-            let now = self.digests(&there, &kinds, &mut hands).await?;
-            // What a kill left half removed is another set as well: only a whole one is compared.
-            if now != *copied {
+            let now = digest(&self.digests(&there, &kinds, &mut hands).await?);
+            if now != copied {
                 hands.close().await;
+                // What was told of is removed the next time, unless there is more of it then.
+                record.step = format!("{DROP}{}{COPIED}{now}", from.text());
+                self.write(fleet, record).await?;
                 return Err(self.written_late(record, from));
             }
+            // What a kill leaves half removed is another set as well: from here on nothing is compared.
+            record.step = format!("{DROP}{}", from.text());
+            self.write(fleet, record).await?;
+            pass("looked");
         }
         let surveys = hands.survey(&tenant, &self.terms).await?;
         hands.rest().await?;
@@ -489,7 +506,7 @@ impl Move<'_> {
         .why("the rows there are not those that were copied")
         .data(format!("it is served at `{}`; what is at `{from}` is as it is", self.to))
         .hint(format!(
-            "bring over what is missing, then: lyrox tenant move {} --to {}",
+            "bring over what is missing; what is there now is removed by: lyrox tenant move {} --to {}",
             quoted(record.tenant.key()),
             self.to
         ))
@@ -543,6 +560,11 @@ impl Move<'_> {
 
 /// Counts and digests by store and part; empty parts have none.
 type Digests = BTreeMap<(StoreKind, String), (u64, String)>;
+
+/// One digest of all of them.
+fn digest(digests: &Digests) -> String {
+    sha256(format!("{digests:?}").as_bytes())
+}
 
 fn of_bundle(bundle: &Bundle, kinds: &[StoreKind]) -> Digests {
     let parts = bundle.manifest.parts.iter().filter(|part| part.rows > 0 && kinds.contains(&part.store));

@@ -52,7 +52,10 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
             {
                 let what = format!("the {place} of tenant `{}` is not there", tenant.shown());
                 return Err(Error::new(Code::TenantState, what)
-                    .why(format!("the registry says that it is {}, and somebody removed its {place}", record.state.word()))
+                    .why(format!(
+                        "the registry says that it is {}, and somebody removed its {place}",
+                        record.state.word()
+                    ))
                     .data("nothing was changed")
                     .hint(format!("lyrox tenant delete {} removes the rest of it", quoted(tenant.key()))));
             }

@@ -19,6 +19,8 @@ pub enum What {
     Migrate,
     /// A seed set.
     Seed,
+    /// The proof that it is apart.
+    Verify,
 }
 
 impl What {
@@ -27,9 +29,26 @@ impl What {
         match self {
             Self::Migrate => "migrate",
             Self::Seed => "seed",
+            Self::Verify => "verify",
+        }
+    }
+
+    /// Whether what concerns all tenants at once is a unit as well: [`WHOLE`], done before every other.
+    pub const fn has_whole(self) -> bool {
+        matches!(self, Self::Verify)
+    }
+
+    /// For so long a run that was cut short may be gone on with. What tries it proves is older than that proves nothing.
+    pub const fn keeps(self) -> Option<Duration> {
+        match self {
+            Self::Migrate | Self::Seed => None,
+            Self::Verify => Some(Duration::from_secs(3600)),
         }
     }
 }
+
+/// The place of the unit that is the whole of it and no tenant's: before the first one, in a wave of its own.
+pub const WHOLE: i64 = -1;
 
 /// Which tenants are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,8 +181,10 @@ pub struct Begun {
 pub struct Unit {
     /// Its place in the run.
     pub place: i64,
-    /// The tenant, as the registry has it now; none: it was removed since the run began.
+    /// The tenant, as the registry has it now; none: it was removed since the run began, or this is [`WHOLE`].
     pub record: Option<Record>,
+    /// What was found of it when the whole was looked at: code and sentence.
+    pub found: Option<(String, String)>,
 }
 
 /// What a process gets when it asks for work.
@@ -210,12 +231,21 @@ pub struct Ended {
     pub record: Option<Record>,
     /// How long it took.
     pub elapsed: Duration,
+    /// What the whole was found to say of single tenants: key, code and sentence. Their units fail by it.
+    pub marks: Vec<(String, String, String)>,
+}
+
+impl Ended {
+    /// The end of a unit.
+    pub fn new(place: i64, how: How, record: Option<Record>, elapsed: Duration) -> Self {
+        Self { place, how, record, elapsed, marks: Vec::new() }
+    }
 }
 
 /// A unit that failed, as the record of the run has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The tenant's key.
+    /// The tenant's key; empty: the whole.
     pub key: String,
     /// The code.
     pub code: String,

@@ -1,10 +1,15 @@
 //! One tenant of many: its migrations or its seeds, by a worker that goes from tenant to tenant with its connections.
 
 use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::RngExt as _;
 
 use super::inside::{stand, stores as stores_of};
 use super::registry::{Record, heads};
 use super::shard;
+use super::verify::Verification;
+use crate::config::file::TenancyModel;
 use crate::config::{Config, Targets};
 use crate::engine::event::{Event, Events};
 use crate::engine::ledger::head_of;
@@ -20,6 +25,11 @@ use crate::report::{Item, Outcome};
 use crate::stores::tenant_run::Enter as _;
 use crate::stores::{AnyStore, Store as _};
 
+/// So often the seeds of a tenant in shared tables are tried.
+const ATTEMPTS: u32 = 4;
+/// About so long a refused one waits for whoever writes the same rows.
+const PAUSE: Duration = Duration::from_millis(150);
+
 /// What is done in each tenant.
 #[derive(Clone, Copy)]
 pub enum Task<'a> {
@@ -27,6 +37,8 @@ pub enum Task<'a> {
     Migrate(&'a [Migration], &'a Goal),
     /// A seed set.
     Seed(&'a Set),
+    /// The proof that it is apart: tenants are taken several at a time, and the whole is a unit too.
+    Verify(&'a Verification),
 }
 
 /// What became of a tenant.
@@ -81,6 +93,11 @@ impl Events for Quiet<'_> {
 }
 
 impl Quiet<'_> {
+    fn has_code(&self, code: Code) -> bool {
+        let failure = self.failure.lock();
+        failure.is_ok_and(|item| item.as_ref().and_then(|item| item.code.as_deref()) == Some(code.to_string().as_str()))
+    }
+
     fn failed(&self) -> Became {
         let failure = self.failure.lock().ok().and_then(|mut failure| failure.take());
         let unknown = || Item::fail("", "", &Error::bug("something failed without a word"));
@@ -101,6 +118,7 @@ pub async fn work_in(
     match task {
         Task::Migrate(files, goal) => migrate_in(work, stores, record, files, goal).await,
         Task::Seed(set) => seed_in(work, record, set).await,
+        Task::Verify(_) => Err(Error::bug("tenants are verified several at a time")),
     }
 }
 
@@ -146,8 +164,11 @@ async fn migrate_in(
     if outcome.has_failed { Ok(quiet.failed()) } else { Ok(Became::Done(outcome.done)) }
 }
 
-/// Brings the worker's connections to a tenant: the same ones where its servers are the same.
-async fn enter(stores: &mut Vec<AnyStore>, config: &Config, targets: &Targets) -> Result<()> {
+/// Brings the worker's connections to a tenant, or to the project: the same ones where the servers are the same.
+///
+/// # Errors
+/// A server that cannot be reached.
+pub(super) async fn enter(stores: &mut Vec<AnyStore>, config: &Config, targets: &Targets) -> Result<()> {
     let is_same = stores.len() == targets.stores.len()
         && stores.iter().zip(&targets.stores).all(|(store, target)| store.kind() == target.kind);
     if !is_same {
@@ -166,9 +187,25 @@ async fn enter(stores: &mut Vec<AnyStore>, config: &Config, targets: &Targets) -
 async fn seed_in(work: Work<'_>, record: &Record, set: &Set) -> Result<Became> {
     let placed = shard::targets(work.config, work.targets, &record.placement()?)?;
     let (config, targets) = record.tenant.within(work.config, &placed);
-    let quiet = Quiet { events: Some(work.events), failure: Mutex::default() };
-    let work = Work { config: &config, targets: &targets, events: &quiet, wait: work.wait };
-    let options = seed::Options { tenant: Some(record.tenant.clone()), is_part: true, ..seed::Options::default() };
-    let seeded = seed::seed(work, set, &options).await?;
-    if seeded.has_failed { Ok(quiet.failed()) } else { Ok(Became::Done(seeded.done)) }
+    // What is all tenants' is in the set of each: a row of it that another worker writes at this moment is refused to this
+    // one, and found there the next time.
+    let is_shared = config.settings.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == TenancyModel::Row);
+    let mut attempts = if is_shared { ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let quiet = Quiet { events: Some(work.events), failure: Mutex::default() };
+        let inside = Work { config: &config, targets: &targets, events: &quiet, wait: work.wait };
+        let options = seed::Options { tenant: Some(record.tenant.clone()), is_part: true, ..seed::Options::default() };
+        let seeded = seed::seed(inside, set, &options).await;
+        let is_refused = match &seeded {
+            Ok(seeded) => seeded.has_failed && quiet.has_code(Code::SeedFailed),
+            Err(error) => error.code() == Code::SeedFailed,
+        };
+        if is_refused && attempts > 0 && !work.events.is_cancelled() {
+            tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+            continue;
+        }
+        let seeded = seeded?;
+        return Ok(if seeded.has_failed { quiet.failed() } else { Became::Done(seeded.done) });
+    }
 }

@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use super::registry::Record;
-use super::run::{Begun, Ended, Failure, Group, How, Overview, Selection, Summary, Turn, Unit, Want};
+use super::run::{Begun, Ended, Failure, Group, How, Overview, Selection, Summary, Turn, Unit, WHOLE, Want};
 
 /// A unit and how far it is.
 struct Kept {
-    record: Record,
-    wave: u64,
+    place: i64,
+    /// None: the whole.
+    record: Option<Record>,
+    found: Option<(String, String)>,
+    wave: i64,
     is_leased: bool,
     end: Option<How>,
     not_before: Option<Instant>,
@@ -79,17 +82,21 @@ pub fn incomplete(want: &Want, records: &[Record], limit: usize) -> Vec<Record> 
 impl OwnRun {
     /// Begins a run over those of the records that are behind.
     pub fn begin(want: &Want, records: &[Record]) -> (Self, Begun) {
-        let units: Vec<Kept> = behind(want, records, usize::MAX)
-            .into_iter()
-            .zip(0..)
-            .map(|(record, place)| Kept {
-                record,
-                wave: want.wave_of(place),
-                is_leased: false,
-                end: None,
-                not_before: None,
-            })
-            .collect();
+        let unit = |place, wave, record| Kept {
+            place,
+            record,
+            found: None,
+            wave,
+            is_leased: false,
+            end: None,
+            not_before: None,
+        };
+        let whole = want.what.has_whole().then(|| unit(WHOLE, -1, None));
+        let each = behind(want, records, usize::MAX).into_iter().zip(0..).map(|(record, place)| {
+            let wave = i64::try_from(want.wave_of(place)).unwrap_or(i64::MAX);
+            unit(i64::try_from(place).unwrap_or(i64::MAX), wave, Some(record))
+        });
+        let units: Vec<Kept> = whole.into_iter().chain(each).collect();
         let begun = Begun { id: String::new(), is_joined: false, units: units.len() as u64, open: units.len() as u64 };
         (Self { want: want.clone(), units }, begun)
     }
@@ -97,26 +104,31 @@ impl OwnRun {
     /// Notes how units ended, and hands out others.
     pub fn turn(&mut self, ended: &[Ended], limit: usize) -> Turn {
         for end in ended {
-            let Some(unit) = usize::try_from(end.place).ok().and_then(|place| self.units.get_mut(place)) else {
-                continue;
-            };
+            for (key, code, sentence) in &end.marks {
+                let is_its = |unit: &&mut Kept| unit.record.as_ref().is_some_and(|record| record.tenant.key() == key);
+                if let Some(unit) = self.units.iter_mut().find(is_its) {
+                    unit.found = Some((code.clone(), sentence.clone()));
+                }
+            }
+            let Ok(at) = self.units.binary_search_by_key(&end.place, |unit| unit.place) else { continue };
+            let unit = &mut self.units[at];
             unit.is_leased = false;
             match &end.how {
                 How::Back(pause) => unit.not_before = Some(Instant::now() + *pause),
                 how => unit.end = Some(how.clone()),
             }
             if let Some(record) = &end.record {
-                unit.record = record.clone();
+                unit.record = Some(record.clone());
             }
         }
         let mut turn = Turn { is_halted: self.is_halted(), ..Turn::default() };
         let wave = self.units.iter().filter(|unit| unit.end.is_none()).map(|unit| unit.wave).min();
-        for (unit, place) in self.units.iter_mut().zip(0..) {
+        for unit in &mut self.units {
             let is_free = unit.end.is_none() && !unit.is_leased && Some(unit.wave) == wave;
             let is_due = unit.not_before.is_none_or(|time| time <= Instant::now());
             if is_free && is_due && !turn.is_halted && turn.units.len() < limit {
                 unit.is_leased = true;
-                turn.units.push(Unit { place, record: Some(unit.record.clone()) });
+                turn.units.push(Unit { place: unit.place, record: unit.record.clone(), found: unit.found.clone() });
             }
         }
         turn.leased = self.units.iter().filter(|unit| unit.is_leased).count() as u64;
@@ -135,11 +147,11 @@ impl OwnRun {
 
     /// How it stands.
     pub fn summary(&self) -> Summary {
-        let count =
-            |is: fn(&How) -> bool| self.units.iter().filter(|unit| unit.end.as_ref().is_some_and(is)).count() as u64;
+        let tenants = || self.units.iter().filter(|unit| unit.place != WHOLE);
+        let count = |is: fn(&How) -> bool| tenants().filter(|unit| unit.end.as_ref().is_some_and(is)).count() as u64;
         let failure = |unit: &Kept| match &unit.end {
             Some(How::Failed(code, error)) => Some(Failure {
-                key: unit.record.tenant.key().to_owned(),
+                key: unit.record.as_ref().map(|record| record.tenant.key().to_owned()).unwrap_or_default(),
                 code: code.clone(),
                 error: error.clone(),
                 is_own: true,
@@ -150,7 +162,7 @@ impl OwnRun {
             done: count(|how| matches!(how, How::Done)),
             failed: count(|how| matches!(how, How::Failed(..))),
             skipped: count(|how| matches!(how, How::Skipped(_))),
-            left: self.units.iter().filter(|unit| unit.end.is_none()).count() as u64,
+            left: tenants().filter(|unit| unit.end.is_none()).count() as u64,
             failures: self.units.iter().filter_map(failure).take(1000).collect(),
         }
     }
@@ -186,7 +198,7 @@ mod tests {
     }
 
     fn end(place: i64, how: How) -> Ended {
-        Ended { place, how, record: None, elapsed: Duration::ZERO }
+        Ended::new(place, how, None, Duration::ZERO)
     }
 
     fn failed(place: i64) -> Ended {
@@ -210,6 +222,23 @@ mod tests {
         assert_eq!(begun.units, 2);
         assert_eq!(places(&run.turn(&[], 9)), [0, 1]);
         assert!(run.turn(&[end(0, How::Done), end(1, How::Done)], 9).is_over());
+    }
+
+    #[test]
+    fn the_whole_comes_first_and_what_it_says_of_a_tenant_goes_with_its_unit() {
+        let records: Vec<Record> = ["a", "b"].map(|key| record(key, None)).into();
+        let want = Want { what: What::Verify, ..want(0, 0, None) };
+        let (mut run, begun) = OwnRun::begin(&want, &records);
+        assert_eq!(begun.units, 3);
+        assert_eq!(places(&run.turn(&[], 9)), [WHOLE]);
+        assert!(run.turn(&[], 9).units.is_empty(), "tenants wait for it");
+        let mark = ("b".to_owned(), "LYX".to_owned(), "open".to_owned());
+        let whole = Ended { marks: vec![mark], ..end(WHOLE, How::Done) };
+        let turn = run.turn(&[whole], 9);
+        assert_eq!(places(&turn), [0, 1]);
+        assert_eq!(turn.units.iter().map(|unit| unit.found.is_some()).collect::<Vec<_>>(), [false, true]);
+        assert!(run.turn(&[end(0, How::Done), failed(1)], 9).is_over());
+        assert_eq!((run.summary().done, run.summary().failed), (1, 1), "the whole is no tenant");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Meaning {
             Self::Blocked => error(Code::AuthBlocked, "the pooler takes no login for a while".to_owned())
                 .hint("mend the URL whose password is wrong, then wait some minutes; Supabase lists bans under Database, Settings"),
             Self::Setting => error(Code::PoolerSetting, "the pooler refuses a setting of the connection".to_owned())
-                .hint("set `direct_url` to the server itself; unset PGOPTIONS in the environment"),
+                .hint("take `options` out of the URL and unset PGOPTIONS, or set `direct_url` to the server itself"),
             Self::Prepared => error(Code::Pooler, "the pooler takes no prepared statements".to_owned())
                 .hint("set `direct_url` to the server itself, or use the session pooler"),
             Self::Endpoint => error(Code::PoolerLogin, "the provider cannot tell which project is meant".to_owned())

@@ -82,7 +82,13 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
             .hint("CLUSTER INFO shows the state; start the master that is down, or give its slots out"));
     }
     let cluster = cluster_client(endpoint, ca_file)?;
-    let link = tokio::time::timeout(CONNECT * 2, cluster.get_async_connection())
+    // The driver answers before it has reached a node: what the nodes announce is seen when each is asked something.
+    let reach = async {
+        let mut link = Link::Cluster(cluster.get_async_connection().await?);
+        link.each_master(&redis::cmd("PING")).await?;
+        Ok(link)
+    };
+    let link = tokio::time::timeout(CONNECT * 2, reach)
         .await
         .map_err(|_| {
             Error::new(Code::ClusterReach, format!("cannot reach every node of the cluster at {}", url.authority()))
@@ -90,7 +96,7 @@ pub async fn connect(endpoint: &Endpoint, ca_file: Option<&Path>) -> Result<Conn
                 .hint("set cluster-announce-ip and cluster-announce-port on each node, or run lyrox in that network")
         })?
         .map_err(|error| cluster_error(endpoint, &error))?;
-    Ok(Connected { link: Link::Cluster(link), replicas })
+    Ok(Connected { link, replicas })
 }
 
 /// The first node answered; what fails then is the cluster.

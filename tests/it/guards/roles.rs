@@ -236,3 +236,28 @@ fn a_missing_right_is_named_with_the_command_that_gives_it() {
     let found = check.exit(1).item("postgres.privileges");
     assert!(found["hint"].as_str().expect("a hint").contains("GRANT CREATE"), "{check}");
 }
+
+/// What the guide adds for tenants with users of their own: it suffices to make, reach and remove one.
+#[test]
+fn the_documented_rights_for_tenants_suffice() {
+    let roles = Roles::new("role_tenants", "[tenancy]\nmodel = \"schema\"\n");
+    let project = &roles.project;
+    project.write("migrations/1_a.up.sql", "CREATE TABLE plan (name text PRIMARY KEY);");
+    project.write("migrations/tenant/1_own.up.sql", "CREATE TABLE sale (id int PRIMARY KEY);");
+    project.write("migrations/tenant/1_own.up.json", r#"[{ "create": "carts" }]"#);
+    project.write("migrations/tenant/1_own.up.redis", "SET {{prefix}}theme light");
+    roles.sql("postgres migrator");
+    roles.mongodb("mongodb migrator");
+    roles.redis("redis migrator");
+    roles.sql("postgres tenants");
+    roles.mongodb("mongodb tenants");
+    roles.redis("redis tenants");
+    roles.lyrox(0, &["db", "migrate"]).ok();
+    let key = format!("{}_one", project.name);
+    roles.lyrox(0, &["tenant", "create", &key, "--credentials", "cred"]).ok();
+    roles.lyrox(0, &["check", "--tenants", "all"]).ok().says("1 tenant: 1 ok");
+    roles.lyrox(0, &["check", "--tenants", "all", "--credentials", "cred"]).ok();
+    roles.lyrox(0, &["tenant", "verify", "--all"]).ok();
+    roles.lyrox(0, &["tenant", "delete", &key, "--confirm", &key]).ok();
+    roles.lyrox(0, &["check", "--tenants", "all"]).ok().says("0 tenants");
+}

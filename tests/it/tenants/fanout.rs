@@ -38,7 +38,7 @@ fn applied(own: &Own, version: &str) -> String {
 }
 
 /// Everything passes, each way so much later.
-fn slow(server: String, one_way: Duration) -> u16 {
+pub fn slow(server: String, one_way: Duration) -> u16 {
     fn pump(mut from: TcpStream, mut to: TcpStream, later: Duration) {
         let (sender, receiver) = channel::<(Instant, Vec<u8>)>();
         std::thread::spawn(move || {
@@ -72,7 +72,7 @@ fn slow(server: String, one_way: Duration) -> u16 {
 }
 
 /// The command as it would run on a machine that is 5 ms away from the server.
-fn distant(own: &Own, port: u16, arguments: &[&str]) -> std::process::Command {
+pub fn distant(own: &Own, port: u16, arguments: &[&str]) -> std::process::Command {
     let url = own.postgres.replace(&place(own), &format!("127.0.0.1:{port}"));
     let mut command = own.command(arguments);
     command.env("DATABASE_URL", url).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
@@ -359,4 +359,42 @@ fn tenants_of_shared_tables_have_no_migrations_of_their_own_and_can_be_seeded() 
     own.sql("DELETE FROM plan");
     own.lyrox(&["db", "seed", "--tenants", "all"]).ok().says("3 done");
     assert_eq!(own.sql_value("SELECT count(*) FROM plan"), "1");
+}
+
+/// Every tenant's set has the same rows of tables that are all tenants': workers that write them at the same moment.
+#[test]
+fn workers_that_seed_what_is_everybodys_do_not_clash() {
+    let own = Own::row("tn_global");
+    own.sql("CREATE TABLE rate (code text PRIMARY KEY, plan text REFERENCES plan (name), percent int UNIQUE)");
+    let toml = std::fs::read_to_string(own.path("lyrox.toml")).expect("lyrox.toml");
+    own.write("lyrox.toml", &toml.replace("global = [\"plan\"]", "global = [\"plan\", \"rate\", \"notes\"]"));
+    let rows = |from: u32, make: &dyn Fn(u32) -> String| (from..from + 300).map(make).collect::<String>();
+    let plans = rows(0, &|n| format!("[rows.p{n}]\nname = \"p{n}\"\n"));
+    let rates = rows(0, &|n| format!("[rows.r{n}]\ncode = \"c{n}\"\nplan = \"p{n}\"\npercent = {n}\n"));
+    for n in 0..12 {
+        own.create(&own.slug(&format!("k{n}")), &["--no-credentials"]);
+    }
+    own.write("seeds/tenant/postgres/plan.toml", &format!("key = [\"name\"]\n{plans}"));
+    own.write("seeds/tenant/postgres/rate.toml", &format!("key = [\"code\"]\n{rates}"));
+    own.write("seeds/tenant/mongodb/notes.toml", &format!("key = [\"name\"]\n{plans}"));
+    own.write("seeds/tenant/redis/welcome.redis", "SET {{prefix}}welcome hello\n");
+    own.mongo(
+        bson::doc! { "createIndexes": "notes", "indexes": [{ "key": { "name": 1 }, "name": "name", "unique": true }] },
+    );
+    for round in 0..rounds(4, 20) {
+        own.sql("DELETE FROM rate; DELETE FROM plan");
+        own.mongo(bson::doc! { "delete": "notes", "deletes": [{ "q": {}, "limit": 0 }] });
+        let arguments = ["db", "seed", "--tenants", "all", "--jobs", "4"];
+        let two = [start(&own, &arguments), start(&own, &arguments)];
+        for end in two.map(crate::promises::Run::end) {
+            end.ok().says("12 done");
+        }
+        assert_eq!(own.sql_value("SELECT count(*) FROM plan"), "300", "round {round}");
+        assert_eq!(own.sql_value("SELECT count(*) FROM rate"), "300", "round {round}");
+        assert_eq!(own.mongo(bson::doc! { "count": "notes" }).get_i32("n").expect("a count"), 300, "round {round}");
+        // The next one changes some: updates of the same rows, in the order of the file.
+        own.sql("UPDATE rate SET percent = percent + 1000");
+        own.lyrox(&arguments).ok().says("12 done");
+        assert_eq!(own.sql_value("SELECT max(percent) FROM rate"), "299", "round {round}");
+    }
 }

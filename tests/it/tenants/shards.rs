@@ -194,3 +194,128 @@ fn a_database_each_on_a_second_server_of_both_kinds() {
     let shown = own.lyrox(&["config", "show"]);
     shown.ok().says("postgres.shards.eu.url").never_says(postgres);
 }
+
+/// Tenants at home's own database, at another one of its server, and on a second server of both kinds.
+fn three_places(name: &str) -> (Own, String) {
+    let Second { postgres, mongodb, .. } = second();
+    let project = Project::new(name, "");
+    let text = std::fs::read_to_string(project.path("lyrox.toml")).expect("lyrox.toml");
+    let shards = "[postgres]\n[[postgres.shards]]\nname = \"home\"\n[[postgres.shards]]\nname = \"near\"\nurl = \"${NEAR_URL}\"\n\
+                  [[postgres.shards]]\nname = \"far\"\nurl = \"${FAR_URL}\"\n";
+    let text = text.replace("[postgres]\n", shards).replace(
+        "[redis]\n",
+        "[[mongodb.shards]]\nname = \"home\"\n[[mongodb.shards]]\nname = \"far\"\nurl = \"${FAR_MONGODB}\"\n[redis]\n",
+    );
+    project.write("lyrox.toml", &(text + "[tenancy]\nmodel = \"schema\"\n"));
+    let own = Own(project);
+    let near = format!("{}_near", own.name);
+    sql(&own.postgres, &format!("CREATE DATABASE {near}")).expect("a database");
+    let near = own.postgres.replace(&format!("/{}", own.name), &format!("/{near}"));
+    let env = std::fs::read_to_string(own.path(".env")).expect(".env");
+    own.write(".env", &format!("{env}NEAR_URL='{near}'\nFAR_URL='{postgres}'\nFAR_MONGODB='{mongodb}'\n"));
+    tenant_files(&own);
+    (own, near)
+}
+
+/// The tables named so of each place's tenants, as `schema` of home, near and far.
+fn tables(own: &Own, near: &str, name: &str) -> [Vec<String>; 3] {
+    let query = format!(
+        "SELECT schemaname FROM pg_tables WHERE tablename = '{name}' AND starts_with(schemaname, 't_{}') ORDER BY 1",
+        own.name
+    );
+    let of = |url: &str| {
+        sql(url, &query).expect("tables").into_iter().filter_map(|row| row[0].clone()).collect::<Vec<String>>()
+    };
+    [&own.postgres, near, &second().postgres].map(of)
+}
+
+#[test]
+fn work_over_tenants_reaches_each_at_its_place() {
+    let (own, near) = three_places("sh_fan");
+    let slugs: Vec<String> = (0..9).map(|n| own.slug(&format!("n{n}"))).collect();
+    own.write("all.csv", &format!("key\n{}\n", slugs.join("\n")));
+    own.lyrox(&["tenant", "create", "--from-file", "all.csv", "--no-credentials"]).ok().says("9 created");
+    assert_eq!(tables(&own, &near, "sale").map(|some| some.len()), [3, 3, 3]);
+    own.write("migrations/tenant/2_more.up.sql", "CREATE TABLE more (id int PRIMARY KEY);");
+    own.write("migrations/tenant/2_more.up.json", r#"[{ "create": "orders" }]"#);
+    own.write("migrations/tenant/2_more.up.redis", "HSET {{prefix}}settings country PT\n");
+    own.lyrox(&["db", "status", "--tenants", "all", "--check"]).exit(8).says("9 behind");
+    own.lyrox(&["db", "migrate", "--tenants", "all", "--jobs", "2"]).ok().says("9 done");
+    let more = tables(&own, &near, "more");
+    assert_eq!(more.each_ref().map(Vec::len), [3, 3, 3]);
+    assert_eq!(more, tables(&own, &near, "sale"), "each where it is");
+    // Documents lie where the tenant is, and on no other server.
+    let listed = |uri: &str, slug: &str| {
+        crate::support::block_on(async {
+            let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
+            let names = client.database(&format!("t_{slug}")).list_collection_names().await.expect("collections");
+            names.iter().any(|name| name == "orders")
+        })
+    };
+    for slug in &slugs {
+        let shard = own.sql_value(&format!("SELECT shard FROM lyrox.tenants WHERE slug = '{slug}'"));
+        assert_eq!(shard.contains("postgres=far"), more[2].contains(&format!("t_{slug}")), "{slug}: {shard}");
+        let is_far = shard.contains("mongodb=far");
+        let found = (listed(&own.mongodb, slug), listed(&second().mongodb, slug));
+        assert_eq!(found, (!is_far, is_far), "{slug}");
+        let value = own.redis(&["HGET", &format!("{}{{{slug}}}:settings", own.prefix), "country"]);
+        assert_eq!(value, redis::Value::BulkString(b"PT".to_vec()), "{slug}");
+    }
+    own.lyrox(&["db", "migrate", "--tenants", "all"]).ok().says("9 up to date");
+    own.lyrox(&["db", "status", "--tenants", "all", "--check"]).ok();
+    // Seeds as well: what is missing on each server comes back.
+    for (url, schemas) in [&own.postgres, &near, &second().postgres].into_iter().zip(&more) {
+        for schema in schemas {
+            sql(url, &format!("DELETE FROM {schema}.sale")).expect("empty");
+        }
+    }
+    own.lyrox(&["db", "seed", "--tenants", "all", "--jobs", "3"]).ok().says("9 done");
+    for (url, schemas) in [&own.postgres, &near, &second().postgres].into_iter().zip(&more) {
+        for schema in schemas {
+            let count = sql(url, &format!("SELECT count(*) FROM {schema}.sale")).expect("a count");
+            assert_eq!(count[0][0].as_deref(), Some("1"), "{schema}");
+        }
+    }
+    // One that fails on a shard keeps nobody; a run that is killed goes on, by two processes at once.
+    let poisoned = more[2][1].clone();
+    sql(&second().postgres, &format!("CREATE VIEW {poisoned}.third AS SELECT 1")).expect("in the way");
+    own.write("migrations/tenant/3_third.up.sql", "SELECT pg_sleep(0.1); CREATE TABLE third (id int PRIMARY KEY);");
+    let arguments = ["db", "migrate", "--tenants", "all", "--jobs", "1"];
+    let doomed = crate::promises::start(&own, &arguments);
+    let done = "SELECT count(*) FROM lyrox.tenant_units u JOIN lyrox.tenant_runs r ON r.id = u.run WHERE r.state = 'running' AND u.state = 'done'";
+    crate::promises::wait_until(std::time::Duration::from_secs(60), "two tenants", || {
+        own.sql_value(done).parse::<u32>().is_ok_and(|count| count >= 2)
+    });
+    doomed.kill();
+    let runs = [crate::promises::start(&own, &arguments), crate::promises::start(&own, &arguments)];
+    for end in runs.map(crate::promises::Run::end) {
+        end.exit(7).says(poisoned.trim_start_matches("t_"));
+    }
+    assert_eq!(tables(&own, &near, "third").map(|some| some.len()), [3, 3, 2]);
+    sql(&second().postgres, &format!("DROP VIEW {poisoned}.third")).expect("out of the way");
+    own.lyrox(&["db", "migrate", "--tenants", "all", "--only-failed"]).ok().says("1 tenant");
+    assert_eq!(tables(&own, &near, "third"), more);
+    own.lyrox(&["tenant", "verify", "--all", "--jobs", "3"]).ok().says("9 tenants").says("no leak");
+    // A shard that does not answer: its tenants fail, each by name, the others are done.
+    let env = std::fs::read_to_string(own.path(".env")).expect(".env");
+    let dead: String = env
+        .lines()
+        .map(|line| {
+            if line.starts_with("FAR_URL") {
+                "FAR_URL='postgres://x:y@127.0.0.1:1/none'\n".into()
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    own.write(".env", &dead);
+    own.write("migrations/tenant/4_last.up.sql", "CREATE TABLE last (id int PRIMARY KEY);");
+    own.lyrox(&["db", "migrate", "--tenants", "all"]).exit(7).says("6 done, 3 failed");
+    own.write(".env", &env);
+    own.lyrox(&["db", "migrate", "--tenants", "all"]).ok().says("3 done, 6 up to date");
+    assert_eq!(tables(&own, &near, "last"), more);
+    for slug in &slugs {
+        own.lyrox(&["-q", "tenant", "delete", slug, "--confirm", slug]).ok();
+    }
+    let _ = sql(&own.postgres, &format!("DROP DATABASE {}_near WITH (FORCE)", own.name));
+}

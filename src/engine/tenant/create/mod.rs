@@ -17,9 +17,9 @@ use std::time::Instant;
 use futures_util::future::{join_all, try_join_all};
 
 use self::fill::recording;
+use super::Tenant;
 use super::credentials::{Keeper, Login};
 use super::placement::Places;
-use super::Tenant;
 use super::plan::{Wanted, taken, twice};
 use super::registry::{Record, State};
 use super::shard::Placement;

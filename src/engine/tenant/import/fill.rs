@@ -32,8 +32,7 @@ impl Run<'_> {
         // What the tables cannot take is found before the first of them is filled.
         for store in &mut hands.stores {
             let kind = store.kind();
-            let survey =
-                store.begin_reading(scope(&self.tenant, &self.terms, kind), Some(&self.wanted(kind))).await?;
+            let survey = store.begin_reading(scope(&self.tenant, &self.terms, kind), Some(&self.wanted(kind))).await?;
             store.end_reading().await?;
             if fill == Fill::Told {
                 hands::tell_notes(self.work.events, &self.tenant, &[(kind, survey)]);

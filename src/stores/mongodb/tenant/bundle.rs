@@ -212,7 +212,9 @@ fn document(line: &[u8]) -> Result<Document> {
 impl BundleStore for MongodbStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
         let is_global = |name: &String| !scope.is_inside && scope.terms.tenancy.global.contains(name);
-        if let Some((name, _)) = wanted.into_iter().flatten().find(|(name, _)| self.books.is_own(name) || is_global(name)) {
+        if let Some((name, _)) =
+            wanted.into_iter().flatten().find(|(name, _)| self.books.is_own(name) || is_global(name))
+        {
             return Err(Error::new(Code::Bundle, format!("collection `{name}` is no tenant's here"))
                 .why("the bundle has documents of it")
                 .data("nothing was changed"));
@@ -276,7 +278,11 @@ impl BundleStore for MongodbStore {
                 && !scope.terms.tenancy.column.as_deref().is_some_and(|column| carries(&document, column, &own))
             {
                 return Err(Error::new(Code::Bundle, format!("a document of `{}` is not the tenant's", part.name))
-                    .why(format!("its `{}` is not `{}`", scope.terms.tenancy.column.as_deref().unwrap_or_default(), scope.tenant.shown())));
+                    .why(format!(
+                        "its `{}` is not `{}`",
+                        scope.terms.tenancy.column.as_deref().unwrap_or_default(),
+                        scope.tenant.shown()
+                    )));
             }
             documents.push(document);
             if documents.len() >= BATCH || bytes >= BATCH_BYTES {

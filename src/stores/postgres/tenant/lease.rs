@@ -32,8 +32,8 @@ impl PostgresStore {
                  AND NOT (SELECT h.is_halted FROM halted h) ORDER BY u.place LIMIT {limit} FOR UPDATE SKIP LOCKED), \
                  taken AS (UPDATE lyrox.tenant_units u SET state = 'leased', owner = {owner}, attempts = u.attempts + 1, \
                  lease_until = {lease}, started_at = pg_catalog.clock_timestamp() FROM picked p \
-                 WHERE u.run = {run_id} AND u.place = p.place RETURNING u.place, u.key) \
-                 SELECT n.place, {COLUMNS} FROM taken n LEFT JOIN lyrox.tenants t ON t.project = {project} AND t.key = n.key \
+                 WHERE u.run = {run_id} AND u.place = p.place RETURNING u.place, u.key, u.error_code, u.error) \
+                 SELECT n.place, n.error_code, n.error, {COLUMNS} FROM taken n LEFT JOIN lyrox.tenants t ON t.project = {project} AND t.key = n.key \
                  ORDER BY n.place",
                 halted = halted(&run_id),
                 lease = expiry(),
@@ -46,8 +46,9 @@ impl PostgresStore {
             let place = text(row, 0)
                 .and_then(|place| place.parse().ok())
                 .ok_or_else(|| Error::bug("a unit without a place"))?;
-            let record = if text(row, 1).is_some() { Some(read_record(row, 1)?) } else { None };
-            turn.units.push(Unit { place, record });
+            let record = if text(row, 3).is_some() { Some(read_record(row, 3)?) } else { None };
+            let found = text(row, 1).map(|code| (code, text(row, 2).unwrap_or_default()));
+            turn.units.push(Unit { place, record, found });
         }
         if turn.units.is_empty() { self.stand_of(&run_id).await } else { Ok(turn) }
     }
@@ -80,8 +81,12 @@ impl PostgresStore {
 
     /// Statements that write how units ended; empty where none did.
     fn ends(&self, id: &str, owner: &str, ended: &[Ended]) -> String {
-        let (mut units, mut records) = (String::new(), String::new());
+        let (mut units, mut records, mut marks) = (String::new(), String::new(), String::new());
         for end in ended {
+            for (key, code, sentence) in &end.marks {
+                let comma = if marks.is_empty() { "" } else { ", " };
+                let _ = write!(marks, "{comma}({}, {}, {})", literal(key), literal(code), literal(sentence));
+            }
             let (state, code, error, pause) = match &end.how {
                 How::Done => ("done", None, None, None),
                 How::Failed(code, error) => ("failed", Some(code.as_str()), Some(error.as_str()), None),
@@ -121,11 +126,21 @@ impl PostgresStore {
                 literal(&self.project)
             );
         }
+        if !marks.is_empty() {
+            let _ = write!(
+                sql,
+                "UPDATE lyrox.tenant_units u SET error_code = n.code, error = n.error, \
+                 state = CASE WHEN u.state = 'done' THEN 'failed' ELSE u.state END \
+                 FROM (VALUES {marks}) n (key, code, error) WHERE u.run = {} AND u.key = n.key; ",
+                literal(id)
+            );
+        }
         if !units.is_empty() {
             // A lease that ran out and is another's now is left to him.
             let _ = write!(
                 sql,
-                "UPDATE lyrox.tenant_units u SET state = n.state, error_code = n.code, error = n.error, elapsed_ms = n.elapsed, \
+                "UPDATE lyrox.tenant_units u SET state = n.state, error_code = CASE WHEN n.state = 'waiting' THEN u.error_code ELSE n.code END, \
+                 error = CASE WHEN n.state = 'waiting' THEN u.error ELSE n.error END, elapsed_ms = n.elapsed, \
                  lease_until = pg_catalog.clock_timestamp() + n.pause * interval '1 ms', \
                  finished_at = CASE WHEN n.state <> 'waiting' THEN pg_catalog.clock_timestamp() END \
                  FROM (VALUES {units}) n (place, state, code, error, elapsed, pause) \

@@ -178,7 +178,9 @@ impl PostgresStore {
         match run(&mut self.connection, insert(&table, &all, terms)?).await {
             Ok(rows) => {
                 let mut made = Made::all(places.len());
-                for key in rows.iter().filter(|row| text(row, 0).as_deref() == Some(LOST)).filter_map(|row| text(row, 1)) {
+                for key in
+                    rows.iter().filter(|row| text(row, 0).as_deref() == Some(LOST)).filter_map(|row| text(row, 1))
+                {
                     for (index, place) in places.iter().enumerate().filter(|(_, place)| place.tenant.key() == key) {
                         made.done.remove(&index);
                         made.failed.push((index, not_its_own(place, terms)));

@@ -11,7 +11,9 @@ use super::super::{PostgresStore, run};
 use super::registry::{COLUMNS, read_record};
 use crate::config::{Config, Target};
 use crate::engine::tenant::Record;
-use crate::engine::tenant::run::{Begun, Ended, Failure, Group, LEASE, Overview, Selection, Summary, Turn, Want};
+use crate::engine::tenant::run::{
+    Begun, Ended, Failure, Group, LEASE, Overview, Selection, Summary, Turn, WHOLE, Want,
+};
 use crate::error::{Code, Error, Result};
 use crate::stores::Store as _;
 use crate::stores::tenant_run::{Enter, RunStore};
@@ -136,9 +138,13 @@ impl RunStore for PostgresStore {
             "BEGIN; LOCK TABLE lyrox.tenant_runs IN SHARE ROW EXCLUSIVE MODE; \
              SELECT r.id, r.digest, r.seen_at > pg_catalog.clock_timestamp() - interval '{} s', r.actor, \
              (SELECT pg_catalog.count(*) FROM lyrox.tenant_units u WHERE u.run = r.id), \
-             (SELECT pg_catalog.count(*) FROM lyrox.tenant_units u WHERE u.run = r.id AND {OPEN}) \
+             (SELECT pg_catalog.count(*) FROM lyrox.tenant_units u WHERE u.run = r.id AND {OPEN}), {} \
              FROM lyrox.tenant_runs r WHERE r.{}",
             LEASE.as_secs(),
+            want.what.keeps().map_or_else(
+                || "true".to_owned(),
+                |keeps| format!("r.started_at > pg_catalog.clock_timestamp() - interval '{} s'", keeps.as_secs())
+            ),
             self.running(want)
         );
         let begun = match run(&mut self.connection, sql).await {
@@ -175,7 +181,7 @@ impl RunStore for PostgresStore {
         } else {
             String::new()
         };
-        let count = |state: &str| format!("pg_catalog.count(*) FILTER (WHERE {state})");
+        let count = |state: &str| format!("pg_catalog.count(*) FILTER (WHERE {state} AND u.place <> {WHOLE})");
         let sql = format!(
             "{close}SELECT {}, {}, {}, {} FROM lyrox.tenant_units u WHERE u.run = {id}; \
              SELECT u.key, u.error_code, u.error, u.owner = {} FROM lyrox.tenant_units u \
@@ -219,13 +225,14 @@ impl PostgresStore {
                     .hint("run it again when that one has ended"));
             }
             // What was killed goes on where it stopped. Who is behind is read anew for migrations, which know it.
-            if is_same && (is_live || (want.settled.is_none() && number(5) > 0)) {
+            if is_same && (is_live || (want.settled.is_none() && number(5) > 0 && word(6) == "t")) {
                 let (id, mut open) = (word(0), number(5));
                 if !is_live {
-                    // What failed is tried again by who comes later.
+                    // What failed is tried again by who comes later, and the whole is looked at anew.
                     let sql = format!(
                         "UPDATE lyrox.tenant_runs SET seen_at = pg_catalog.clock_timestamp() WHERE id = {id}; \
-                         UPDATE lyrox.tenant_units SET state = 'waiting', lease_until = NULL WHERE run = {id} AND state = 'failed'; \
+                         UPDATE lyrox.tenant_units SET state = 'waiting', lease_until = NULL, error_code = NULL, error = NULL \
+                         WHERE run = {id} AND (state = 'failed' OR place = {WHOLE}); \
                          SELECT pg_catalog.count(*) FROM lyrox.tenant_units u WHERE u.run = {id} AND {OPEN}",
                         id = literal(&id)
                     );
@@ -242,7 +249,7 @@ impl PostgresStore {
             "UPDATE lyrox.tenant_runs SET state = 'superseded', finished_at = pg_catalog.clock_timestamp() WHERE {running}; \
              DELETE FROM lyrox.tenant_runs WHERE project = {project} AND what = '{what}' AND id NOT IN (SELECT r.id \
              FROM lyrox.tenant_runs r WHERE r.project = {project} AND r.what = '{what}' ORDER BY r.started_at DESC LIMIT {KEPT}); \
-             DELETE FROM lyrox.tenant_units WHERE run NOT IN (SELECT r.id FROM lyrox.tenant_runs r); \
+             DELETE FROM lyrox.tenant_units WHERE run NOT IN (SELECT r.id FROM lyrox.tenant_runs r); {whole}\
              INSERT INTO lyrox.tenant_units (run, place, key, wave) SELECT '{id}', n.place, n.key, \
              CASE WHEN n.place < {canary} THEN 0 WHEN {wave} = 0 THEN 1 ELSE 1 + (n.place - {canary}) / {each} END \
              FROM (SELECT t.key, pg_catalog.row_number() OVER (ORDER BY t.key COLLATE \"C\") - 1 AS place FROM lyrox.tenants t \
@@ -250,6 +257,11 @@ impl PostgresStore {
              INSERT INTO lyrox.tenant_runs (id, project, what, digest, state, canary, wave, max_failures, actor, lyrox) \
              VALUES ('{id}', {project}, '{what}', {digest}, 'running', {canary}, {wave}, {max}, {actor}, {lyrox}); \
              SELECT pg_catalog.count(*) FROM lyrox.tenant_units u WHERE u.run = '{id}'",
+            whole = if want.what.has_whole() {
+                format!("INSERT INTO lyrox.tenant_units (run, place, key, wave) VALUES ('{id}', {WHOLE}, '', -1); ")
+            } else {
+                String::new()
+            },
             running = self.running(want),
             canary = want.canary,
             wave = want.wave,

@@ -5,7 +5,8 @@ use lyrox::kind::StoreKind;
 use super::super::{Own, ROW, SHOP};
 use super::same_bundles;
 use crate::promises::{rounds, some_of};
-use crate::support::{Output, Project, sql};
+use crate::support::servers::{Second, second};
+use crate::support::{Output, Project, block_on, sql};
 
 /// A project with a further database as PostgreSQL's shard `eu`; new tenants are placed at home.
 struct Sharded {
@@ -151,7 +152,7 @@ fn what_the_other_place_refuses_leaves_the_tenant_where_it_was() {
     assert_eq!(sql(&there.eu, "SELECT count(*) FROM company").expect("a count")[0][0].as_deref(), Some("0"));
 }
 
-const POINTS: [&str; 11] = [
+const POINTS: [&str; 12] = [
     "suspended",
     "read",
     "placed",
@@ -159,6 +160,7 @@ const POINTS: [&str; 11] = [
     "filled",
     "verified",
     "switched",
+    "looked",
     "emptied",
     "taken.postgres",
     "proved",
@@ -229,4 +231,213 @@ fn a_move_that_is_killed_at_random_is_finished_by_the_next() {
             to = if to == "eu" { "home" } else { "eu" };
         }
     }
+}
+
+/// What was written at the old place after it was copied is told, also by the run after a kill, and goes when it was told.
+#[test]
+fn late_writes_are_told_after_a_kill_as_well() {
+    for model in ["row", "schema"] {
+        let there = Sharded::new(&format!("tb_ml_{}", &model[..1]), model);
+        let own = &there.own;
+        let slug = there.fill(model);
+        let arguments = ["tenant", "move", "k", "--to", "eu", "--no-credentials"];
+        let killed = own.command(&arguments).env("LYROX_TEST_KILL", "switched").output().expect("lyrox");
+        assert_eq!(Output::new(&arguments, &killed).code, 137);
+        let table = if model == "row" { "public.sale".to_owned() } else { format!("t_{slug}.sale") };
+        let row = |n: u32| if model == "row" { format!("({n}, 'k', 1)") } else { format!("({n}, 1)") };
+        own.sql(&format!("INSERT INTO {table} VALUES {}", row(900)));
+        let count = || own.sql_value(&format!("SELECT count(*) FROM {table} WHERE id >= 900"));
+        own.lyrox(&arguments).exit(6).says("LYX-TENANT-LEFT").says("after it was copied").says("served at `eu`");
+        assert_eq!(count(), "1", "it is as it is");
+        // Written after that was told: told again.
+        own.sql(&format!("INSERT INTO {table} VALUES {}", row(901)));
+        own.lyrox(&arguments).exit(6).says("after it was copied");
+        assert_eq!(count(), "2");
+        assert_eq!(own.state("k").as_deref(), Some("active"), "it is served meanwhile");
+        own.lyrox(&arguments).ok();
+        there.is_at(model, &slug, "eu", model);
+    }
+}
+
+/// A project whose shard `eu` is a second server of both kinds.
+struct Two {
+    own: Own,
+    /// PostgreSQL and MongoDB of the shard.
+    eu: (String, String),
+}
+
+impl Two {
+    fn new(name: &str, model: &str) -> Self {
+        let Second { postgres, mongodb, .. } = second();
+        let project = Project::new(name, "");
+        let text = std::fs::read_to_string(project.path("lyrox.toml")).expect("lyrox.toml");
+        let shard =
+            |store: &str| format!("[[{store}.shards]]\nname = \"eu\"\nurl = \"${{EU_{}}}\"\n", store.to_uppercase());
+        let text = text
+            .replace("[postgres]\n", &format!("[postgres]\n{}", shard("postgres")))
+            .replace("[redis]\n", &format!("{}[redis]\n", shard("mongodb")));
+        let tenancy = if model == "row" { ROW.to_owned() } else { format!("[tenancy]\nmodel = \"{model}\"\n") };
+        project.write("lyrox.toml", &(text + &tenancy.replace("[tenancy]\n", "[tenancy]\nplacement = \"home\"\n")));
+        let own = Own(project);
+        sql(postgres, &format!("CREATE DATABASE {}", own.name)).expect("a database");
+        let start = postgres.rfind('/').expect("a path");
+        let rest = postgres[start..].find('?').map_or("", |at| &postgres[start + at..]);
+        let eu = (format!("{}/{}{rest}", &postgres[..start], own.name), mongodb.clone());
+        let env = std::fs::read_to_string(own.path(".env")).expect(".env");
+        own.write(".env", &format!("{env}EU_POSTGRES='{}'\nEU_MONGODB='{}'\n", eu.0, eu.1));
+        if model == "row" {
+            own.write("migrations/1_shop.up.sql", SHOP);
+            own.write("migrations/1_shop.up.json", r#"[{ "create": "carts" }]"#);
+        } else {
+            own.write("migrations/1_shared.up.sql", "CREATE TABLE plan (name text PRIMARY KEY);");
+            own.write("migrations/tenant/1_own.up.sql", "CREATE TABLE sale (id int PRIMARY KEY, total int);");
+            own.write("migrations/tenant/1_own.up.json", r#"[{ "create": "carts" }]"#);
+            own.write("migrations/tenant/1_own.up.redis", "HSET {{prefix}}settings currency EUR\n");
+        }
+        own.lyrox(&["-q", "db", "migrate"]).ok();
+        own.lyrox(&["-q", "db", "migrate", "--shard", "eu"]).ok();
+        Self { own, eu }
+    }
+
+    /// The database in which a tenant's rows are, at a place.
+    fn postgres(&self, model: &str, slug: &str, is_away: bool) -> String {
+        let url = if is_away { &self.eu.0 } else { &self.own.postgres };
+        if model == "database" {
+            url.replace(&format!("/{}", self.own.name), &format!("/t_{slug}"))
+        } else {
+            url.clone()
+        }
+    }
+
+    fn carts(&self, model: &str, slug: &str, is_away: bool) -> u64 {
+        let uri = if is_away { &self.eu.1 } else { &self.own.mongodb };
+        let (name, own) = match model {
+            "row" => (self.own.name.clone(), bson::doc! { "company_id": "k" }),
+            _ => (format!("t_{slug}"), bson::doc! {}),
+        };
+        block_on(async {
+            let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
+            client.database(&name).collection::<bson::Document>("carts").count_documents(own).await.expect("a count")
+        })
+    }
+
+    fn fill(&self, model: &str) -> String {
+        let own = &self.own;
+        let (slug, other) = (own.slug("k"), own.slug("o"));
+        for (key, slug, base) in [("k", &slug, 0), ("o", &other, 100)] {
+            own.create(key, &["--slug", slug, "--no-credentials"]);
+            let rows = match model {
+                "row" => format!("INSERT INTO sale SELECT {base} + n, '{key}', n FROM generate_series(1, 50) n"),
+                "schema" => format!("INSERT INTO t_{slug}.sale SELECT n, n FROM generate_series(1, 50) n"),
+                _ => "INSERT INTO sale SELECT n, n FROM generate_series(1, 50) n".to_owned(),
+            };
+            sql(&self.postgres(model, slug, false), &rows).expect("rows");
+            let name = if model == "row" { own.name.clone() } else { format!("t_{slug}") };
+            block_on(async {
+                let client = mongodb::Client::with_uri_str(&own.mongodb).await.expect("a client");
+                let documents = (0..30).map(|n| bson::doc! { "_id": format!("{key}{n}"), "company_id": key, "n": n });
+                client.database(&name).collection("carts").insert_many(documents).await.expect("documents");
+            });
+            own.redis(&["SET", &format!("{}{{{slug}}}:x", own.prefix), "1"]);
+        }
+        slug
+    }
+
+    /// All of it is at one place, and nothing at the other: rows, documents, roles, users, ledgers.
+    fn is_at(&self, model: &str, slug: &str, place: &str, note: &str) {
+        let is_away = place == "eu";
+        let table = match model {
+            "row" => "sale WHERE company_id = 'k'".to_owned(),
+            "schema" => format!("t_{slug}.sale"),
+            _ => "sale".to_owned(),
+        };
+        let count = |url: &str| sql(url, &format!("SELECT count(*) FROM {table}"));
+        let there = count(&self.postgres(model, slug, is_away)).unwrap_or_else(|error| panic!("{note}: {error}"));
+        assert_eq!(there[0][0].as_deref(), Some("50"), "{note}");
+        match count(&self.postgres(model, slug, !is_away)) {
+            Ok(left) => assert_eq!((left[0][0].as_deref(), model), (Some("0"), "row"), "{note}"),
+            Err(_) => assert_ne!(model, "row", "{note}"),
+        }
+        assert_eq!((self.carts(model, slug, is_away), self.carts(model, slug, !is_away)), (30, 0), "{note}");
+        let record = "SELECT state || ' ' || shard || ' ' || step FROM lyrox.tenants WHERE key = 'k'";
+        let shard = if is_away { "postgres=eu,mongodb=eu" } else { "" };
+        assert_eq!(self.own.sql_value(record), format!("active {shard} "), "{note}");
+        if model != "row" {
+            let roles = format!("SELECT count(*) FROM pg_roles WHERE rolname = 't_{slug}'");
+            let at = |url: &str| sql(url, &roles).expect("a count")[0][0].clone().expect("a number");
+            let whole = (at(&self.own.postgres), at(&self.eu.0));
+            let wanted = if is_away { ("0", "1") } else { ("1", "0") };
+            assert_eq!((whole.0.as_str(), whole.1.as_str()), wanted, "{note}: roles");
+            let users = |uri: &str| {
+                block_on(async {
+                    let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
+                    let asked = client.database(&format!("t_{slug}")).run_command(bson::doc! { "usersInfo": 1 }).await;
+                    asked.expect("users").get_array("users").expect("a list").len()
+                })
+            };
+            let wanted = if is_away { (0, 1) } else { (1, 0) };
+            assert_eq!((users(&self.own.mongodb), users(&self.eu.1)), wanted, "{note}: users");
+        }
+    }
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        for tenant in ["k", "o"] {
+            let _ = self.own.lyrox(&["-q", "tenant", "delete", tenant, "--confirm", &self.own.slug(tenant)]);
+        }
+        let _ = sql(&second().postgres, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.own.name));
+    }
+}
+
+fn between_servers(model: &str) {
+    let there = Two::new(&format!("tb_m2_{}", &model[..1]), model);
+    let own = &there.own;
+    let slug = there.fill(model);
+    own.export("k", "a.lyrox").says("sale").says("carts");
+    own.export("o", "o.lyrox");
+    own.lyrox(&["tenant", "move", "k", "--to", "eu", "--credentials", "eu.ndjson"]).ok().says("80 rows and documents");
+    there.is_at(model, &slug, "eu", "moved");
+    own.export("k", "b.lyrox");
+    same_bundles(own, "a.lyrox", "b.lyrox", "at the shard");
+    if model != "row" {
+        let login = own.login("eu.ndjson", "k", StoreKind::Postgres);
+        assert_eq!(sql(&login, "SELECT count(*) FROM sale").expect("its own rows")[0][0].as_deref(), Some("50"));
+        let login = own.login("eu.ndjson", "k", StoreKind::Mongodb);
+        own.mongo_as(&login, &format!("t_{slug}"), bson::doc! { "find": "carts" }).expect("its own documents");
+    }
+    if model != "row" {
+        own.lyrox(&["tenant", "verify", "--all"]).ok().says("no leak");
+    }
+    own.lyrox(&["tenant", "move", "k", "--to", "home", "--no-credentials"]).ok();
+    there.is_at(model, &slug, "home", "back");
+    // Killed at each step, and finished by the same command.
+    for (number, point) in POINTS.into_iter().chain(["taken.mongodb"]).enumerate() {
+        let to = if number % 2 == 0 { "eu" } else { "home" };
+        let arguments = ["tenant", "move", "k", "--to", to, "--no-credentials"];
+        let output = own.command(&arguments).env("LYROX_TEST_KILL", point).output().expect("lyrox");
+        assert_eq!(Output::new(&arguments, &output).code, 137, "{model}, {point}");
+        own.lyrox(&arguments).ok();
+        there.is_at(model, &slug, to, &format!("{model}, killed at {point}"));
+        let file = format!("{point}.lyrox");
+        own.export("k", &file);
+        same_bundles(own, "a.lyrox", &file, point);
+    }
+    own.export("o", "p.lyrox");
+    same_bundles(own, "o.lyrox", "p.lyrox", "the other tenant");
+}
+
+#[test]
+fn rows_and_documents_move_between_two_servers() {
+    between_servers("row");
+}
+
+#[test]
+fn a_schema_and_its_documents_move_between_two_servers() {
+    between_servers("schema");
+}
+
+#[test]
+fn a_database_and_its_documents_move_between_two_servers() {
+    between_servers("database");
 }

@@ -41,7 +41,9 @@ fn triggers_neither_change_nor_add_to_what_is_imported() {
 #[test]
 fn a_key_that_is_a_number_or_an_id_gets_its_new_form_in_documents() {
     let uuids = ["3f2a0000-0000-4000-8000-000000000001", "3f2a0000-0000-4000-8000-000000000002"];
-    for (number, [old, new]) in [["42", "43"], uuids, ["65a0000000000000000000ff", "65a0000000000000000000fe"]].into_iter().enumerate() {
+    for (number, [old, new]) in
+        [["42", "43"], uuids, ["65a0000000000000000000ff", "65a0000000000000000000fe"]].into_iter().enumerate()
+    {
         let of = |key: &str| -> bson::Bson {
             match number {
                 0 => bson::Bson::Int32(key.parse().expect("a number")),
@@ -60,7 +62,8 @@ fn a_key_that_is_a_number_or_an_id_gets_its_new_form_in_documents() {
         from.export(old, "a.lyrox");
         std::fs::copy(from.path("a.lyrox"), to.path("a.lyrox")).expect("a copy");
         to.import("a.lyrox", &["--key", new, "--slug", &to.slug("b")]);
-        let count = |key: &str| to.mongo(bson::doc! { "count": "notes", "query": { "company_id": of(key) } }).get_i32("n").ok();
+        let count =
+            |key: &str| to.mongo(bson::doc! { "count": "notes", "query": { "company_id": of(key) } }).get_i32("n").ok();
         assert_eq!((count(old), count(new)), (Some(1), Some(1)), "{old}");
     }
 }

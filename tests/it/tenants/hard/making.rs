@@ -82,10 +82,7 @@ fn a_database_that_another_made_is_not_taken_for_a_half_made_one() {
     own.sql(&format!("CREATE DATABASE t_{slug}"));
     let url = own.postgres.replace(&format!("/{}", own.name), &format!("/t_{slug}"));
     sql(&url, "CREATE TABLE precious (x int)").expect("a table");
-    own.write(
-        "seeds/tenant/postgres/setting.toml",
-        "key = [\"name\"]\n[rows.tax]\nname = \"tax\"\nvalue = \"0.2\"\n",
-    );
+    own.write("seeds/tenant/postgres/setting.toml", "key = [\"name\"]\n[rows.tax]\nname = \"tax\"\nvalue = \"0.2\"\n");
     own.lyrox(&["tenant", "create", "a", "--slug", &slug, "--no-credentials"]).exit(6);
     sql(&url, "SELECT * FROM precious").expect("the other's table");
     own.lyrox(&["tenant", "delete", "a", "--confirm", &slug]);

@@ -68,7 +68,8 @@ fn an_export_that_a_removal_overtakes_is_none() {
         session
     });
     let mut command = own.command(&["tenant", "export", "a", "a.lyrox"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("lyrox");
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("lyrox");
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'line'::regclass";
     for _ in 0..200 {
         if own.sql_value(waits) != "0" {
@@ -126,5 +127,6 @@ CREATE POLICY tenant ON sale USING (company_id = nullif(current_setting('app.ten
 
     let drop = format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}");
     own.sql(&drop);
-    sql(&own.postgres, &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {role}", own.name)).expect("no role");
+    sql(&own.postgres, &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {role}", own.name))
+        .expect("no role");
 }

@@ -1,5 +1,6 @@
 //! `tenant verify`: every leak that is known, one at a time, is named with its object; the closed version passes.
 
+mod fan;
 mod kills;
 mod places;
 mod report;

@@ -16,27 +16,41 @@ use crate::stores::tenant_verify::Ask;
 const AT_ONCE: usize = 100;
 
 impl PostgresSmoke<'_> {
-    pub(super) async fn try_real(&mut self, ask: &Ask<'_>, role: &str, proof: &mut Proof) -> Result<()> {
-        let tenancy = &ask.terms.tenancy;
-        let mut tables: BTreeMap<String, String> = BTreeMap::new();
-        for name in self.tenant_tables() {
-            let Some(table) = self.catalog.tables.get(&name) else { continue };
-            if let Some(column) = tenant_column(table, tenancy)
-                && !proof.leaks(&format!("table {}", Ident::new(&name)?))
-            {
-                tables.insert(name, column);
-            }
-        }
-        if tables.is_empty() || ask.tenants.is_empty() {
+    pub(super) async fn try_real(
+        &mut self,
+        ask: &Ask<'_>,
+        role: &str,
+        judged: &Proof,
+        proof: &mut Proof,
+    ) -> Result<()> {
+        let tables = self.carrying(ask, judged)?;
+        if tables.is_empty() {
             return Ok(());
         }
         for tenants in ask.tenants.chunks(AT_ONCE) {
             self.try_these(ask, role, &tables, tenants, proof).await?;
         }
-        if ask.is_all {
-            self.find_orphans(ask, &tables, proof).await?;
-        }
         Ok(())
+    }
+
+    /// The tables that carry the tenant themselves and are not known to be open, with the column.
+    fn carrying(&self, ask: &Ask<'_>, judged: &Proof) -> Result<BTreeMap<String, String>> {
+        let mut tables: BTreeMap<String, String> = BTreeMap::new();
+        for name in self.tenant_tables() {
+            let Some(table) = self.catalog.tables.get(&name) else { continue };
+            if let Some(column) = tenant_column(table, &ask.terms.tenancy)
+                && !judged.leaks(&format!("table {}", Ident::new(&name)?))
+            {
+                tables.insert(name, column);
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Rows whose tenant nobody knows, in the tables that no leak is known of.
+    pub(super) async fn look_for_orphans(&mut self, ask: &Ask<'_>, proof: &mut Proof) -> Result<()> {
+        let tables = self.carrying(ask, proof)?;
+        if tables.is_empty() || ask.tenants.is_empty() { Ok(()) } else { self.find_orphans(ask, &tables, proof).await }
     }
 
     async fn try_these(

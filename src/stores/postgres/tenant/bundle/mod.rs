@@ -350,7 +350,9 @@ impl PostgresStore {
         let count = |at| text(row, at).unwrap_or_default();
         let why = format!("{} came, and {} are the tenant's then: others', or changed on the way", count(0), count(1));
         let _ = run(&mut self.connection, "ROLLBACK".into()).await;
-        Err(Error::new(Code::Bundle, format!("rows of `{}` are not the tenant's", part.name)).why(why).data("rolled back"))
+        Err(Error::new(Code::Bundle, format!("rows of `{}` are not the tenant's", part.name))
+            .why(why)
+            .data("rolled back"))
     }
 
     async fn cut_short(&mut self, what: &str, error: &sqlx::Error) -> Error {
@@ -425,12 +427,11 @@ fn part(
         .collect();
     let switched = |word: &dyn Fn(&catalog::Trigger) -> &'static str| -> String {
         let ours = source.triggers.iter().filter(|trigger| trigger.on_insert && trigger.is_ours);
-        ours.map(|trigger| format!("ALTER TABLE {} {} TRIGGER {};", trigger.table, word(trigger), trigger.name)).collect()
+        ours.map(|trigger| format!("ALTER TABLE {} {} TRIGGER {};", trigger.table, word(trigger), trigger.name))
+            .collect()
     };
-    let around = (
-        switched(&|_| "DISABLE"),
-        switched(&|trigger| if trigger.is_always { "ENABLE ALWAYS" } else { "ENABLE" }),
-    );
+    let around =
+        (switched(&|_| "DISABLE"), switched(&|trigger| if trigger.is_always { "ENABLE ALWAYS" } else { "ENABLE" }));
     let write = if columns.is_empty() {
         format!("INSERT INTO {} SELECT FROM {{stage}} s", source.quoted)
     } else {
@@ -518,8 +519,12 @@ impl BundleStore for PostgresStore {
             }) {
                 let some = own.source.triggers.iter().filter(|trigger| trigger.on_insert);
                 let (off, on): (Vec<&catalog::Trigger>, Vec<_>) = some.partition(|trigger| trigger.is_ours);
-                for (triggers, what) in [(off, "does not fire for the rows that come"), (on, "fires: it is not ours to turn off")] {
-                    let each = triggers.into_iter().map(|trigger| format!("trigger {} of {} {what}", trigger.name, trigger.table));
+                for (triggers, what) in
+                    [(off, "does not fire for the rows that come"), (on, "fires: it is not ours to turn off")]
+                {
+                    let each = triggers
+                        .into_iter()
+                        .map(|trigger| format!("trigger {} of {} {what}", trigger.name, trigger.table));
                     survey.notes.extend(each);
                 }
             }
@@ -568,7 +573,8 @@ impl BundleStore for PostgresStore {
         let mut gone: Vec<String> = Vec::new();
         for group in grouped(parts).into_iter().rev() {
             let members: Vec<usize> = group.into_iter().filter(|at| parts[*at].name != SEQUENCES).collect();
-            let statements: Vec<String> = members.iter().map(|at| format!("DELETE FROM {}", parts[*at].clear)).collect();
+            let statements: Vec<String> =
+                members.iter().map(|at| format!("DELETE FROM {}", parts[*at].clear)).collect();
             if statements.is_empty() {
                 continue;
             }

@@ -15,7 +15,7 @@ use crate::engine::tenant::Tenant;
 use crate::engine::tenant::verify::proof::Proof;
 use crate::error::Result;
 use crate::stores::tenant::Terms;
-use crate::stores::tenant_verify::{Ask, VerifyStore};
+use crate::stores::tenant_verify::{Ask, Part, VerifyStore};
 
 impl VerifyStore for PostgresStore {
     async fn clean_verification(&mut self) -> Result<Vec<String>> {
@@ -27,10 +27,18 @@ impl VerifyStore for PostgresStore {
         let mut proof = Proof::default();
         match ask.terms.model() {
             TenancyModel::Row => {
-                if let Some((role, is_bound)) = self.judge_shared(ask, &mut proof).await? {
-                    wall::verify(self, ask, &role, is_bound, &mut proof).await?;
+                // Which role it is, and which tables are open to all, is known by judging them; what that says is told once.
+                let mut judged = Proof::default();
+                let role = self.judge_shared(ask, &mut judged).await?;
+                if ask.part == Part::Whole {
+                    proof = judged.clone();
+                }
+                if let Some((role, is_bound)) = role {
+                    wall::verify(self, ask, &role, is_bound, &judged, &mut proof).await?;
                 }
             }
+            TenancyModel::Schema if ask.part == Part::Tenants => self.try_tenants(ask, &mut proof).await?,
+            TenancyModel::Database if ask.part == Part::Tenants => {}
             TenancyModel::Schema => self.judge_schemas(ask, &mut proof).await?,
             TenancyModel::Database => self.judge_databases(ask, &mut proof).await?,
         }

@@ -38,10 +38,15 @@ struct Schemas {
     /// Views and foreign keys that lead from one tenant's schema to another's: kind, path, the other's path.
     across: Vec<(String, String, String)>,
     functions: Vec<Function>,
-    /// A relation of each schema to try: schema, path.
-    relations: Vec<(String, String)>,
     public_create: bool,
     default_grants: Vec<(String, String, String)>,
+}
+
+/// Roles and a table of each schema.
+#[derive(Debug, Deserialize)]
+struct There {
+    roles: Vec<String>,
+    relations: Vec<(String, String)>,
 }
 
 /// A function that runs with its owner's rights.
@@ -89,7 +94,6 @@ fn schemas_query(names: &str, project: &str) -> String {
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e') \
             AND f.prorettype <> 'trigger'::regtype \
             AND EXISTS (SELECT FROM t WHERE pg_catalog.has_schema_privilege(t.oid, p.oid, 'USAGE') AND pg_catalog.has_function_privilege(t.oid, f.oid, 'EXECUTE'))), '[]'), \
-         'relations', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(nspname, path) ORDER BY nspname) FROM (SELECT DISTINCT ON (nspname) nspname, path FROM rel WHERE relkind IN ('r', 'p') ORDER BY nspname, path) r), '[]'), \
          'public_create', EXISTS (SELECT FROM pg_catalog.pg_namespace p, t WHERE p.nspname = 'public' AND pg_catalog.has_schema_privilege(t.oid, p.oid, 'CREATE')), \
          'default_grants', coalesce((SELECT pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_array(n.nspname, o.rolname, coalesce(g.rolname, 'PUBLIC'))) FROM pg_catalog.pg_default_acl a JOIN n ON n.oid = a.defaclnamespace \
             JOIN pg_catalog.pg_roles o ON o.oid = a.defaclrole, pg_catalog.aclexplode(a.defaclacl) x LEFT JOIN pg_catalog.pg_roles g ON g.oid = x.grantee \
@@ -103,7 +107,7 @@ fn grantee(name: &str) -> Result<String> {
 
 impl PostgresStore {
     /// The roles of the tenants, and what binds them.
-    async fn judge_roles(&mut self, ask: &Ask<'_>, schemas: &str, proof: &mut Proof) -> Result<Vec<String>> {
+    async fn judge_roles(&mut self, ask: &Ask<'_>, schemas: &str, proof: &mut Proof) -> Result<()> {
         proof.area("roles", "Each tenant's role is nothing but its own");
         if !ask.terms.tenancy.users {
             proof.untried(
@@ -112,21 +116,19 @@ impl PostgresStore {
                 "`users = false`: all tenants share the application's role, and only what the application names keeps them apart",
                 "users = true under [tenancy] in lyrox.toml, then: lyrox tenant create KEY",
             );
-            return Ok(Vec::new());
+            return Ok(());
         }
         let names: Vec<String> = ask.tenants.iter().map(Tenant::name).collect();
         let setting = literal(&ask.terms.tenancy.setting);
         let roles: Vec<Role> = self.facts_of(role::query(&list(&names), schemas, &setting)).await?;
-        let mut found = Vec::new();
         for role in roles {
             let before = proof.areas.last().map_or(0, |area| area.findings.len());
             role.judge(&ask.terms.tenancy.setting, "the tenant", proof)?;
             if proof.areas.last().map_or(0, |area| area.findings.len()) == before {
                 proof.held(1);
             }
-            found.push(role.name);
         }
-        Ok(found)
+        Ok(())
     }
 
     /// A schema for each tenant.
@@ -138,7 +140,7 @@ impl PostgresStore {
         let key_of =
             |name: &str| ask.all.iter().find(|tenant| tenant.name() == name).map(|tenant| tenant.key().to_owned());
         let is_asked = |name: &str| ask.is_all || ask.tenants.iter().any(|tenant| tenant.name() == name);
-        let roles = self.judge_roles(ask, &list(&names), proof).await?;
+        self.judge_roles(ask, &list(&names), proof).await?;
         let facts: Schemas = self.facts_of(schemas_query(&list(&names), &self.schema_literal())).await?;
         proof.area("schemas", "Nobody but its role gets into a tenant's schema");
         let mut sound = ask.tenants.len();
@@ -255,7 +257,25 @@ impl PostgresStore {
                 proof.held(1);
             }
         }
-        self.try_schemas(ask, &roles, &facts.relations, proof).await
+        Ok(())
+    }
+
+    /// As the role of each of these tenants at its own table and at those of its neighbours.
+    pub(super) async fn try_tenants(&mut self, ask: &Ask<'_>, proof: &mut Proof) -> Result<()> {
+        if !ask.terms.tenancy.users || ask.tenants.is_empty() {
+            return Ok(());
+        }
+        let list_of = |tenants: &[Tenant]| list(&tenants.iter().map(Tenant::name).collect::<Vec<_>>());
+        let (own, all) = (list_of(ask.tenants), list_of(ask.all));
+        let sql = format!(
+            "SELECT pg_catalog.jsonb_build_object('roles', coalesce((SELECT pg_catalog.jsonb_agg(rolname ORDER BY rolname) \
+             FROM pg_catalog.pg_roles WHERE rolname IN ({own})), '[]'), 'relations', coalesce((SELECT pg_catalog.jsonb_agg( \
+             pg_catalog.jsonb_build_array(nspname, path) ORDER BY nspname) FROM (SELECT DISTINCT ON (n.nspname) n.nspname, \
+             pg_catalog.format('%I.%I', n.nspname, c.relname) AS path FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND n.nspname IN ({all}, {own}) ORDER BY 1, 2) r), '[]'))::text"
+        );
+        let there: There = self.facts_of(sql).await?;
+        self.try_schemas(ask, &there.roles, &there.relations, proof).await
     }
 
     /// As each tenant's role at its neighbour's table, and at every table as a role that is nobody's.
