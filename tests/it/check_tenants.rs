@@ -145,7 +145,9 @@ fn in_shared_tables_a_tenant_has_to_see_its_own_row() {
     own.sql(&format!("UPDATE company SET name = 'hidden' WHERE id = '{}'", keys[1]));
     let run = own.lyrox(&["check", "--tenants", "all", "--output", "json"]);
     let report = run.exit(7).json();
-    assert_eq!(report["data"]["tenants"]["each"][0]["stores"]["postgres"]["as"], "role", "{run}");
+    // The one that fails is not said to be reached.
+    let each = report["data"]["tenants"]["each"].as_array().expect("each");
+    assert!(each.iter().any(|each| each["stores"]["postgres"]["as"] == "role"), "{run}");
     assert_eq!(item(&report, &keys[1])["outcome"], "fail", "{run}");
     assert_eq!(item(&report, &keys[0])["outcome"], "pass", "{run}");
     own.lyrox(&["check", "--tenants", "nobody"]).exit(2).says("LYX-TENANT-UNKNOWN");

@@ -111,7 +111,7 @@ pub(super) fn refuse_ambiguous(work: Work<'_>, tenant: &Tenant, records: &[Recor
 pub(super) fn tell_notes(events: &dyn Events, tenant: &Tenant, surveys: &[(StoreKind, Survey)]) {
     for (kind, survey) in surveys {
         for (number, note) in survey.notes.iter().enumerate() {
-            let mut item = Item::warn(format!("{}.{kind}.note{number}", tenant.slug()), "left out").store(*kind);
+            let mut item = Item::warn(format!("{}.{kind}.note{number}", tenant.slug()), "note").store(*kind);
             item.tenant = Some(tenant.key().to_owned());
             events.item(item.code(Code::TenantUnclassified).detail(note.clone()));
         }

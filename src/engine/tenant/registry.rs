@@ -15,7 +15,7 @@ pub enum State {
     Pending,
     /// It is complete in every store: the application may serve it.
     Active,
-    /// Its making failed, and what was made was taken back, or the record says what was not.
+    /// Its making failed, and all that was made was taken back: nothing that has its names is its own.
     Failed,
     /// It is complete and must not be served.
     Suspended,

@@ -36,7 +36,10 @@ pub async fn renew(work: Work<'_>, name: &str, keeper: &dyn Keeper) -> Result<()
                 format!("tenant `{}` is {}", tenant.shown(), record.state.word()),
             )
             .data("nothing was changed")
-            .hint(format!("lyrox tenant create {}", quoted(tenant.key()))));
+            .hint(match record.state {
+                State::Deleting => format!("lyrox tenant delete {} finishes it", quoted(tenant.key())),
+                _ => format!("lyrox tenant show {}", quoted(tenant.key())),
+            }));
         }
         let placement = record.placement()?;
         let targets = fleet.targets(&placement)?;

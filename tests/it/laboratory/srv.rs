@@ -23,6 +23,7 @@ fn resolving(project: &Project, at: &str, arguments: &[&str], url: &str) -> Opti
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "what is left out has to be seen")]
 fn a_cluster_that_a_name_leads_to() {
     const AT: &str = "127.77.0.1";
     let Ok(socket) = UdpSocket::bind((AT, 53)) else {

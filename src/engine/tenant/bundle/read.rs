@@ -268,6 +268,18 @@ mod tests {
         assert_eq!(bundle.manifest.parts[1].name, "a/../b \"x\"");
         assert!(bundle.manifest.parts[1].files[0].path.starts_with("postgres/002-a_.._b__x_/"));
         assert!(Writer::create(&one, manifest()).is_err(), "never over another");
+        // Two at once: the second neither takes the first's room nor its name.
+        let three = folder.path().join("three");
+        let first = Writer::create(&three, manifest()).expect("a file");
+        let second = Writer::create(&three, manifest()).err().expect("it is being written");
+        assert!(second.to_string().contains("is being written"), "{second}");
+        first.finish().expect("a bundle");
+        assert!(Bundle::open(&three).is_ok() && !folder.path().join("three.partial").exists());
+        // What a kill left is written anew.
+        let four = folder.path().join("four");
+        std::fs::write(folder.path().join("four.partial"), "half").expect("a file");
+        Writer::create(&four, manifest()).expect("a file").finish().expect("a bundle");
+        assert!(Bundle::open(&four).is_ok());
     }
 
     #[test]
@@ -290,6 +302,13 @@ mod tests {
             refused(&changed, &format!("byte {at} flipped"));
         }
         refused(&[plain.as_slice(), &[1]].concat(), "something behind");
+        // Sound files, and a manifest that says something else of them.
+        for (was, is) in [("\"rows\": 2000", "\"rows\": 1999"), ("\"rows\": 2000", "\"rows\": 2001")] {
+            let at = plain.windows(was.len()).position(|window| window == was.as_bytes()).expect("a count");
+            let mut changed = plain.clone();
+            changed[at..at + is.len()].copy_from_slice(is.as_bytes());
+            refused(&changed, is);
+        }
         let path = folder.path().join("cut");
         std::fs::write(&path, &whole[..whole.len() / 2]).expect("a file");
         assert!(Bundle::open(&path).is_err(), "half of the compressed bytes");

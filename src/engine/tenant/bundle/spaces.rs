@@ -86,7 +86,8 @@ impl Space {
                 format!("the keys of `{}` do not tell whose they are", self.pattern),
             )
             .why(format!("the tenant's key `{}` holds a colon, which parts the pieces of a Redis key", tenant.shown()))
-            .data("nothing was changed"));
+            .data("nothing was changed")
+            .hint("remove its keys there yourself and say `tenant = \"none\"` in [redis.keyspaces.NAME], or have slugs in the names"));
         }
         let given = Some((placeholder.as_str(), [tenant.key(), tenant.slug()]));
         let regex = regex(&self.pattern, given).map_err(|error| Error::bug(format!("a pattern: {error}")))?;

@@ -2,7 +2,8 @@
 //!
 //! registered (the registry says `pending`: from here on the names are this tenant's) -> its place in each store ->
 //! its migrations -> its seeds -> its passwords handed out -> `active`. A kill at any moment leaves a pending record, and
-//! the next run goes on; what cannot go on is taken back, and its record says `failed` and why. Nothing is served before
+//! the next run goes on; what cannot go on is taken back, and its record says `failed` and why (`pending` where something of it
+//! could not be taken back). Nothing is served before
 //! `active`, which is the last thing that is written.
 
 mod fill;

@@ -188,8 +188,10 @@ impl Run<'_> {
                 format!("`{name}`: {} in the bundle, {} in {kind}", count(expected), count(actual))
             })
             .collect();
-        Error::new(Code::TenantFailed, format!("what {kind} holds now is not what the bundle has"))
-            .why(format!("{}; where counts agree, values differ: a trigger or default changed them", words.join("; ")))
+        Error::new(Code::TenantFailed, format!("what {kind} holds now is not what the bundle has")).why(format!(
+            "{}; where counts agree, values differ: a column, a trigger or a default changed them",
+            words.join("; ")
+        ))
     }
 }
 

@@ -71,9 +71,9 @@ impl MongodbStore {
             let collection = self.connected.database.collection::<Document>(&name);
             if let Some(column) = scope.terms.tenancy.column.as_deref().filter(|_| !scope.is_inside) {
                 // Both what lacks the field and what holds null there.
-                let nobodys = collection.count_documents(doc! { column: null }).limit(1000).await?;
+                let nobodys = collection.count_documents(doc! { column: null }).collation(simple()).limit(1000).await?;
                 let several = doc! { "$and": [filter.clone(), { column: { "$type": "array" } }] };
-                if collection.count_documents(several).limit(1).await? > 0 {
+                if collection.count_documents(several).collation(simple()).limit(1).await? > 0 {
                     survey.unclassified.push(format!(
                         "collection `{name}`: documents have more than one tenant in `{column}`, and `global` does not list it"
                     ));
@@ -87,7 +87,7 @@ impl MongodbStore {
                     continue;
                 }
             }
-            let rows = collection.count_documents(filter.clone()).await?;
+            let rows = collection.count_documents(filter.clone()).collation(simple()).await?;
             if rows > 0 || wanted.is_some() {
                 let ids = vec!["_id".to_owned()];
                 survey.parts.push(Part { read: name.clone(), name, ids, rows, ..Part::default() });
@@ -113,6 +113,12 @@ impl MongodbStore {
             }
         })
     }
+}
+
+/// Bytes are compared, whatever collation a collection has: one that does not look at case would give `acme` what is
+/// `ACME`'s.
+pub(super) fn simple() -> Collation {
+    Collation::builder().locale("simple").build()
 }
 
 /// The tenant's key in every form in which a field may hold it.
@@ -234,9 +240,7 @@ impl BundleStore for MongodbStore {
         let failed = self.failed("read a tenant's documents");
         let filter = Self::own_filter(scope).unwrap_or_default();
         let collection = self.connected.database.collection::<RawDocumentBuf>(&part.read);
-        // The order of the bytes, whatever collation the collection has; without it an index of another order may serve.
-        let simple = Collation::builder().locale("simple").build();
-        let found = collection.find(filter).sort(doc! { "_id": 1 }).collation(simple).allow_disk_use(true).await;
+        let found = collection.find(filter).sort(doc! { "_id": 1 }).collation(simple()).allow_disk_use(true).await;
         let mut found = found.map_err(&failed)?;
         while let Some(document) = found.try_next().await.map_err(&failed)? {
             let document = exact(document.into_bytes()).map_err(|error| Error::bug(format!("a document: {error}")))?;
@@ -253,7 +257,7 @@ impl BundleStore for MongodbStore {
         let filter = Self::own_filter(scope).unwrap_or_default();
         for part in parts {
             let collection = self.connected.database.collection::<Document>(&part.read);
-            let deleted = collection.delete_many(filter.clone()).await;
+            let deleted = collection.delete_many(filter.clone()).collation(simple()).await;
             deleted.map_err(self.failed("delete a tenant's documents"))?;
         }
         Ok(())

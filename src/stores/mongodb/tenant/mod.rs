@@ -73,6 +73,7 @@ impl TenantStore for MongodbStore {
                 _ => self.drop_place(tenant).await,
             };
             taken.map_err(self.failed("take a tenant's place back"))?;
+            self.forget_seeds(tenant).await.map_err(self.failed("forget a tenant's seeds"))?;
         }
         self.strike_out(tenants).await.map_err(self.failed("write the registry of tenants"))
     }

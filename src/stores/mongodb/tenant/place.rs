@@ -113,7 +113,7 @@ impl MongodbStore {
         let names = self.connected.database.list_collection_names().await?;
         for name in names.iter().filter(|name| !self.books.is_own(name) && !terms.tenancy.global.contains(name)) {
             let collection = self.connected.database.collection::<Document>(name);
-            collection.delete_many(doc! { column.as_str(): tenant.key() }).await?;
+            collection.delete_many(doc! { column.as_str(): tenant.key() }).collation(super::bundle::simple()).await?;
         }
         Ok(())
     }

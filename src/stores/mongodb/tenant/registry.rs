@@ -98,6 +98,14 @@ impl MongodbStore {
         }
     }
 
+    /// Forgets which scripts a tenant's seeds had (`FILE for KEY`): another tenant of the same key begins with all of them.
+    pub(super) async fn forget_seeds(&self, tenant: &Tenant) -> mongodb::error::Result<()> {
+        let file = format!("(?s)^(?:(?! for ).)* for {}\\z", regex::escape(tenant.key()));
+        let seeds = self.connected.database.collection::<Document>("lyrox_seeds");
+        let of = doc! { "_id.project": self.books.project.as_str(), "_id.file": { "$regex": file } };
+        seeds.delete_many(of).await.map(drop)
+    }
+
     /// Strikes records out.
     pub(super) async fn strike_out(&self, tenants: &[Tenant]) -> mongodb::error::Result<()> {
         let ids: Vec<Document> = tenants.iter().map(|tenant| self.id(tenant.key())).collect();

@@ -61,8 +61,11 @@ impl Load for PostgresStore {
         // Texts of times and bytes mean the same on every machine.
         let begin = format!(
             "BEGIN{}; SET LOCAL TimeZone TO 'UTC'; SET LOCAL DateStyle TO 'ISO, YMD'; \
-             SET LOCAL IntervalStyle TO 'iso_8601'; SET LOCAL bytea_output TO 'hex'",
-            if terms.is_read_only { " READ ONLY" } else { "" }
+             SET LOCAL IntervalStyle TO 'iso_8601'; SET LOCAL bytea_output TO 'hex'; {}",
+            if terms.is_read_only { " READ ONLY" } else { "" },
+            // A session that may be pooled has no settings before it takes the lock, which a part of another run does not:
+            // the names of a script are looked up in the project's schema all the same, a tenant's in its own.
+            loader.store.settings.sql_local(&loader.store.facts)
         );
         loader.send(&begin).await.map_err(|error| failed("the seed transaction cannot begin", &error))?;
         loader.is_open = true;

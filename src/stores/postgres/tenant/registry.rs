@@ -197,7 +197,21 @@ impl PostgresStore {
             return Ok(());
         }
         let scope = format!("project = {} AND tenant IN ({})", literal(&self.project), keys.join(", "));
-        let sql = format!("DELETE FROM lyrox.migrations WHERE {scope}; DELETE FROM lyrox.snapshots WHERE {scope}");
+        let there = run(&mut self.connection, "SELECT pg_catalog.to_regclass('lyrox.seeds') IS NOT NULL".into()).await;
+        let there = there.map_err(|error| super::unreadable(&error))?;
+        let seeds = if there.first().and_then(|row| text(row, 0)).as_deref() == Some("t") {
+            // `FILE for KEY`: another tenant of the same key begins with all its seeds.
+            format!(
+                "DELETE FROM lyrox.seeds WHERE project = {} AND pg_catalog.strpos(file, ' for ') > 0 \
+                 AND pg_catalog.substr(file, pg_catalog.strpos(file, ' for ') + 5) IN ({});",
+                literal(&self.project),
+                keys.join(", ")
+            )
+        } else {
+            String::new()
+        };
+        let sql =
+            format!("{seeds} DELETE FROM lyrox.migrations WHERE {scope}; DELETE FROM lyrox.snapshots WHERE {scope}");
         self.write(sql, "the ledger cannot be written").await
     }
 }

@@ -340,6 +340,18 @@ impl TenantStore for RedisStore {
             });
             removed.await.map_err(Self::troubled(&self.endpoint, "take a tenant's keys back"))?;
         }
+        // `FILE for KEY`: another tenant of the same key begins with all its seeds.
+        let seeds = self.books.keys.seeds();
+        let known = redis::cmd("HKEYS").arg(&seeds).query_async(&mut self.books.link).await;
+        let known: Vec<String> = known.map_err(&failed)?;
+        let is_of = |file: &&String| {
+            file.split_once(" for ").is_some_and(|(_, key)| tenants.iter().any(|tenant| tenant.key() == key))
+        };
+        let gone: Vec<&String> = known.iter().filter(is_of).collect();
+        if !gone.is_empty() {
+            let struck = redis::cmd("HDEL").arg(&seeds).arg(&gone).exec_async(&mut self.books.link).await;
+            struck.map_err(&failed)?;
+        }
         self.forget_tenants(tenants).await
     }
 

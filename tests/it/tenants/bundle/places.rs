@@ -63,7 +63,7 @@ fn what_leans_on_a_schema_from_outside_stops_its_removal() {
     let slug = own.slug("a");
     own.create("a", &["--slug", &slug, "--no-credentials"]);
     own.sql(&format!("CREATE VIEW public.peek AS SELECT * FROM t_{slug}.sale"));
-    own.lyrox(&["tenant", "delete", "a", "--confirm", &slug]).exit(6).says("view peek").says("LYX-TENANT-HELD");
+    own.lyrox(&["tenant", "delete", "a", "--confirm", &slug]).exit(6).says("view public.peek").says("LYX-TENANT-HELD");
     assert_eq!(own.state("a").as_deref(), Some("active"));
     own.sql("DROP VIEW public.peek");
     own.delete("a", &slug);

@@ -167,6 +167,14 @@ fn streams_come_back_with_what_their_consumers_have_still_to_do() {
     own.redis(&["XACK", &key, "g", "2-1"]);
     own.redis(&["XGROUP", "CREATECONSUMER", &key, "h", "idle"]);
     own.redis(&["XDEL", &key, "4-1"]);
+    // Fields of a hash that expire by themselves, where the server knows such.
+    let hash = format!("{}{{{slug}}}:hash", own.prefix);
+    own.redis(&["HSET", &hash, "stays", "1", "goes", "2"]);
+    let knows = format!("{:?}", own.redis(&["COMMAND", "INFO", "HPEXPIREAT"])).contains("hpexpireat");
+    if knows {
+        own.redis(&["HPEXPIREAT", &hash, "4102444800000", "FIELDS", "1", "goes"]);
+    }
+    let moments = || format!("{:?}", own.redis(&["HPEXPIRETIME", &hash, "FIELDS", "2", "stays", "goes"]));
     let pending = || format!("{:?}", own.redis(&["XPENDING", &key, "g"]));
     let before = pending();
     let groups = format!("{:?}", own.redis(&["XINFO", "GROUPS", &key]));
@@ -174,6 +182,9 @@ fn streams_come_back_with_what_their_consumers_have_still_to_do() {
     own.delete("a", &slug);
     own.import("a.lyrox", &["--slug", &slug]);
     assert_eq!(pending(), before);
+    if knows {
+        assert_eq!(moments(), "array([int(-1), int(4102444800000)])");
+    }
     assert_eq!(format!("{:?}", own.redis(&["XINFO", "GROUPS", &key])), groups);
     own.export("a", "b.lyrox");
     same_bundles(&own, "a.lyrox", "b.lyrox", "streams");

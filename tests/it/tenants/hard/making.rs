@@ -93,6 +93,8 @@ fn a_database_that_another_made_is_not_taken_for_a_half_made_one() {
 fn a_tenant_of_the_same_name_begins_with_all_its_seeds() {
     for model in ["schema", "database"] {
         let own = Own::own_place(&format!("th_seed_{}", &model[..1]), model);
+        // One of all tenants, of the same name.
+        own.sql("CREATE TABLE setting (name text, value text)");
         own.write("seeds/tenant/postgres/more.sql", "INSERT INTO setting VALUES ('more', '1');\n");
         let slug = own.slug("a");
         for _ in 0..2 {
@@ -100,6 +102,7 @@ fn a_tenant_of_the_same_name_begins_with_all_its_seeds() {
             let url = own.login("a.ndjson", "a", lyrox::kind::StoreKind::Postgres);
             let rows = sql(&url, "SELECT count(*) FROM setting").expect("its own");
             assert_eq!(rows[0][0].as_deref(), Some("2"), "{model}");
+            assert_eq!(own.sql_value("SELECT count(*) FROM public.setting"), "0", "{model}: it is nobody's");
             own.remove("a.ndjson");
             own.delete("a", &slug);
         }

@@ -55,6 +55,21 @@ fn a_document_of_several_tenants_stops_the_removal() {
 }
 
 #[test]
+fn documents_are_a_tenants_by_the_bytes_of_its_key() {
+    let own = Own::row("th_case");
+    let (one, two) = (own.slug("a"), own.slug("b"));
+    own.create("acme", &["--slug", &one, "--no-credentials"]);
+    own.create("ACME", &["--slug", &two, "--no-credentials"]);
+    own.mongo(bson::doc! { "create": "notes", "collation": { "locale": "en", "strength": 2 } });
+    own.mongo(bson::doc! { "insert": "notes", "documents": [{ "_id": 1, "company_id": "acme" }, { "_id": 2, "company_id": "ACME" }] });
+    own.export("acme", "a.lyrox").says("1 document");
+    own.delete("acme", &one);
+    assert_eq!(own.mongo(bson::doc! { "count": "notes" }).get_i32("n").ok(), Some(1), "the other's");
+    own.import("a.lyrox", &["--slug", &one]);
+    assert_eq!(own.mongo(bson::doc! { "count": "notes" }).get_i32("n").ok(), Some(2));
+}
+
+#[test]
 fn an_export_that_a_removal_overtakes_is_none() {
     let own = Own::row("th_overtaken");
     let slug = own.slug("a");

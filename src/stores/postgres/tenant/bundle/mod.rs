@@ -41,9 +41,11 @@ struct Own<'a> {
 
 impl PostgresStore {
     /// The texts that begin a transaction in which the tenant is entered.
-    fn entered(scope: Scope<'_>, mode: &str) -> String {
+    fn entered(&self, scope: Scope<'_>, mode: &str) -> String {
         format!(
-            "BEGIN {mode}; {SETTINGS} SELECT pg_catalog.set_config({}, {}, true);",
+            "BEGIN {mode}; {} {SETTINGS} SELECT pg_catalog.set_config({}, {}, true);",
+            // Names and waits for locks as in every other session, whatever is between us and the server.
+            self.settings.sql_local(&self.facts),
             literal(&scope.terms.tenancy.setting),
             literal(scope.tenant.key())
         )
@@ -144,7 +146,7 @@ impl PostgresStore {
             ));
         }
         let narrow = if all.iter().filter(lets_through).any(|policy| others(policy).is_empty()) {
-            all.iter().find(|policy| !policy.is_permissive && !(speaks(policy) && others(policy).is_empty()))
+            all.iter().find(|policy| !(policy.is_permissive || speaks(policy) && others(policy).is_empty()))
         } else {
             all.iter().find(lets_through)
         }?;
@@ -491,7 +493,7 @@ fn grouped(parts: &[Part]) -> Vec<Vec<usize>> {
 impl BundleStore for PostgresStore {
     async fn begin_reading(&mut self, scope: Scope<'_>, wanted: Option<&[Wanted]>) -> Result<Survey> {
         let mut survey = Survey::default();
-        let begin = Self::entered(scope, "ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        let begin = self.entered(scope, "ISOLATION LEVEL REPEATABLE READ READ ONLY");
         run(&mut self.connection, begin).await.map_err(|error| unreadable(&error))?;
         let catalog = self.read_sources().await?;
         let own = self.own_tables(scope, &catalog, &mut survey).await?;
@@ -568,7 +570,7 @@ impl BundleStore for PostgresStore {
         if tables.is_empty() {
             return Ok(());
         }
-        let mut sql = Self::entered(scope, "");
+        let mut sql = self.entered(scope, "");
         sql.push_str(" SET CONSTRAINTS ALL DEFERRED;");
         let mut gone: Vec<String> = Vec::new();
         for group in grouped(parts).into_iter().rev() {
@@ -596,7 +598,7 @@ impl BundleStore for PostgresStore {
     }
 
     async fn begin_filling(&mut self, scope: Scope<'_>, parts: &[Part]) -> Result<()> {
-        let mut sql = Self::entered(scope, "");
+        let mut sql = self.entered(scope, "");
         sql.push_str(" SET CONSTRAINTS ALL DEFERRED;");
         for at in 0..parts.len() {
             sql.push_str(&format!(" CREATE TEMPORARY TABLE lyrox_stage_{at} (line json) ON COMMIT DROP;"));
