@@ -249,7 +249,6 @@ fn a_slot_that_is_on_its_way_to_another_master_takes_no_key_with_it() {
     // done then is said, and done afterwards.
     let arguments = ["tenant", "delete", "one", "--confirm", &one];
     let removal = own.lyrox(&arguments);
-    eprintln!("{removal}");
     there.end_moving(slot, from, to);
     if removal.code != 0 {
         own.export("one", "c.lyrox");
