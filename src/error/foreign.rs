@@ -114,7 +114,7 @@ foreign! {
         "25006" = ConnectReadOnly, "the transaction is read-only", "The server is a standby, or its disk is full: name the primary in `direct_url`.";
         "26000" = Pooler, "the prepared statement does not exist", "A transaction pooler mixes sessions: use the direct URL, or switch prepared statements off.";
         "28000" = AuthAddress, "the login is not allowed; \"no pg_hba.conf entry\"", "\"no encryption\": ask for TLS (`sslmode=require`). With TLS on: this address is not let in.";
-        "28P01" = AuthPostgres, "the password is wrong", "Is it encoded in the URL? Is the user `<role>.<ref>` at Supabase's pooler?";
+        "28P01" = AuthPostgres, "the password is wrong", "Encode it in the URL; at Supabase's pooler the user is `<role>.<ref>`.";
         "3D000" = DatabaseMissing, "the database does not exist", "Make it, or mend the path of the URL.";
         "3F000" = SchemaMissing, "the schema does not exist", "`CREATE SCHEMA`, or mend `schema` in lyrox.toml.";
         "40001", "transactions got in each other's way", "Run the transaction again.";
