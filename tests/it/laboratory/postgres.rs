@@ -210,7 +210,7 @@ fn what_a_server_refuses() {
             url("people:right", "/good"),
             "extensions",
             "LYX-EXTENSION",
-            "lyrox db migrate",
+            "lyrox -e waiting db migrate",
         )
         .within_environment("waiting")
         .warns(),
@@ -230,7 +230,7 @@ fn what_a_server_refuses() {
             url("people:right", "/good"),
             "direct.urls",
             "LYX-URLS-DIFFER",
-            "lyrox config show",
+            "lyrox -e two config show",
         )
         .within_environment("two")
         .with("DIRECT_URL", url("people:right", "/old"))
