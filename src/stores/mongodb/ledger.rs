@@ -374,7 +374,11 @@ pub fn row(document: &Document) -> Result<Row> {
         });
         found.ok_or_else(|| damaged(&what, field))
     };
-    let time = |field: &str| document.get_datetime(field).ok().and_then(|time| time.try_to_rfc3339_string().ok());
+    // Always with three digits, so that times sort as text does.
+    let time = |field: &str| {
+        let millis = document.get_datetime(field).ok()?.timestamp_millis();
+        jiff::Timestamp::from_millisecond(millis).ok().map(|time| format!("{time:.3}"))
+    };
     Ok(Row {
         store: StoreKind::Mongodb,
         name: text("name")?,

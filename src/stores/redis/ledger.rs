@@ -319,7 +319,7 @@ pub fn row(version: &str, entry: &Entry, journal: Option<&Journal>) -> Row {
 
 /// Milliseconds of the server's clock as RFC 3339.
 pub fn time(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| format!("{time:.3}"))
 }
 
 /// One event; the server writes its time at the end.

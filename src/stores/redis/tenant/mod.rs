@@ -407,7 +407,7 @@ fn read(key: &str, json: &str) -> Result<Record> {
             .data("nothing was changed")
     })?;
     let mut record = Record::read(key, &stored.slug, &stored.model, &stored.state)?;
-    let time = |ms| jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default();
+    let time = |ms| jiff::Timestamp::from_millisecond(ms).map(|time| format!("{time:.3}")).unwrap_or_default();
     record.step = stored.step;
     record.shard = stored.shard;
     (record.version, record.head, record.error) = (stored.version, stored.head, stored.error);
